@@ -1,0 +1,107 @@
+"""RotorTree: an append-only N-ary lean incremental Merkle tree, in memory or durable.
+
+>>> from rotortree import LeanIMT, verify_inclusion
+>>> tree = LeanIMT(n=4)
+>>> root = tree.insert_many([bytes([i]) * 32 for i in range(10)])
+>>> verify_inclusion(tree.head, 3, bytes([3]) * 32, tree.snapshot().prove(3))
+"""
+
+from rotortree.config import (
+    CheckpointPolicy,
+    FlushPolicy,
+    RotorTreeConfig,
+    TieringConfig,
+)
+from rotortree.errors import (
+    CapacityExceededError,
+    CheckpointFailedError,
+    ChecksumMismatchError,
+    ClosedError,
+    ConfigMismatchError,
+    DataCorruptionError,
+    EmptyBatchError,
+    FileLockedError,
+    FlushFailedError,
+    IndexOutOfRangeError,
+    InvalidConfigError,
+    InvalidLeafError,
+    InvalidProofError,
+    IoFailedError,
+    MaxDepthExceededError,
+    NotATreeError,
+    NoUpdateNeededError,
+    ReadOnlyError,
+    RotorTreeError,
+    StorageError,
+    TreeError,
+    TreeNotFoundError,
+    UnsupportedFormatError,
+    WalCorruptedError,
+)
+from rotortree.hashing import (
+    Blake3Hasher,
+    Blake3PlainHasher,
+    BulkHasher,
+    CustomHasher,
+    Hasher,
+    Sha256Hasher,
+)
+from rotortree.lean_imt import LeanIMT
+from rotortree.opening import RecoveryReport
+from rotortree.proof import (
+    ConsistencyProof,
+    InclusionProof,
+    TreeHead,
+    verify_consistency,
+    verify_inclusion,
+)
+from rotortree.rotor_tree import RotorTree
+from rotortree.snapshot import Snapshot
+from rotortree.watermark import DurabilityToken
+
+__all__ = [
+    "Blake3Hasher",
+    "Blake3PlainHasher",
+    "BulkHasher",
+    "CapacityExceededError",
+    "CheckpointFailedError",
+    "CheckpointPolicy",
+    "ChecksumMismatchError",
+    "ClosedError",
+    "ConfigMismatchError",
+    "ConsistencyProof",
+    "CustomHasher",
+    "DataCorruptionError",
+    "DurabilityToken",
+    "EmptyBatchError",
+    "FileLockedError",
+    "FlushFailedError",
+    "FlushPolicy",
+    "Hasher",
+    "InclusionProof",
+    "IndexOutOfRangeError",
+    "InvalidConfigError",
+    "InvalidLeafError",
+    "InvalidProofError",
+    "IoFailedError",
+    "LeanIMT",
+    "MaxDepthExceededError",
+    "NoUpdateNeededError",
+    "NotATreeError",
+    "ReadOnlyError",
+    "RecoveryReport",
+    "RotorTree",
+    "RotorTreeConfig",
+    "RotorTreeError",
+    "Sha256Hasher",
+    "Snapshot",
+    "StorageError",
+    "TieringConfig",
+    "TreeError",
+    "TreeHead",
+    "TreeNotFoundError",
+    "UnsupportedFormatError",
+    "WalCorruptedError",
+    "verify_consistency",
+    "verify_inclusion",
+]

@@ -1,0 +1,144 @@
+"""What a durable tree can be told: parameters, policies, tiering."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from rotortree.errors import InvalidConfigError
+from rotortree.geometry import check_parameters
+from rotortree.hashing import Hasher, check_hasher
+
+__all__ = [
+    "AnyCheckpointPolicy",
+    "AnyFlushPolicy",
+    "CheckpointPolicy",
+    "FlushPolicy",
+    "RotorTreeConfig",
+    "TieringConfig",
+]
+
+
+def _check_at_least(name: str, value: object, least: int, kinds: tuple[type, ...]) -> None:
+    if isinstance(value, bool) or not isinstance(value, kinds) or not value >= least:  # type: ignore[operator]
+        raise InvalidConfigError(name, value, f"it must be a number of at least {least}")
+
+
+class FlushPolicy:
+    """When pending leaves are written to the log and fsynced."""
+
+    @dataclass(frozen=True, slots=True)
+    class Interval:
+        """In the background, ``seconds`` after the first pending leaf at the latest."""
+
+        seconds: float = 0.01
+
+        def __post_init__(self) -> None:
+            _check_at_least("seconds", self.seconds, 0, (int, float))
+
+    @dataclass(frozen=True, slots=True)
+    class Manual:
+        """Only when asked: by flush, checkpoint, close, insert_durable, or waiting for a token."""
+
+
+class CheckpointPolicy:
+    """When complete nodes are written to the level files and the log is cut."""
+
+    @dataclass(frozen=True, slots=True)
+    class Manual:
+        """Only when ``checkpoint`` is called."""
+
+    @dataclass(frozen=True, slots=True)
+    class OnClose:
+        """When the tree is closed."""
+
+    @dataclass(frozen=True, slots=True)
+    class EveryNEntries:
+        """In the background, whenever ``n`` leaves came since the last checkpoint."""
+
+        n: int
+
+        def __post_init__(self) -> None:
+            _check_at_least("n", self.n, 1, (int,))
+
+    @dataclass(frozen=True, slots=True)
+    class MemoryThreshold:
+        """In the background, whenever nodes that no checkpoint holds take ``bytes`` of memory."""
+
+        bytes: int
+
+        def __post_init__(self) -> None:
+            _check_at_least("bytes", self.bytes, 1, (int,))
+
+
+AnyFlushPolicy: TypeAlias = FlushPolicy.Interval | FlushPolicy.Manual
+"""Any of the flush policies."""
+
+AnyCheckpointPolicy: TypeAlias = (
+    CheckpointPolicy.Manual
+    | CheckpointPolicy.OnClose
+    | CheckpointPolicy.EveryNEntries
+    | CheckpointPolicy.MemoryThreshold
+)
+"""Any of the checkpoint policies."""
+
+
+@dataclass(frozen=True, slots=True)
+class TieringConfig:
+    """Which levels stay in memory.
+
+    Levels at or above ``pin_above_level`` do; lower ones are read through mapped level files once
+    a checkpoint holds them.  0 keeps everything in memory; None, the default, maps every level.
+    """
+
+    pin_above_level: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.pin_above_level is not None:
+            _check_at_least("pin_above_level", self.pin_above_level, 0, (int,))
+
+    def is_mapped(self, level: int) -> bool:
+        """Whether a level is read through its files."""
+        return self.pin_above_level is None or level < self.pin_above_level
+
+
+@dataclass(frozen=True, slots=True)
+class RotorTreeConfig:
+    """Everything that `RotorTree.open` takes.
+
+    ``path`` is the tree's directory.  ``n``, ``max_depth`` and ``hasher`` are those of a new tree
+    (4, 20 and blake3 where None); an existing tree remembers its own, and naming others is a
+    ConfigMismatchError.
+
+    ``verify_checkpoint``: on open, recompute every stored node from the leaves.  ``create``: make
+    a tree where there is none.  ``read_only``: change nothing on disk; several readers may have
+    the tree open together.  ``record_acknowledgements``: note in COMMIT, by a second fsync, what
+    each flush made durable, so that even damage to the last flush before a crash is noticed.
+    """
+
+    path: str
+    n: int | None = None
+    max_depth: int | None = None
+    hasher: Hasher | None = None
+    flush_policy: AnyFlushPolicy = field(default_factory=FlushPolicy.Interval)
+    checkpoint_policy: AnyCheckpointPolicy = field(default_factory=CheckpointPolicy.Manual)
+    tiering: TieringConfig = field(default_factory=TieringConfig)
+    verify_checkpoint: bool = True
+    create: bool = True
+    read_only: bool = False
+    record_acknowledgements: bool = False
+
+    def __post_init__(self) -> None:
+        check_parameters(
+            4 if self.n is None else self.n, 20 if self.max_depth is None else self.max_depth
+        )
+        if self.hasher is not None:
+            check_hasher(self.hasher)
+        for name, value, kinds in (
+            ("path", self.path, str),
+            ("flush_policy", self.flush_policy, AnyFlushPolicy),
+            ("checkpoint_policy", self.checkpoint_policy, AnyCheckpointPolicy),
+            ("tiering", self.tiering, TieringConfig),
+        ):
+            if not isinstance(value, kinds):
+                raise InvalidConfigError(name, value, f"it must be a {kinds}")

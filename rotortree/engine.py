@@ -1,0 +1,404 @@
+"""The engine of the durable tree: flush, checkpoint, close, and what happens when they fail.
+
+Four locks, always taken in this order:
+
+=================  ==============================================================================
+checkpoint lock    one checkpoint, or the close, at a time; guards the level files
+flush lock         the log: one thread writes and syncs for all that wait
+commit lock        the commit record
+insert lock        the level arrays: held while leaves are appended in memory, never during I/O
+=================  ==============================================================================
+
+Reads take none of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from dataclasses import dataclass
+
+from rotortree.accumulator import Accumulator
+from rotortree.config import CheckpointPolicy, FlushPolicy, RotorTreeConfig
+from rotortree.errors import (
+    CheckpointFailedError,
+    ClosedError,
+    FlushFailedError,
+    IoFailedError,
+    ReadOnlyError,
+    StorageError,
+)
+from rotortree.geometry import NODE_BYTES
+from rotortree.storage import durable
+from rotortree.storage.environment import Environment
+from rotortree.storage.files import Lock, process_id
+from rotortree.storage.format import (
+    COMMIT,
+    WAL,
+    Commit,
+    Head,
+    Identity,
+    SegmentHeader,
+    segment_number,
+)
+from rotortree.storage.level_files import LevelFiles
+from rotortree.storage.wal import SegmentWriter, create_writer
+from rotortree.watermark import Watermark
+
+__all__ = ["Engine", "OpenedTree", "remove_segments"]
+
+_RETRY_SECONDS = 1.0
+"""How long a background checkpoint that failed waits before it tries again."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedTree:
+    """What opening a directory yields.  ``log`` is None when it was opened read-only.
+
+    ``commit`` is the record as it stands on disk, None if there is none yet.
+    """
+
+    lock: Lock | None
+    identity: Identity
+    tree: Accumulator
+    levels: LevelFiles
+    log: SegmentWriter | None
+    commit: Commit | None
+    checkpoint: Head
+    first_segment: int
+
+
+class Engine:
+    """One open tree.  Every method is safe from any thread of the process that opened it."""
+
+    def __init__(
+        self, config: RotorTreeConfig, environment: Environment, opened: OpenedTree
+    ) -> None:
+        self.config = config
+        self.tree = opened.tree
+        self.durable = Watermark(opened.tree.size)
+        self.checkpoint_head = opened.checkpoint
+        self._environment = environment
+        self._fs = environment.files
+        self._lock = opened.lock
+        self._identity = opened.identity
+        self._levels = opened.levels
+        self._log = opened.log
+        self._commit = opened.commit
+        self._first_segment = opened.first_segment
+        self._recorded = opened.commit.acknowledged.size if opened.commit else 0
+        self._process = process_id()
+        self._closed = False
+        self._failure: str | None = None
+        self._calls = 0
+        self._checkpoint_lock = threading.Lock()
+        self._flush_lock = threading.Lock()
+        self._commit_lock = threading.Lock()
+        self._insert_lock = threading.Lock()
+        self._flush_due = False
+        self._checkpoint_state = threading.Condition()
+        self._checkpoint_due = False
+        self._checkpoint_error: StorageError | None = None
+        self._checkpoint_every = _entries(config, opened.identity.n)
+        scheduler = environment.scheduler
+        self._flusher = scheduler.task("rotortree-flusher", self._flush_step)
+        self._checkpointer = scheduler.task("rotortree-checkpointer", self._checkpoint_step)
+
+    # Whether it can be used.
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether this is a forked child of the process that opened the tree."""
+        return process_id() != self._process
+
+    def check_readable(self) -> None:
+        """Raise ClosedError after close and in a forked child."""
+        if self.is_foreign:
+            raise ClosedError(
+                f"{self.config.path} was opened by process {self._process}, of which this is a fork"
+            )
+        if self._closed:
+            raise ClosedError(f"{self.config.path} is closed")
+
+    def _check_writable(self) -> SegmentWriter:
+        self.check_readable()
+        if self._log is None:
+            raise ReadOnlyError(self.config.path)
+        if self._failure is not None:
+            raise self._fatal()
+        return self._log
+
+    def _fatal(self) -> FlushFailedError:
+        return FlushFailedError(f"the tree is failed: {self._failure}", retryable=False)
+
+    def _fail(self, cause: IoFailedError) -> FlushFailedError:
+        """After this, nothing is known of what the log holds: only a new open can tell."""
+        self._failure = str(cause)
+        self.durable.fail(self._fatal, ended=True)
+        return self._fatal()
+
+    # Insertion.
+
+    def append(self, row: memoryview) -> int:
+        """Append a row of leaves in memory; return the size with them."""
+        self._check_writable()
+        with self._insert_lock:
+            self._check_writable()
+            self.tree.extend(row)
+            self._calls += 1
+            size = self.tree.size
+        policy = self.config.flush_policy
+        if not self._flush_due and isinstance(policy, FlushPolicy.Interval):
+            self._flush_due = True
+            self._flusher.schedule(policy.seconds)
+        if self._checkpoint_every is not None and not self._checkpoint_due:
+            self._schedule_checkpoint(0)
+        return size
+
+    # Flush.
+
+    def flush(self, target: int | None = None) -> None:
+        """Make ``target`` leaves durable, or all; whoever comes first does it for all that wait."""
+        self._check_writable()
+        with self._flush_lock:
+            if target is None or self.durable.value < target:
+                self._flush(self._check_writable())
+
+    def _flush(self, log: SegmentWriter) -> None:
+        with self._insert_lock:
+            stop, calls = self.tree.size, self._calls
+            self._calls = 0
+        try:
+            if log.stop < stop:
+                self._write_unit(log, stop, calls)
+            if self.config.record_acknowledgements and self.durable.value < stop:
+                self._write_commit(stop)
+        except BaseException as error:
+            self._calls += calls
+            if isinstance(error, IoFailedError):
+                message = f"{stop - self.durable.value} leaves stay pending: {error}"
+                raise self._flush_failed(message) from error
+            raise
+        self.durable.rise(stop)
+
+    def _write_unit(self, log: SegmentWriter, stop: int, calls: int) -> None:
+        try:
+            log.write(stop, calls, self.tree.levels[0].views, self.tree.root)
+        except IoFailedError:
+            # Only gives space back; what stays behind the end is torn, and is written over.
+            with contextlib.suppress(IoFailedError):
+                log.cut_back()
+            raise
+        try:
+            log.sync()
+        except IoFailedError as error:
+            raise self._fail(error) from error
+        log.advance()
+
+    def _flush_failed(self, message: str) -> FlushFailedError:
+        def error() -> FlushFailedError:
+            return FlushFailedError(message, retryable=True)
+
+        self.durable.fail(error, ended=False)
+        return error()
+
+    def _flush_step(self) -> None:
+        self._flush_due = False
+        try:
+            self.flush()
+        except StorageError as error:
+            if isinstance(error, FlushFailedError) and error.retryable:
+                self._flusher.schedule(_RETRY_SECONDS)
+        except Exception as error:  # a custom hasher raised; whoever waits must learn of it
+            self._flush_failed(f"{type(error).__name__}: {error}")
+
+    def wait_durable(self, target: int, timeout: float | None) -> None:
+        """Return when ``target`` leaves are durable.  See `DurabilityToken.wait`."""
+        if isinstance(self.config.flush_policy, FlushPolicy.Manual) and not self._closed:
+            self.flush(target)
+        self.durable.wait(target, timeout)
+
+    # Checkpoint.
+
+    def checkpoint(self) -> None:
+        """Write complete nodes to the level files, commit them, cut the log."""
+        self._check_writable()
+        with self._checkpoint_lock:
+            self._checkpoint(self._check_writable())
+
+    def _checkpoint(self, log: SegmentWriter) -> None:
+        with self._flush_lock:
+            self._flush(log)
+            head = log.head(self.tree.root)
+            if head == self.checkpoint_head and self._first_segment == log.header.number:
+                return
+            self._log = log = self._next_segment(log, head)
+        try:
+            self._levels.write(self.tree, self.checkpoint_head.size, head.size)
+            self._write_commit(head.size, (head, log.header.number))
+        except IoFailedError as error:
+            raise CheckpointFailedError(f"the checkpoint was not committed: {error}") from error
+        # The checkpoint is committed.  What fails from here on only keeps space, until next time.
+        with contextlib.suppress(IoFailedError):
+            remove_segments(self._environment, self.config.path, log.header.number)
+        with contextlib.suppress(IoFailedError):
+            self._levels.map_segments(self.tree, head.size, self.config.tiering)
+
+    def _next_segment(self, log: SegmentWriter, head: Head) -> SegmentWriter:
+        """A new segment that begins at ``head``, durable.
+
+        Once its name exists, nothing may be written to the one before, because a recovery that
+        sees the name reads that one only up to here; and nothing to the new one before its name is
+        durable.  So a failure between the two is fatal.
+        """
+        salt = self._environment.random_bytes(16)
+        header = SegmentHeader(self._identity, log.header.number + 1, head, salt)
+        directory = f"{self.config.path}/{WAL}"
+        try:
+            new = create_writer(self._fs, directory, header, self._environment.frame_leaves)
+        except IoFailedError as error:
+            raise CheckpointFailedError(f"no new log segment: {error}") from error
+        try:
+            durable.publish(self._fs, new.path)
+            durable.sync_directory(self._fs, directory)
+        except IoFailedError as error:
+            new.close()
+            raise self._fail(error) from error
+        log.close()
+        return new
+
+    def _write_commit(self, acknowledged: int, checkpoint: tuple[Head, int] | None = None) -> None:
+        """Record the checkpoint, the last one if none is given, and what was acknowledged."""
+        assert self._log is not None  # only a writable tree comes here
+        with self._commit_lock:
+            head, first = checkpoint or (self.checkpoint_head, self._first_segment)
+            size = max(acknowledged, self.durable.value, self._recorded)
+            commit = Commit(
+                identity=self._identity,
+                checkpoint=head,
+                acknowledged=Head(size, self.tree.root(size)),
+                first_segment=first,
+                last_segment=self._log.header.number,
+            )
+            if commit != self._commit:
+                self._commit = None  # unknown until it is durable
+                durable.replace_file(self._fs, self.config.path, COMMIT, commit.encode())
+            self._commit, self._recorded = commit, size
+            self.checkpoint_head, self._first_segment = head, first
+
+    def _schedule_checkpoint(self, delay: float) -> None:
+        if self._checkpoint_every is None:
+            return
+        if self.tree.size - self.checkpoint_head.size < self._checkpoint_every:
+            return
+        with self._checkpoint_state:
+            self._checkpoint_due = True
+        self._checkpointer.schedule(delay)
+
+    def _checkpoint_step(self) -> None:
+        error: StorageError | None = None
+        try:
+            self.checkpoint()
+        except StorageError as failure:
+            error = failure
+        except Exception as failure:  # a custom hasher raised
+            error = CheckpointFailedError(f"{type(failure).__name__}: {failure}")
+        with self._checkpoint_state:
+            self._checkpoint_due = False
+            self._checkpoint_error = error
+            self._checkpoint_state.notify_all()
+        if not self._closed and self._failure is None:
+            self._schedule_checkpoint(0 if error is None else _RETRY_SECONDS)
+
+    def wait_for_checkpoint(self, timeout: float | None) -> bool:
+        """Wait until no checkpoint is due or running.  See `RotorTree.wait_for_checkpoint`."""
+        self.check_readable()
+        now = self._environment.scheduler.now
+        end = None if timeout is None else now() + timeout
+        with self._checkpoint_state:
+            if not self._checkpoint_state.wait_for(
+                lambda: not self._checkpoint_due or self._checkpoint_error is not None, timeout
+            ):
+                return False
+            error, self._checkpoint_error = self._checkpoint_error, None
+        if error is not None:
+            raise error
+        left = -1 if end is None else max(0.0, end - now())
+        if not self._checkpoint_lock.acquire(timeout=left):
+            return False
+        self._checkpoint_lock.release()
+        return True
+
+    # Close.
+
+    def close(self) -> None:
+        """Flush, record what is durable, release everything.  In a forked child: nothing."""
+        if self.is_foreign:
+            return
+        self._flusher.stop()
+        self._checkpointer.stop()
+        with self._checkpoint_lock:
+            if not self._closed:
+                self._close()
+
+    def _close(self) -> None:
+        try:
+            on_close = isinstance(self.config.checkpoint_policy, CheckpointPolicy.OnClose)
+            if on_close and self._log is not None and self._failure is None:
+                self._checkpoint(self._log)
+        finally:
+            with self._flush_lock:
+                with self._insert_lock:
+                    self._closed = True
+                try:
+                    self._last_flush()
+                finally:
+                    self._release()
+
+    def _last_flush(self) -> None:
+        if self._log is None:
+            return
+        if self._failure is None:
+            self._flush(self._log)
+            self._write_commit(self.durable.value)
+        elif self.durable.value < self.tree.size:
+            raise self._fatal()
+
+    def _release(self) -> None:
+        message = f"{self.config.path} was closed before the leaves were durable"
+        self.durable.fail(lambda: ClosedError(message), ended=True)
+        with self._checkpoint_state:
+            self._checkpoint_due = False
+            self._checkpoint_state.notify_all()
+        if self._log is not None:
+            self._log.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def runs_here(self) -> bool:
+        """Whether the caller is one of this tree's own background threads."""
+        return self._flusher.runs_here() or self._checkpointer.runs_here()
+
+
+def _entries(config: RotorTreeConfig, n: int) -> int | None:
+    """After how many leaves a checkpoint is due in the background; None: never."""
+    policy = config.checkpoint_policy
+    if isinstance(policy, CheckpointPolicy.EveryNEntries):
+        return policy.n
+    if isinstance(policy, CheckpointPolicy.MemoryThreshold):
+        return max(1, policy.bytes * (n - 1) // (n * NODE_BYTES))
+    return None
+
+
+def remove_segments(environment: Environment, path: str, first: int) -> None:
+    """Delete leftovers, and the log segments below ``first``, which a commit made useless."""
+    directory = f"{path}/{WAL}"
+    for name in durable.listdir(environment.files, directory):
+        number = segment_number(name)
+        if name.endswith(durable.TEMPORARY) or (number is not None and number < first):
+            durable.unlink(environment.files, f"{directory}/{name}")

@@ -1,0 +1,272 @@
+"""Every error that RotorTree raises on purpose, in one tree.
+
+::
+
+    RotorTreeError
+    ├── TreeError                      the call was wrong; nothing changed
+    │   ├── InvalidConfigError         a parameter is outside its range
+    │   ├── InvalidLeafError           not a 32-byte value, or not a buffer of them
+    │   ├── EmptyBatchError            a batch of no leaves
+    │   ├── CapacityExceededError      more leaves than a size can count
+    │   │   └── MaxDepthExceededError  more leaves than n ** max_depth
+    │   ├── IndexOutOfRangeError       no such leaf, node, level or past size
+    │   └── InvalidProofError          a proof that does not prove its statement
+    │       └── NoUpdateNeededError    the proof is already of the newer size
+    └── StorageError                   the durable tree cannot do what was asked
+        ├── ClosedError                used after close(), or in a forked child
+        ├── ReadOnlyError              a change was asked of a tree opened read-only
+        ├── FileLockedError            another process (or object) has it open
+        ├── TreeNotFoundError          no tree there, and none was to be created
+        ├── NotATreeError              the directory holds something else
+        ├── ConfigMismatchError        the stored parameters are others
+        ├── IoFailedError              the operating system refused an operation
+        ├── FlushFailedError           leaves did not become durable
+        ├── CheckpointFailedError      a checkpoint was not committed
+        ├── UnsupportedFormatError     written by another version of the format
+        └── DataCorruptionError        stored bytes are damaged, missing or misplaced
+            ├── ChecksumMismatchError  a seal does not match the bytes that it seals
+            └── WalCorruptedError      acknowledged leaves of the log are damaged
+
+The values that a message names are attributes, too.  A rejected call leaves the tree unchanged.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CapacityExceededError",
+    "CheckpointFailedError",
+    "ChecksumMismatchError",
+    "ClosedError",
+    "ConfigMismatchError",
+    "DataCorruptionError",
+    "EmptyBatchError",
+    "FileLockedError",
+    "FlushFailedError",
+    "IndexOutOfRangeError",
+    "InvalidConfigError",
+    "InvalidLeafError",
+    "InvalidProofError",
+    "IoFailedError",
+    "MaxDepthExceededError",
+    "NoUpdateNeededError",
+    "NotATreeError",
+    "ReadOnlyError",
+    "RotorTreeError",
+    "StorageError",
+    "TreeError",
+    "TreeNotFoundError",
+    "UnsupportedFormatError",
+    "WalCorruptedError",
+]
+
+
+class RotorTreeError(Exception):
+    """Base of all errors of this library."""
+
+
+class TreeError(RotorTreeError):
+    """The call was wrong: its arguments do not fit the tree.  Nothing changed."""
+
+
+class InvalidConfigError(TreeError, ValueError):
+    """A parameter is outside its range.
+
+    Attributes: ``parameter`` (its name) and ``value`` (what was given).
+    """
+
+    def __init__(self, parameter: str, value: object, requirement: str) -> None:
+        super().__init__(f"{parameter} is {value!r}, but {requirement}")
+        self.parameter = parameter
+        self.value = value
+
+
+class InvalidLeafError(TreeError, ValueError):
+    """A leaf is not 32 bytes, or a buffer is not a row of 32-byte leaves.
+
+    Attribute: ``index``, the position in the batch of the first bad leaf, where there is one.
+    """
+
+    def __init__(self, message: str, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+class EmptyBatchError(TreeError, ValueError):
+    """A batch must hold at least one leaf."""
+
+    def __init__(self) -> None:
+        super().__init__("the batch is empty: it must hold at least one leaf")
+
+
+class CapacityExceededError(TreeError):
+    """The leaves do not fit.
+
+    Attributes: ``size`` (leaves now), ``count`` (leaves to insert), ``capacity`` (leaves at most).
+    """
+
+    def __init__(self, size: int, count: int, capacity: int, limit: str) -> None:
+        super().__init__(
+            f"{count} more leaves do not fit into a tree of {size}: its capacity is {capacity}"
+            f" ({limit})"
+        )
+        self.size = size
+        self.count = count
+        self.capacity = capacity
+
+
+class MaxDepthExceededError(CapacityExceededError):
+    """The leaves would make the tree deeper than ``max_depth``."""
+
+
+class IndexOutOfRangeError(TreeError, IndexError):
+    """No such leaf, node, level or past size.
+
+    Attributes: ``what`` ("leaf", "size", ...), ``value`` (what was asked for), ``stop`` (the first
+    value that does not exist).
+    """
+
+    def __init__(self, what: str, value: int, stop: int) -> None:
+        super().__init__(f"{what} {value} is outside of [0, {stop})")
+        self.what = what
+        self.value = value
+        self.stop = stop
+
+
+class InvalidProofError(TreeError, ValueError):
+    """A proof is malformed, or does not prove its statement against the given head."""
+
+
+class NoUpdateNeededError(InvalidProofError):
+    """The old and the new head have the same size, so that there is nothing to update."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the proof is of size {size} already")
+        self.size = size
+
+
+class StorageError(RotorTreeError):
+    """The durable tree cannot do what was asked."""
+
+
+class ClosedError(StorageError):
+    """The tree was closed, or belongs to the parent process of a fork."""
+
+
+class ReadOnlyError(StorageError):
+    """A change was asked of a tree that was opened read-only."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} was opened read-only")
+        self.path = path
+
+
+class FileLockedError(StorageError):
+    """Another process, or another object in this one, has the tree open.
+
+    Attribute: ``path``, the lock file.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path}: the tree is open elsewhere")
+        self.path = path
+
+
+class TreeNotFoundError(StorageError):
+    """There is no tree at ``path``, and none was to be created."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path}: no tree there")
+        self.path = path
+
+
+class NotATreeError(StorageError):
+    """``path`` is not a directory, or a directory of something else; nothing was written to it.
+
+    Attributes: ``path``, ``found`` (the name that does not belong to a tree).
+    """
+
+    def __init__(self, path: str, found: str) -> None:
+        super().__init__(f"{path}: not a tree and not empty (it holds {found!r})")
+        self.path = path
+        self.found = found
+
+
+class ConfigMismatchError(StorageError):
+    """The stored tree was made with other parameters.
+
+    Attributes: ``path``, ``parameter``, ``stored``, ``given``.
+    """
+
+    def __init__(self, path: str, parameter: str, stored: object, given: object) -> None:
+        super().__init__(f"{path}: {parameter} is {stored!r} in the stored tree, not {given!r}")
+        self.path = path
+        self.parameter = parameter
+        self.stored = stored
+        self.given = given
+
+
+class IoFailedError(StorageError):
+    """The operating system refused an operation.
+
+    Attributes: ``path``, ``operation`` ("open", "fsync", ...), ``errno`` (or None).
+    """
+
+    def __init__(self, path: str, operation: str, cause: OSError) -> None:
+        super().__init__(f"{path}: {operation} failed: {cause.strerror or cause}")
+        self.path = path
+        self.operation = operation
+        self.errno = cause.errno
+
+
+class FlushFailedError(StorageError):
+    """Leaves did not become durable.
+
+    Attribute: ``retryable``.  True: nothing was lost, the leaves are still pending, and the next
+    flush tries again.  False: the tree is failed for good; reads go on, and only a new open
+    recovers.
+    """
+
+    def __init__(self, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class CheckpointFailedError(StorageError):
+    """A checkpoint was not committed.  The tree and its log are as before; try again later."""
+
+
+class UnsupportedFormatError(StorageError):
+    """A file names a version of the format that this library does not read.
+
+    Attributes: ``path``, ``version`` (found), ``supported``.
+    """
+
+    def __init__(self, path: str, version: int, supported: int) -> None:
+        super().__init__(f"{path}: format version {version}; this library reads {supported}")
+        self.path = path
+        self.version = version
+        self.supported = supported
+
+
+class DataCorruptionError(StorageError):
+    """Stored bytes are damaged, missing or misplaced.
+
+    Attributes: ``path``, ``offset`` (bytes from the start of the file), ``leaves`` (the half-open
+    range of leaves that cannot be trusted, or None).
+    """
+
+    def __init__(
+        self, path: str, offset: int, message: str, leaves: tuple[int, int] | None = None
+    ) -> None:
+        super().__init__(f"{path}, offset {offset}: {message}")
+        self.path = path
+        self.offset = offset
+        self.leaves = leaves
+
+
+class ChecksumMismatchError(DataCorruptionError):
+    """A seal does not match the bytes that it seals."""
+
+
+class WalCorruptedError(DataCorruptionError):
+    """Leaves of the log that were acknowledged as durable are damaged or missing."""

@@ -1,0 +1,175 @@
+"""Hash schemes: how the children of a node become the node.
+
+A scheme has a name, which every stored file and every tree head carries, so that two incompatible
+roots can never be taken for each other.  Three are built in:
+
+=================  ==================================================  ==========================
+name               parent of k >= 2 children                           note
+=================  ==================================================  ==========================
+``blake3``         BLAKE3(0x01 ‖ u8(k) ‖ child₀ ‖ … ‖ child₍ₖ₋₁₎)      the default
+``blake3-plain``   BLAKE3(child₀ ‖ … ‖ child₍ₖ₋₁₎)                     for interoperability
+``sha256``         SHA-256(0x01 ‖ u8(k) ‖ child₀ ‖ … ‖ child₍ₖ₋₁₎)
+=================  ==================================================  ==========================
+
+Leaves are stored as given, 32 bytes, hashed already by whoever inserts them; a lone last child is
+lifted unchanged.  Without the tag of ``blake3-plain`` a preimage of a node does not even say that
+it is one: a node and a leaf are then told apart by the trusted size of the head alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
+
+from blake3 import blake3
+
+from rotortree.errors import InvalidConfigError
+from rotortree.geometry import NODE_BYTES
+
+__all__ = [
+    "MAX_SCHEME_NAME",
+    "Blake3Hasher",
+    "Blake3PlainHasher",
+    "BulkHasher",
+    "CustomHasher",
+    "Hasher",
+    "Sha256Hasher",
+    "builtin_hasher",
+    "check_hasher",
+]
+
+MAX_SCHEME_NAME = 32
+"""A scheme's name is 1 to 32 printable ASCII characters, because headers store it so."""
+
+
+@runtime_checkable
+class Hasher(Protocol):
+    """What a tree needs of a hash scheme.  Implementations must be pure and thread-safe."""
+
+    @property
+    def name(self) -> str:
+        """The scheme's name: 1 to 32 printable ASCII characters, no space."""
+
+    def parent(self, children: bytes) -> bytes:
+        """The 32-byte parent of k children, given as 32·k bytes, 2 <= k <= 255."""
+
+
+@runtime_checkable
+class BulkHasher(Hasher, Protocol):
+    """A Hasher that can also do many groups in one call, which is faster from Python."""
+
+    def parents(self, children: bytes, k: int) -> bytes:
+        """The parents of consecutive groups of exactly k children: 32·k·g bytes to 32·g."""
+
+
+class _Digest(Protocol):
+    def digest(self) -> bytes: ...
+
+
+class _DigestHasher:
+    """A scheme that is one call of a hash function over an optional tag and the children."""
+
+    __slots__ = ("_function", "_tagged", "name")
+
+    def __init__(self, name: str, function: Callable[[bytes], _Digest], *, tagged: bool) -> None:
+        self.name = name
+        self._function = function
+        self._tagged = tagged
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    def _prefix(self, k: int) -> bytes:
+        return bytes((1, k)) if self._tagged else b""
+
+    def parent(self, children: bytes) -> bytes:
+        """The 32-byte parent of k children, given as 32·k bytes, 2 <= k <= 255."""
+        return self._function(self._prefix(len(children) // NODE_BYTES) + children).digest()
+
+    def parents(self, children: bytes, k: int) -> bytes:
+        """The parents of consecutive groups of exactly k children: `parent` in one tight loop."""
+        function, prefix, step = self._function, self._prefix(k), NODE_BYTES * k
+        return b"".join(
+            [
+                function(prefix + children[at : at + step]).digest()
+                for at in range(0, len(children), step)
+            ]
+        )
+
+
+class Blake3Hasher(_DigestHasher):
+    """Scheme ``blake3``, the default: BLAKE3 over a tag, the number of children, the children."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__("blake3", blake3, tagged=True)
+
+
+class Blake3PlainHasher(_DigestHasher):
+    """Scheme ``blake3-plain``: BLAKE3 over the children alone, as other LeanIMT libraries do."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__("blake3-plain", blake3, tagged=False)
+
+
+class Sha256Hasher(_DigestHasher):
+    """Scheme ``sha256``: SHA-256 over a tag byte, the number of children and the children."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__("sha256", hashlib.sha256, tagged=True)
+
+
+class CustomHasher:
+    """A scheme of your own: a name and a pure function of the tuple of children.
+
+    ``CustomHasher("poseidon", lambda children: poseidon(*children))``.  A result that is not 32
+    bytes is an InvalidConfigError at the call that needed it, and leaves the tree unchanged.
+    """
+
+    __slots__ = ("_function", "name")
+
+    def __init__(self, name: str, function: Callable[[Sequence[bytes]], bytes]) -> None:
+        self.name = name
+        self._function = function
+        check_hasher(self)
+        if builtin_hasher(name) is not None:
+            raise InvalidConfigError("name", name, "it must not be the name of a built-in scheme")
+
+    def __repr__(self) -> str:
+        return f"CustomHasher({self.name!r}, {self._function!r})"
+
+    def parent(self, children: bytes) -> bytes:
+        """The 32-byte parent of k children, given as 32·k bytes, 2 <= k <= 255."""
+        return self._function(
+            tuple(children[at : at + NODE_BYTES] for at in range(0, len(children), NODE_BYTES))
+        )
+
+
+def builtin_hasher(name: str) -> Hasher | None:
+    """The built-in scheme of that name, or None."""
+    for hasher in (Blake3Hasher, Blake3PlainHasher, Sha256Hasher):
+        scheme = hasher()
+        if scheme.name == name:
+            return scheme
+    return None
+
+
+def check_hasher(hasher: object) -> None:
+    """Raise InvalidConfigError unless ``hasher`` has the protocol's shape and a storable name."""
+    if isinstance(hasher, type) or not isinstance(hasher, Hasher):
+        raise InvalidConfigError("hasher", hasher, "it must be a Hasher")
+    name: object = hasher.name
+    if not (
+        isinstance(name, str)
+        and 1 <= len(name) <= MAX_SCHEME_NAME
+        and all("!" <= character <= "~" for character in name)
+    ):
+        raise InvalidConfigError(
+            "hasher.name", name, f"it must be 1 to {MAX_SCHEME_NAME} printable ASCII characters"
+        )

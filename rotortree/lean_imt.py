@@ -1,0 +1,127 @@
+"""LeanIMT: the tree in memory, with the reads that the durable tree shares."""
+
+from __future__ import annotations
+
+import threading
+
+from rotortree.accumulator import Accumulator
+from rotortree.geometry import check_parameters
+from rotortree.hashing import Blake3Hasher, Hasher, check_hasher
+from rotortree.leaves import Leaf, LeafBatch, leaf_row, one_leaf
+from rotortree.proof import TreeHead
+from rotortree.snapshot import Snapshot, check_range
+
+__all__ = ["LeanIMT", "TreeReads"]
+
+
+class TreeReads:
+    """What can be read of a tree at any time, from any thread, without a lock."""
+
+    __slots__ = ()
+
+    def _readable(self) -> Accumulator:
+        raise NotImplementedError
+
+    @property
+    def n(self) -> int:
+        """The arity: how many children a complete node has."""
+        return self._readable().n
+
+    @property
+    def max_depth(self) -> int:
+        """The largest depth; the capacity is n ** max_depth leaves."""
+        return self._readable().max_depth
+
+    @property
+    def hasher(self) -> Hasher:
+        """The hash scheme."""
+        return self._readable().hasher
+
+    @property
+    def size(self) -> int:
+        """How many leaves the tree has."""
+        return self._readable().size
+
+    @property
+    def depth(self) -> int:
+        """The level of the root: the least d with n ** d >= size."""
+        return self.snapshot().depth
+
+    @property
+    def root(self) -> bytes | None:
+        """The root, 32 bytes; None when there is no leaf."""
+        return self.snapshot().root
+
+    @property
+    def head(self) -> TreeHead:
+        """What a verifier needs: size, root, arity and scheme, of one moment."""
+        return self.snapshot().head
+
+    def root_at(self, size: int) -> bytes | None:
+        """The root that the tree had at a past size.  Raises IndexOutOfRangeError."""
+        return self.snapshot(size).root
+
+    def snapshot(self, size: int | None = None) -> Snapshot:
+        """The tree at its present or at a past size, in O(1).  Raises IndexOutOfRangeError."""
+        tree = self._readable()
+        now = tree.size
+        if size is None:
+            return Snapshot(tree, now)
+        check_range("size", size, now + 1)
+        return Snapshot(tree, size)
+
+
+class LeanIMT(TreeReads):
+    """An append-only N-ary lean incremental Merkle tree in memory.
+
+    ``n`` is 2 to 255 children, ``max_depth`` 1 to 255 levels.  Reads take no lock; inserts from
+    several threads are done one after the other.  A call that raises changes nothing.
+    """
+
+    __slots__ = ("_lock", "_tree")
+
+    def __init__(self, n: int = 4, max_depth: int = 20, hasher: Hasher | None = None) -> None:
+        check_parameters(n, max_depth)
+        hasher = Blake3Hasher() if hasher is None else hasher
+        check_hasher(hasher)
+        self._tree = Accumulator(n, max_depth, hasher)
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"LeanIMT(n={self.n}, max_depth={self.max_depth}, hasher={self.hasher!r})"
+
+    def _readable(self) -> Accumulator:
+        return self._tree
+
+    def _extend(self, row: memoryview) -> int:
+        with self._lock:
+            self._tree.extend(row)
+            return self._tree.size
+
+    def insert(self, leaf: Leaf) -> bytes:
+        """Append a leaf of 32 bytes; return the root with it.
+
+        Raises InvalidLeafError, MaxDepthExceededError, CapacityExceededError.
+        """
+        return self._root(self._extend(one_leaf(leaf)))
+
+    def insert_many(self, leaves: LeafBatch) -> bytes:
+        """Append a batch, all of it or nothing; return the root with it.
+
+        ``leaves`` is a contiguous buffer of 32·k bytes (bytes, memoryview, NumPy array of shape
+        (k, 32)), or k leaves in order.  Raises EmptyBatchError and what `insert` raises.
+        """
+        return self._root(self._extend(leaf_row(leaves)))
+
+    def append(self, leaf: Leaf) -> None:
+        """Append a leaf of 32 bytes without computing the root.  Raises as `insert` does."""
+        self._extend(one_leaf(leaf))
+
+    def extend(self, leaves: LeafBatch) -> None:
+        """Append a batch without computing the root.  Raises as `insert_many` does."""
+        self._extend(leaf_row(leaves))
+
+    def _root(self, size: int) -> bytes:
+        root = Snapshot(self._tree, size).root
+        assert root is not None  # there is at least the leaf just inserted
+        return root

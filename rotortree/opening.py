@@ -1,0 +1,278 @@
+"""Opening a directory: create a tree, or recover the one that is there, and say what was found."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+
+from rotortree.accumulator import Accumulator
+from rotortree.config import RotorTreeConfig
+from rotortree.engine import OpenedTree, remove_segments
+from rotortree.errors import (
+    ConfigMismatchError,
+    FileLockedError,
+    InvalidConfigError,
+    NotATreeError,
+    TreeNotFoundError,
+)
+from rotortree.hashing import Blake3Hasher, Hasher, builtin_hasher
+from rotortree.storage import durable
+from rotortree.storage.environment import Environment
+from rotortree.storage.files import Lock
+from rotortree.storage.format import (
+    COMMIT,
+    EMPTY,
+    LEVELS,
+    LOCK,
+    WAL,
+    Commit,
+    Identity,
+    SegmentHeader,
+)
+from rotortree.storage.level_files import (
+    Damage,
+    LevelFiles,
+    default_shard_nodes,
+    nodes_per_segment,
+)
+from rotortree.storage.recovery import Decision, Survey, decide, load, survey
+from rotortree.storage.wal import SegmentWriter, create_writer
+
+__all__ = ["RecoveryReport", "open_tree"]
+
+_OUR_NAMES = frozenset({LOCK, COMMIT, COMMIT + durable.TEMPORARY, WAL, LEVELS})
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryReport:
+    """What opening the tree found and did.
+
+    ``created``: there was none.  ``clean``: the last process closed it, and nothing was wrong.
+    ``torn_bytes`` and ``torn_leaves``: what the log's end held of a flush that was never
+    acknowledged and was dropped.  ``repaired``: what was damaged and made right again from what was
+    not, each with its file and offset.  ``replayed_leaves`` came from the log, ``checkpoint_size``
+    from the level files.  ``seconds``: how long opening took.
+    """
+
+    created: bool
+    clean: bool
+    torn_bytes: int
+    torn_leaves: int
+    repaired: tuple[str, ...]
+    replayed_leaves: int
+    checkpoint_size: int
+    seconds: float
+
+
+def open_tree(
+    config: RotorTreeConfig, environment: Environment
+) -> tuple[OpenedTree, RecoveryReport]:
+    """Create or recover the tree of a directory; hold its lock.
+
+    Raises what `RotorTree.open` documents; then nothing is locked, and nothing was changed on disk
+    but what a later open does again.
+    """
+    started = environment.scheduler.now()
+    _prepare_directory(config, environment)
+    lock = _lock(config, environment)
+    try:
+        opened, report = _open_locked(config, environment, lock, started)
+    except BaseException:
+        if lock is not None:
+            lock.release()
+        raise
+    return opened, report
+
+
+def _prepare_directory(config: RotorTreeConfig, environment: Environment) -> None:
+    """Make the directory if it may be made; refuse one that is something else's."""
+    fs, path = environment.files, config.path
+    names = durable.listdir(fs, path)
+    if {WAL, COMMIT, LEVELS}.isdisjoint(names):
+        if config.read_only or not config.create:
+            raise TreeNotFoundError(path)
+        foreign = sorted(set(names) - _OUR_NAMES)
+        if foreign:
+            raise NotATreeError(path, foreign[0])
+        durable.make_directory(fs, path)
+
+
+def _lock(config: RotorTreeConfig, environment: Environment) -> Lock | None:
+    path = f"{config.path}/{LOCK}"
+    with durable.translated(path, "lock"):
+        try:
+            return environment.files.lock(path, shared=config.read_only)
+        except BlockingIOError:
+            raise FileLockedError(path) from None
+        except FileNotFoundError:
+            if not config.read_only:
+                raise
+            return None  # a copy without its lock file: nobody can be writing to it
+
+
+def _open_locked(
+    config: RotorTreeConfig, environment: Environment, lock: Lock | None, started: float
+) -> tuple[OpenedTree, RecoveryReport]:
+    found = survey(environment.files, config.path)
+    decision = decide(found)
+    created = decision is None
+    if decision is None:
+        if config.read_only or not config.create:
+            raise TreeNotFoundError(config.path)
+        _create(config, environment)
+        found = survey(environment.files, config.path)
+        decision = decide(found)
+        assert decision is not None  # its first segment was just written
+    identity = decision.identity
+    hasher = _matching_hasher(config, identity)
+    tree = Accumulator(identity.n, identity.max_depth, hasher, nodes_per_segment(identity))
+    levels = LevelFiles(environment.files, config.path, identity)
+    damages = load(
+        environment.files,
+        found,
+        decision,
+        tree,
+        levels,
+        config.tiering,
+        verify=config.verify_checkpoint,
+    )
+    log, commit = None, found.commit
+    if not config.read_only:
+        log, commit = _go_on(config, environment, found, decision, tree, levels, damages)
+    opened = OpenedTree(
+        lock, identity, tree, levels, log, commit, decision.base, decision.first_segment
+    )
+    return opened, RecoveryReport(
+        created=created,
+        clean=created or (decision.clean and not damages),
+        torn_bytes=decision.torn_bytes,
+        torn_leaves=decision.torn_leaves,
+        repaired=_repairs(found, damages),
+        replayed_leaves=decision.head.size - decision.base.size,
+        checkpoint_size=decision.base.size,
+        seconds=environment.scheduler.now() - started,
+    )
+
+
+def _repairs(found: Survey, damages: tuple[Damage, ...]) -> tuple[str, ...]:
+    commit = () if found.commit_error is None else (str(found.commit_error),)
+    return commit + tuple(str(damage) for damage in damages)
+
+
+def _create(config: RotorTreeConfig, environment: Environment) -> None:
+    """Make a new, empty tree.  The name of its first segment is the commit point."""
+    fs, path = environment.files, config.path
+    n = 4 if config.n is None else config.n
+    hasher = Blake3Hasher() if config.hasher is None else config.hasher
+    shard_nodes = environment.shard_nodes or default_shard_nodes(n)
+    if shard_nodes % n:
+        raise InvalidConfigError("shard_nodes", shard_nodes, f"it must be a multiple of {n}")
+    identity = Identity(
+        n=n,
+        max_depth=20 if config.max_depth is None else config.max_depth,
+        shard_nodes=shard_nodes,
+        tree_id=environment.random_bytes(16),
+        scheme=hasher.name,
+    )
+    durable.make_directory(fs, f"{path}/{WAL}")
+    durable.make_directory(fs, f"{path}/{LEVELS}")
+    _sync_names(environment, path, with_parent=True)
+    header = SegmentHeader(identity, 1, EMPTY, environment.random_bytes(16))
+    _publish_segment(environment, path, header).close()
+
+
+def _sync_names(environment: Environment, path: str, *, with_parent: bool) -> None:
+    durable.sync_directory(environment.files, path)
+    if with_parent:
+        durable.sync_directory(environment.files, posixpath.dirname(path) or ".")
+
+
+def _publish_segment(environment: Environment, path: str, header: SegmentHeader) -> SegmentWriter:
+    fs, directory = environment.files, f"{path}/{WAL}"
+    writer = create_writer(fs, directory, header, environment.frame_leaves)
+    durable.publish(fs, writer.path)
+    durable.sync_directory(fs, directory)
+    return writer
+
+
+def _matching_hasher(config: RotorTreeConfig, identity: Identity) -> Hasher:
+    """The stored scheme's hasher; ConfigMismatchError if anything given is not as stored."""
+    given = config.hasher
+    for parameter, stored, wanted in (
+        ("n", identity.n, config.n),
+        ("max_depth", identity.max_depth, config.max_depth),
+        ("scheme", identity.scheme, None if given is None else given.name),
+    ):
+        if wanted is not None and wanted != stored:
+            raise ConfigMismatchError(config.path, parameter, stored, wanted)
+    hasher = given or builtin_hasher(identity.scheme)
+    if hasher is None:
+        raise ConfigMismatchError(config.path, "scheme", identity.scheme, "a built-in one")
+    return hasher
+
+
+def _go_on(
+    config: RotorTreeConfig,
+    environment: Environment,
+    found: Survey,
+    decision: Decision,
+    tree: Accumulator,
+    levels: LevelFiles,
+    damages: tuple[Damage, ...],
+) -> tuple[SegmentWriter, Commit | None]:
+    """Make what was recovered durable, then a place for what comes.
+
+    What was read may be in memory only, if a process was killed before it synced.  So everything is
+    synced before anything is built on it, and the next segment is durable before anything older
+    is changed.
+    """
+    fs, path = environment.files, config.path
+    for scan in found.segments:
+        if scan.number >= decision.first_segment:
+            _sync_existing(environment, scan.path)
+    durable.sync_directory(fs, f"{path}/{WAL}")
+    # A commit record shows that creation was finished, parent directory and all.
+    _sync_names(environment, path, with_parent=found.commit is None)
+    if decision.clean and not damages:
+        return _reopen_segment(environment, decision), found.commit
+    header = SegmentHeader(
+        decision.identity,
+        decision.last.number + 1,
+        decision.head,
+        environment.random_bytes(16),
+    )
+    writer = _publish_segment(environment, path, header)
+    try:
+        levels.repair(tree, decision.base.size, damages)
+        commit = found.commit
+        if found.commit_error is not None or (commit is None and decision.base != EMPTY):
+            commit = Commit(
+                decision.identity,
+                decision.base,
+                decision.head,
+                decision.first_segment,
+                header.number,
+            )
+            durable.replace_file(fs, path, COMMIT, commit.encode())
+        remove_segments(environment, path, decision.first_segment)
+    except BaseException:
+        writer.close()
+        raise
+    return writer, commit
+
+
+def _sync_existing(environment: Environment, path: str) -> None:
+    file = durable.open_file(environment.files, path, "write")
+    if file is not None:
+        try:
+            durable.sync_file(file, path)
+        finally:
+            file.close()
+
+
+def _reopen_segment(environment: Environment, decision: Decision) -> SegmentWriter:
+    scan = decision.last
+    file = durable.open_file(environment.files, scan.path, "write")
+    assert file is not None  # it was read under the lock just now
+    assert scan.header is not None  # and was sound
+    return SegmentWriter(file, scan.path, scan.header, environment.frame_leaves, scan)

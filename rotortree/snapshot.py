@@ -1,0 +1,125 @@
+"""A tree at one size: immutable, O(1) to take, safe from any thread, valid for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rotortree.accumulator import Accumulator
+from rotortree.errors import IndexOutOfRangeError
+from rotortree.geometry import (
+    NODE_BYTES,
+    complete_count,
+    consistency_groups,
+    depth,
+    inclusion_groups,
+    level_length,
+)
+from rotortree.proof import ConsistencyProof, InclusionProof, TreeHead
+
+__all__ = ["Snapshot", "check_range"]
+
+
+def check_range(what: str, value: int, stop: int) -> None:
+    """Raise IndexOutOfRangeError unless 0 <= value < stop; TypeError for anything but an int."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{what} must be an integer, not {type(value).__name__}")
+    if not 0 <= value < stop:
+        raise IndexOutOfRangeError(what, value, stop)
+
+
+class Snapshot:
+    """A tree as it was when it had ``size`` leaves.
+
+    It stays valid and unchanged while the tree grows, is checkpointed and after it is closed.
+    Every method is safe from any thread and takes no lock.
+    """
+
+    __slots__ = ("_edge_cache", "_tree", "size")
+
+    def __init__(self, tree: Accumulator, size: int) -> None:
+        self._tree = tree
+        self._edge_cache: list[bytes | None] | None = None
+        self.size = size
+
+    def __repr__(self) -> str:
+        return f"<Snapshot of {self.size} leaves, n = {self._tree.n}>"
+
+    @property
+    def _edge(self) -> list[bytes | None]:
+        # Two threads may both compute it: they compute the same.
+        if self._edge_cache is None:
+            self._edge_cache = self._tree.right_edge(self.size)
+        return self._edge_cache
+
+    @property
+    def depth(self) -> int:
+        """The level of the root: the least d with n ** d >= size."""
+        return depth(self.size, self._tree.n)
+
+    @property
+    def root(self) -> bytes | None:
+        """The root, 32 bytes; None when there is no leaf."""
+        return self.get_node(self.depth, 0) if self.size else None
+
+    @property
+    def head(self) -> TreeHead:
+        """What a verifier needs: size, root, arity and scheme."""
+        return TreeHead(self.size, self.root, self._tree.n, self._tree.hasher.name)
+
+    def level_len(self, level: int) -> int:
+        """How many nodes a level has, the right edge included; 0 above the root."""
+        if level < 0:
+            raise IndexOutOfRangeError("level", level, self.depth + 1)
+        return level_length(self.size, self._tree.n, level)
+
+    def get_node(self, level: int, index: int) -> bytes:
+        """Node ``index`` of ``level`` (0: the leaves), 32 bytes.  Raises IndexOutOfRangeError."""
+        check_range("level", level, self.depth + 1)
+        check_range(f"node of level {level}:", index, self.level_len(level))
+        return self._members(level, index, index + 1)
+
+    def _members(self, level: int, start: int, stop: int) -> bytes:
+        """Nodes [start, stop) of a level, of which only the very last may be incomplete."""
+        complete = complete_count(self.size, self._tree.n, level)
+        if stop <= complete:
+            return self._tree.levels[level].read(start, stop)
+        partial = self._edge[level] or b""
+        return (
+            self._tree.levels[level].read(start, complete) + partial
+            if start < complete
+            else partial
+        )
+
+    def leaves(self, start: int = 0, stop: int | None = None) -> bytes:
+        """Leaves [start, stop) as one row of 32·(stop - start) bytes."""
+        stop = self.size if stop is None else stop
+        check_range("stop", stop, self.size + 1)
+        check_range("start", start, stop + 1)
+        return self._tree.levels[0].read(start, stop)
+
+    def prove(self, index: int) -> InclusionProof:
+        """That leaf ``index`` is in this tree.  Raises IndexOutOfRangeError."""
+        check_range("leaf", index, self.size)
+        parts: list[bytes] = []
+        for level, start, own, stop in inclusion_groups(self.size, self._tree.n, index):
+            members = self._members(level, start, stop)
+            at = (own - start) * NODE_BYTES
+            parts += (members[:at], members[at + NODE_BYTES :])
+        return InclusionProof(self._tree.n, self.size, index, b"".join(parts))
+
+    def prove_many(self, indices: Iterable[int]) -> list[InclusionProof]:
+        """The proofs of many leaves, in the order of ``indices``; all of them or none."""
+        return [self.prove(index) for index in indices]
+
+    def prove_consistency(self, old_size: int) -> ConsistencyProof:
+        """That this tree begins with the one that had ``old_size`` leaves.
+
+        Raises IndexOutOfRangeError unless 0 <= old_size <= size.
+        """
+        check_range("old size", old_size, self.size + 1)
+        parts: list[bytes] = []
+        for group, straddles in consistency_groups(old_size, self.size, self._tree.n):
+            members = self._members(group.level, group.start, group.stop)
+            at = (group.own - group.start) * NODE_BYTES
+            parts += (members[:at], members[at + NODE_BYTES * straddles :])
+        return ConsistencyProof(self._tree.n, self.size, old_size, b"".join(parts))

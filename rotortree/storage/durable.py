@@ -1,0 +1,153 @@
+"""The few ways in which this library writes durably, each its system calls in order.
+
+Everything else of the storage engine is built of these.  They raise IoFailedError, which names the
+file and the operation, where the seam raises OSError.
+
+What no code can promise: a disk that says "synced" and lies; `sync` is believed when it returns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from rotortree.errors import IoFailedError
+from rotortree.storage.files import File, FileSystem, OpenMode
+
+__all__ = [
+    "TEMPORARY",
+    "listdir",
+    "make_directory",
+    "open_file",
+    "publish",
+    "read_exactly",
+    "replace_file",
+    "sync_directory",
+    "sync_file",
+    "translated",
+    "unlink",
+    "write_all",
+    "write_temporary",
+]
+
+TEMPORARY = ".tmp"
+"""The end of the name of a file that is not yet what it will be.  Such files mean nothing."""
+
+_MAX_BUFFERS = 512
+"""Buffers per write; every system that has pwritev takes at least this many (IOV_MAX)."""
+
+
+@contextlib.contextmanager
+def translated(path: str, operation: str) -> Iterator[None]:
+    """Turn OSError into IoFailedError with the path and the operation."""
+    try:
+        yield
+    except OSError as error:
+        raise IoFailedError(path, operation, error) from error
+
+
+def listdir(fs: FileSystem, path: str) -> list[str]:
+    """The names in a directory, sorted; none if it does not exist."""
+    with translated(path, "list"):
+        try:
+            return sorted(fs.listdir(path))
+        except FileNotFoundError:
+            return []
+
+
+def open_file(fs: FileSystem, path: str, mode: OpenMode) -> File | None:
+    """Open a file; None when it does not exist and the mode does not create it."""
+    with translated(path, "open"):
+        try:
+            return fs.open(path, mode)
+        except FileNotFoundError:
+            if mode == "create":
+                raise
+            return None
+
+
+def read_exactly(file: File, path: str, length: int, offset: int) -> bytes:
+    """``length`` bytes from ``offset``, fewer only where the file ends."""
+    parts = []
+    with translated(path, "read"):
+        while length:
+            part = file.pread(length, offset)
+            if not part:
+                break
+            parts.append(part)
+            length -= len(part)
+            offset += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def write_all(file: File, path: str, buffers: Sequence[bytes | memoryview], offset: int) -> int:
+    """Write rows of bytes from ``offset`` on; return the offset behind them."""
+    rest = [memoryview(buffer) for buffer in buffers if len(memoryview(buffer))]
+    rest.reverse()
+    with translated(path, "write"):
+        while rest:
+            written = file.pwritev(rest[: -_MAX_BUFFERS - 1 : -1], offset)
+            if written <= 0:
+                raise OSError(None, "the system wrote nothing")
+            offset += written
+            while rest and written >= len(rest[-1]):
+                written -= len(rest.pop())
+            if written:
+                rest[-1] = rest[-1][written:]
+    return offset
+
+
+def sync_file(file: File, path: str) -> None:
+    """Make a file's bytes and length durable."""
+    with translated(path, "fsync"):
+        file.sync()
+
+
+def sync_directory(fs: FileSystem, path: str) -> None:
+    """Make the names in a directory durable."""
+    with translated(path, "fsync of the directory"):
+        fs.sync_directory(path)
+
+
+def make_directory(fs: FileSystem, path: str) -> None:
+    """Make a directory unless it exists.  The caller syncs the directory above."""
+    with translated(path, "mkdir"), contextlib.suppress(FileExistsError):
+        fs.mkdir(path)
+
+
+def unlink(fs: FileSystem, path: str) -> None:
+    """Remove a file unless it is gone already."""
+    with translated(path, "unlink"), contextlib.suppress(FileNotFoundError):
+        fs.unlink(path)
+
+
+def write_temporary(fs: FileSystem, path: str, contents: bytes) -> File:
+    """Create ``path``.tmp with these bytes, durably.  Returns it open; `publish` comes next."""
+    temporary = path + TEMPORARY
+    unlink(fs, temporary)
+    with translated(temporary, "create"):
+        file = fs.open(temporary, "create")
+    try:
+        write_all(file, temporary, [contents], 0)
+        sync_file(file, temporary)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def publish(fs: FileSystem, path: str) -> None:
+    """Give ``path``.tmp its name, in one step, replacing what had it.  Not durable yet."""
+    with translated(path, "rename"):
+        fs.rename(path + TEMPORARY, path)
+
+
+def replace_file(fs: FileSystem, directory: str, name: str, contents: bytes) -> None:
+    """Write a whole small file: durable, and at any time the old one or the new one.
+
+    Temporary file, fsync, rename, fsync of the directory.
+    """
+    path = f"{directory}/{name}"
+    write_temporary(fs, path, contents).close()
+    publish(fs, path)
+    sync_directory(fs, directory)

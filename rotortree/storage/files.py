@@ -1,0 +1,199 @@
+"""The file-system seam: the only place of this library that touches a disk.
+
+`FileSystem` and `File` are the dozen operations that the storage engine is made of.
+`OsFileSystem` is the real thing; a simulated disk implements the same protocols.  They fail as the
+operating system does, by OSError; `rotortree.storage.durable` turns that into this library's
+errors.  Paths are strings with ``/`` between their parts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import sys
+from collections.abc import Sequence
+from typing import IO, TYPE_CHECKING, Literal, Protocol
+
+import portalocker
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = [
+    "File",
+    "FileSystem",
+    "Lock",
+    "OpenMode",
+    "OsFileSystem",
+    "process_id",
+]
+
+OpenMode = Literal["read", "write", "create"]
+"""How to open a file: to read, to read and write, or so and created empty if it is missing."""
+
+
+class Lock(Protocol):
+    """A lock that is held until it is released, or its process ends."""
+
+    def release(self) -> None:
+        """Give the lock back."""
+
+
+class File(Protocol):
+    """An open file.  Offsets and lengths are bytes."""
+
+    def size(self) -> int:
+        """The file's length."""
+
+    def pread(self, length: int, offset: int) -> bytes:
+        """Up to ``length`` bytes from ``offset``; fewer only if interrupted or at the end."""
+
+    def pwritev(self, buffers: Sequence[Buffer], offset: int) -> int:
+        """Write buffers one behind the other; return how many bytes were written, maybe fewer."""
+
+    def truncate(self, length: int) -> None:
+        """Cut the file to ``length``."""
+
+    def sync(self) -> None:
+        """Return when the file's bytes and length would survive a power failure."""
+
+    def map(self, length: int) -> memoryview:
+        """The first ``length`` > 0 bytes, read-only, which must exist; stays valid after close."""
+
+    def close(self) -> None:
+        """Release the file.  Idempotent."""
+
+
+class FileSystem(Protocol):
+    """A file system."""
+
+    def open(self, path: str, mode: OpenMode) -> File:
+        """Open a file.  "read" and "write" raise FileNotFoundError when there is none."""
+
+    def listdir(self, path: str) -> list[str]:
+        """The names in a directory, in no order."""
+
+    def mkdir(self, path: str) -> None:
+        """Make a directory.  Raises FileExistsError when the name is taken."""
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a file another name in the same directory, replacing what had it."""
+
+    def unlink(self, path: str) -> None:
+        """Remove a file."""
+
+    def sync_directory(self, path: str) -> None:
+        """Return when the names in a directory would survive a power failure."""
+
+    def lock(self, path: str, *, shared: bool) -> Lock:
+        """Lock a file at once or raise BlockingIOError; exclusive locks create a missing one."""
+
+
+def process_id() -> int:
+    """The number of this process, by which a tree notices that it was forked."""
+    return os.getpid()
+
+
+class _OsFile:
+    """An open file of the operating system."""
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def size(self) -> int:
+        return os.fstat(self._descriptor).st_size
+
+    def pread(self, length: int, offset: int) -> bytes:
+        return os.pread(self._descriptor, length, offset)
+
+    def pwritev(self, buffers: Sequence[Buffer], offset: int) -> int:
+        return os.pwritev(self._descriptor, buffers, offset)
+
+    def truncate(self, length: int) -> None:
+        os.ftruncate(self._descriptor, length)
+
+    def sync(self) -> None:
+        _sync(self._descriptor)
+
+    def map(self, length: int) -> memoryview:
+        return memoryview(mmap.mmap(self._descriptor, length, access=mmap.ACCESS_READ))
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _sync(descriptor: int) -> None:
+    if sys.platform == "darwin":
+        import fcntl
+
+        # fsync there reaches the drive, but not through its cache.
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fdatasync(descriptor)
+
+
+class _OsLock:
+    """An flock, which belongs to the open file: closing another descriptor does not drop it."""
+
+    __slots__ = ("_file",)
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def release(self) -> None:
+        self._file.close()
+
+
+class OsFileSystem:
+    """The operating system's files."""
+
+    __slots__ = ()
+
+    def open(self, path: str, mode: OpenMode) -> File:
+        """See `FileSystem.open`."""
+        flags = {"read": os.O_RDONLY, "write": os.O_RDWR, "create": os.O_RDWR | os.O_CREAT}[mode]
+        return _OsFile(os.open(path, flags | os.O_CLOEXEC, 0o666))
+
+    def listdir(self, path: str) -> list[str]:
+        """See `FileSystem.listdir`."""
+        return os.listdir(path)
+
+    def mkdir(self, path: str) -> None:
+        """See `FileSystem.mkdir`."""
+        os.mkdir(path)
+
+    def rename(self, old: str, new: str) -> None:
+        """See `FileSystem.rename`."""
+        os.replace(old, new)
+
+    def unlink(self, path: str) -> None:
+        """See `FileSystem.unlink`."""
+        os.unlink(path)
+
+    def sync_directory(self, path: str) -> None:
+        """See `FileSystem.sync_directory`."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def lock(self, path: str, *, shared: bool) -> Lock:
+        """See `FileSystem.lock`."""
+        file = open(path, "rb" if shared else "ab")  # noqa: SIM115  # held for as long as the lock
+        kind = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
+        try:
+            portalocker.lock(file, kind | portalocker.LockFlags.NON_BLOCKING)
+        except portalocker.LockException as error:
+            file.close()
+            raise BlockingIOError(path) from error
+        except BaseException:
+            with contextlib.suppress(OSError):
+                file.close()
+            raise
+        return _OsLock(file)

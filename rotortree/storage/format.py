@@ -1,0 +1,290 @@
+"""What is on disk, byte by byte: file headers, frame headers, names.
+
+`specs/storage-format.md` is the normative text.  All integers are little-endian, all offsets
+multiples of 16.  Every file begins with a header that names the tree it belongs to, and ends its
+header with a seal: BLAKE3 truncated to 16 bytes.  Each layout's length is asserted against the
+text, and each offset follows from the one before.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import NamedTuple, Self
+
+from blake3 import blake3
+
+from rotortree.errors import (
+    ChecksumMismatchError,
+    DataCorruptionError,
+    InvalidConfigError,
+    UnsupportedFormatError,
+)
+from rotortree.geometry import MAX_SIZE, NODE_BYTES, check_parameters
+
+__all__ = [
+    "COMMIT",
+    "COMMIT_BYTES",
+    "EMPTY",
+    "FORMAT_VERSION",
+    "FRAME_BYTES",
+    "LEVELS",
+    "LOCK",
+    "SEAL_BYTES",
+    "SEGMENT_BYTES",
+    "SHARD_BYTES",
+    "WAL",
+    "Commit",
+    "Frame",
+    "Head",
+    "Identity",
+    "SegmentHeader",
+    "seal",
+    "segment_name",
+    "segment_number",
+    "shard_header",
+    "shard_name",
+]
+
+FORMAT_VERSION = 1
+SEAL_BYTES = 16
+SALT_BYTES = 16
+
+LOCK = "LOCK"
+COMMIT = "COMMIT"
+WAL = "wal"
+LEVELS = "levels"
+
+
+def seal(data: bytes, key: bytes | None = None) -> bytes:
+    """The seal of some bytes: BLAKE3, keyed if a key is given, truncated to 16 bytes."""
+    state = blake3(data) if key is None else blake3(data, key=key)
+    return state.digest(SEAL_BYTES)
+
+
+class Head(NamedTuple):
+    """A tree's size and root.  The empty tree's root is stored as 32 zero bytes."""
+
+    size: int
+    root: bytes
+
+
+EMPTY = Head(0, bytes(NODE_BYTES))
+
+
+_IDENTITY = struct.Struct("<8sHBBI16s32s")
+assert _IDENTITY.size == 64
+
+
+class Identity(NamedTuple):
+    """Which tree a file belongs to, and the parameters that decide what its bytes mean.
+
+    ``shard_nodes``: how many nodes one level file holds.
+    """
+
+    n: int
+    max_depth: int
+    shard_nodes: int
+    tree_id: bytes
+    scheme: str
+
+    def sealed(self, magic: bytes, body: bytes) -> bytes:
+        """A whole header: identity, body, seal."""
+        header = _IDENTITY.pack(
+            magic,
+            FORMAT_VERSION,
+            self.n,
+            self.max_depth,
+            self.shard_nodes,
+            self.tree_id,
+            self.scheme.encode("ascii"),
+        )
+        return header + body + seal(header + body)
+
+    @classmethod
+    def unsealed(cls, magic: bytes, data: bytes, length: int, path: str) -> tuple[Self, bytes]:
+        """Check a header of ``length`` bytes at the start of a file; return identity and body.
+
+        Raises DataCorruptionError (short, other magic, impossible values), ChecksumMismatchError,
+        UnsupportedFormatError.
+        """
+        if len(data) < length:
+            raise DataCorruptionError(path, len(data), f"the file ends in its {length}-byte header")
+        found, version, n, max_depth, shard_nodes, tree_id, scheme = _IDENTITY.unpack_from(data)
+        if found != magic:
+            raise DataCorruptionError(path, 0, f"begins with {found!r}, not with {magic!r}")
+        if version != FORMAT_VERSION:
+            raise UnsupportedFormatError(path, version, FORMAT_VERSION)
+        sealed, mark = data[: length - SEAL_BYTES], data[length - SEAL_BYTES : length]
+        if seal(sealed) != mark:
+            raise ChecksumMismatchError(
+                path, length - SEAL_BYTES, "the header's seal does not match"
+            )
+        try:
+            check_parameters(n, max_depth)
+            name = scheme.rstrip(b"\0").decode("ascii")
+        except (InvalidConfigError, UnicodeDecodeError) as error:
+            raise DataCorruptionError(path, 0, f"impossible parameters: {error}") from None
+        if not shard_nodes or shard_nodes % n:
+            raise DataCorruptionError(path, 12, f"impossible shard size {shard_nodes}")
+        return cls(n, max_depth, shard_nodes, tree_id, name), sealed[_IDENTITY.size :]
+
+
+def _body_bytes(length: int) -> int:
+    return length - _IDENTITY.size - SEAL_BYTES
+
+
+_SEGMENT = struct.Struct("<QQ32s16s16x")
+SEGMENT_MAGIC = b"RotorWAL"
+SEGMENT_BYTES = 160
+assert _SEGMENT.size == _body_bytes(SEGMENT_BYTES)
+
+
+class SegmentHeader(NamedTuple):
+    """The first 160 bytes of a log segment."""
+
+    identity: Identity
+    number: int
+    base: Head
+    salt: bytes
+
+    def encode(self) -> bytes:
+        """The header's bytes."""
+        body = _SEGMENT.pack(self.number, self.base.size, self.base.root, self.salt)
+        return self.identity.sealed(SEGMENT_MAGIC, body)
+
+    @classmethod
+    def decode(cls, data: bytes, path: str) -> Self:
+        """Raises as `Identity.unsealed` does."""
+        identity, body = Identity.unsealed(SEGMENT_MAGIC, data, SEGMENT_BYTES, path)
+        number, size, root, salt = _SEGMENT.unpack(body)
+        return cls(identity, number, _head(path, size, root), salt)
+
+    def key(self) -> bytes:
+        """The key of every seal in this segment.
+
+        It depends on the random salt, so that neither frames of another segment nor leaves that an
+        attacker made look like frames are ever taken for frames of this one.
+        """
+        return blake3(self.encode()).digest()
+
+
+def _head(path: str, size: int, root: bytes) -> Head:
+    if size > MAX_SIZE or (size == 0 and root != EMPTY.root):
+        raise DataCorruptionError(path, _IDENTITY.size, f"impossible head of size {size}")
+    return Head(size, root)
+
+
+_COMMIT = struct.Struct("<Q32sQ32sQQ")
+COMMIT_MAGIC = b"RotorCMT"
+COMMIT_BYTES = 176
+assert _COMMIT.size == _body_bytes(COMMIT_BYTES)
+
+
+class Commit(NamedTuple):
+    """The commit record: what the level files hold, and what was acknowledged.
+
+    ``first_segment`` is the segment whose base is the checkpoint; ``last_segment`` the one that
+    was open when the record was written.
+    """
+
+    identity: Identity
+    checkpoint: Head
+    acknowledged: Head
+    first_segment: int
+    last_segment: int
+
+    def encode(self) -> bytes:
+        """The record's bytes."""
+        body = _COMMIT.pack(
+            *self.checkpoint, *self.acknowledged, self.first_segment, self.last_segment
+        )
+        return self.identity.sealed(COMMIT_MAGIC, body)
+
+    @classmethod
+    def decode(cls, data: bytes, path: str) -> Self:
+        """Raises as `Identity.unsealed` does; trailing bytes are DataCorruptionError, too."""
+        if len(data) > COMMIT_BYTES:
+            raise DataCorruptionError(path, COMMIT_BYTES, "the file goes on behind the record")
+        identity, body = Identity.unsealed(COMMIT_MAGIC, data, COMMIT_BYTES, path)
+        size, root, acknowledged, acknowledged_root, first, last = _COMMIT.unpack(body)
+        checkpoint = _head(path, size, root)
+        return cls(identity, checkpoint, _head(path, acknowledged, acknowledged_root), first, last)
+
+
+_SHARD = struct.Struct("<QQ32x")
+SHARD_MAGIC = b"RotorLVL"
+SHARD_BYTES = 128
+assert _SHARD.size == _body_bytes(SHARD_BYTES)
+
+
+def shard_header(identity: Identity, level: int, shard: int) -> bytes:
+    """The first 128 bytes of a level file: a pure function of whose file it is."""
+    return identity.sealed(SHARD_MAGIC, _SHARD.pack(level, shard))
+
+
+_FRAME = struct.Struct("<4sIQQQQQ32s16s16s")
+FRAME_MAGIC = b"RtFr"
+FRAME_BYTES = 128
+assert _FRAME.size == FRAME_BYTES - SEAL_BYTES
+
+_MORE = 1
+
+
+class Frame(NamedTuple):
+    """A frame's header: the 128 bytes before its leaves.
+
+    ``more``: the flush goes on in the next frame, and counts only with it.  ``promise``: the offset
+    in this segment below which everything was durable when the frame was written.  ``chain``: the
+    seal of the header before, or of the segment's header.
+    """
+
+    more: bool
+    number: int
+    first: int
+    leaves: int
+    calls: int
+    promise: int
+    root: bytes
+    chain: bytes
+    payload_seal: bytes
+
+    def encode(self, key: bytes) -> bytes:
+        """The header's bytes, its seal last."""
+        header = _FRAME.pack(FRAME_MAGIC, _MORE if self.more else 0, *self[1:])
+        return header + seal(header, key)
+
+    @classmethod
+    def decode(cls, data: bytes, key: bytes) -> Self | None:
+        """The frame that ``data`` begins with; None if it does not begin with a sealed one."""
+        header, mark = (
+            data[: FRAME_BYTES - SEAL_BYTES],
+            data[FRAME_BYTES - SEAL_BYTES : FRAME_BYTES],
+        )
+        if len(mark) < SEAL_BYTES or not header.startswith(FRAME_MAGIC):
+            return None
+        if seal(header, key) != mark:
+            return None
+        _, flags, *rest = _FRAME.unpack(header)
+        return cls(flags == _MORE, *rest)
+
+
+_SEGMENT_NAME = re.compile(r"([0-9]{8,})\.wal")
+
+
+def segment_name(number: int) -> str:
+    """The file name of a log segment."""
+    return f"{number:08d}.wal"
+
+
+def segment_number(name: str) -> int | None:
+    """The number of a segment's file name; None if it is not one."""
+    match = _SEGMENT_NAME.fullmatch(name)
+    if match is None or segment_name(int(match[1])) != name:
+        return None
+    return int(match[1])
+
+
+def shard_name(level: int, shard: int) -> str:
+    """The path of a level file below the levels' directory."""
+    return f"{level}/{shard:08d}.nodes"

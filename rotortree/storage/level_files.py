@@ -1,0 +1,319 @@
+"""Level files: the complete nodes of a checkpoint, and how they are proven on open.
+
+``levels/<level>/<shard>.nodes`` is a header of 128 bytes and up to ``shard_nodes`` nodes of 32.
+Every byte is a pure function of the leaves, so a checkpoint that crashed left nothing wrong behind:
+the next one writes the same bytes again.  How many nodes count is what COMMIT says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rotortree import kernel
+from rotortree.accumulator import Accumulator
+from rotortree.config import TieringConfig
+from rotortree.errors import DataCorruptionError
+from rotortree.geometry import NODE_BYTES, complete_count, depth
+from rotortree.levels import segment_nodes
+from rotortree.storage import durable
+from rotortree.storage.files import FileSystem
+from rotortree.storage.format import (
+    LEVELS,
+    SHARD_BYTES,
+    Head,
+    Identity,
+    shard_header,
+    shard_name,
+)
+
+__all__ = ["Damage", "LevelFiles", "default_shard_nodes", "nodes_per_segment"]
+
+_SEGMENTS_PER_SHARD = 64
+
+
+def default_shard_nodes(n: int) -> int:
+    """Nodes per level file of a new tree: about four million, 128 MiB."""
+    return segment_nodes(n) * _SEGMENTS_PER_SHARD
+
+
+def nodes_per_segment(identity: Identity) -> int:
+    """Nodes per segment in memory: a shard holds whole segments, which are mapped from it."""
+    segment = segment_nodes(identity.n)
+    return segment if identity.shard_nodes % segment == 0 else identity.shard_nodes
+
+
+class Damage(NamedTuple):
+    """A place in a level file that is wrong, and that the leaves suffice to repair."""
+
+    level: int
+    shard: int
+    path: str
+    offset: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}, offset {self.offset}: {self.message}"
+
+
+class LevelFiles:
+    """The level files of one tree.  Only one thread at a time may load, write, map or repair."""
+
+    def __init__(self, fs: FileSystem, directory: str, identity: Identity) -> None:
+        self._fs = fs
+        self._directory = f"{directory}/{LEVELS}"
+        self._identity = identity
+        self._segment_nodes = nodes_per_segment(identity)
+        self._durable_names: set[str] = set()
+        self._mapped: dict[int, int] = {}
+
+    # Where nodes are.
+
+    def _path(self, level: int, shard: int) -> str:
+        return f"{self._directory}/{shard_name(level, shard)}"
+
+    def _shards(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """The shards that hold nodes [start, stop), each with its part of that range."""
+        while start < stop:
+            shard = start // self._identity.shard_nodes
+            end = min(stop, (shard + 1) * self._identity.shard_nodes)
+            yield shard, start, end
+            start = end
+
+    def _offset(self, index: int) -> int:
+        return SHARD_BYTES + index % self._identity.shard_nodes * NODE_BYTES
+
+    def _counts(self, size: int) -> Iterator[tuple[int, int]]:
+        """Each level that has complete nodes, and how many."""
+        for level in range(depth(size, self._identity.n) + 1):
+            if count := complete_count(size, self._identity.n, level):
+                yield level, count
+
+    # Writing.
+
+    def write(self, tree: Accumulator, old_size: int, size: int) -> None:
+        """Write the nodes that ``size`` leaves complete and ``old_size`` did not, durably.
+
+        Fsync of every file, then of every directory in which a name may be new: in the first
+        checkpoint of a process that is each one, because a process that was killed may have left
+        names behind that were never synced.  Raises IoFailedError; all is written again next time.
+        """
+        names: dict[str, str] = {}
+        for level, count in self._counts(size):
+            directory = f"{self._directory}/{level}"
+            old = complete_count(old_size, self._identity.n, level)
+            if old == count:
+                break
+            names[directory] = self._directory
+            durable.make_directory(self._fs, directory)
+            for shard, start, stop in self._shards(old, count):
+                names[self._path(level, shard)] = directory
+                self._write_shard(tree, level, shard, start, stop)
+        new = {name: parent for name, parent in names.items() if name not in self._durable_names}
+        for directory in sorted(set(new.values())):
+            durable.sync_directory(self._fs, directory)
+        self._durable_names.update(new)
+
+    def _write_shard(
+        self, tree: Accumulator, level: int, shard: int, start: int, stop: int
+    ) -> None:
+        """Write nodes [start, stop) of one shard, with the header if they are its first."""
+        buffers: list[bytes | memoryview] = list(tree.levels[level].views(start, stop))
+        offset = self._offset(start)
+        if offset == SHARD_BYTES:
+            buffers.insert(0, shard_header(self._identity, level, shard))
+            offset = 0
+        self._write_durably(self._path(level, shard), buffers, offset)
+
+    def _write_durably(self, path: str, buffers: list[bytes | memoryview], offset: int) -> None:
+        file = durable.open_file(self._fs, path, "create")
+        assert file is not None  # "create" does
+        try:
+            durable.write_all(file, path, buffers, offset)
+            durable.sync_file(file, path)
+        finally:
+            file.close()
+
+    def repair(self, tree: Accumulator, size: int, damages: tuple[Damage, ...]) -> None:
+        """Write again, durably, every shard that was found damaged.  Raises IoFailedError.
+
+        Of level 0 only headers are repaired: no leaf is ever written over.
+        """
+        for level, shard in sorted({(damage.level, damage.shard) for damage in damages}):
+            if level == 0:
+                header: list[bytes | memoryview] = [shard_header(self._identity, level, shard)]
+                self._write_durably(self._path(level, shard), header, 0)
+            else:
+                start = shard * self._identity.shard_nodes
+                count = complete_count(size, self._identity.n, level)
+                stop = min(count, start + self._identity.shard_nodes)
+                durable.make_directory(self._fs, f"{self._directory}/{level}")
+                self._write_shard(tree, level, shard, start, stop)
+                durable.sync_directory(self._fs, f"{self._directory}/{level}")
+        durable.sync_directory(self._fs, self._directory)
+
+    # Reading.
+
+    def load(
+        self, tree: Accumulator, head: Head, tiering: TieringConfig, *, verify: bool
+    ) -> tuple[Damage, ...]:
+        """Let an empty ``tree`` have the first ``head.size`` leaves; return what was repaired.
+
+        Damaged nodes above the leaves are recomputed, in memory.  With ``verify`` every node is
+        recomputed from the leaves and compared, otherwise only the root is.  Raises
+        DataCorruptionError, which names the leaves that cannot be trusted, and IoFailedError.
+        """
+        damages: list[Damage] = []
+        for level, count in self._counts(head.size):
+            for shard, start, stop in self._shards(0, count):
+                damages += self._load_shard(tree, tiering, level, shard, start, stop)
+            self._mapped[level] = count - count % self._segment_nodes
+        tree.size = head.size
+        if not damages and self._agrees(tree, head, every_node=verify):
+            return ()
+        return (*damages, *self._rebuild(tree, head, damages))
+
+    def _load_shard(
+        self,
+        tree: Accumulator,
+        tiering: TieringConfig,
+        level: int,
+        shard: int,
+        start: int,
+        stop: int,
+    ) -> Iterator[Damage]:
+        """Map or read nodes [start, stop); if it is not possible, say why."""
+        path = self._path(level, shard)
+        length = self._offset(stop - 1) + NODE_BYTES
+        file = durable.open_file(self._fs, path, "read")
+        try:
+            size = 0 if file is None else file.size()
+            if file is None or size < length:
+                yield self._missing(level, shard, path, start, size)
+                return
+            header = durable.read_exactly(file, path, SHARD_BYTES, 0)
+            if header != shard_header(self._identity, level, shard):
+                yield Damage(level, shard, path, 0, "the header is damaged, or another file's")
+            if tiering.is_mapped(level):
+                with durable.translated(path, "map"):
+                    tree.level(level).install(start, file.map(length)[SHARD_BYTES:])
+            else:
+                nodes = durable.read_exactly(file, path, length - SHARD_BYTES, SHARD_BYTES)
+                tree.level(level).write(start, memoryview(nodes))
+        finally:
+            if file is not None:
+                file.close()
+
+    def _missing(self, level: int, shard: int, path: str, start: int, size: int) -> Damage:
+        held = max(0, size - SHARD_BYTES) // NODE_BYTES
+        message = f"the file ends at {size}: node {start + held} of level {level} is missing"
+        if level == 0:
+            raise DataCorruptionError(path, size, message, (start + held, start + held + 1))
+        return Damage(level, shard, path, size, message)
+
+    def _rows(self, level: int, count: int) -> Iterator[tuple[int, bytes]]:
+        """The first ``count`` nodes of a level as they are stored, segment by segment.
+
+        Read, not mapped: a sector that cannot be read is then an error and not a signal.  A row is
+        short where a file is.
+        """
+        for shard, start, stop in self._shards(0, count):
+            path = self._path(level, shard)
+            file = durable.open_file(self._fs, path, "read")
+            try:
+                for first in range(start, stop, self._segment_nodes):
+                    length = (min(stop, first + self._segment_nodes) - first) * NODE_BYTES
+                    offset = self._offset(first)
+                    if file is None:
+                        yield first, b""
+                    else:
+                        yield first, durable.read_exactly(file, path, length, offset)
+            finally:
+                if file is not None:
+                    file.close()
+
+    def _agrees(self, tree: Accumulator, head: Head, *, every_node: bool) -> bool:
+        """Whether the loaded nodes lead to the root, and each is the parent of its children."""
+        n = self._identity.n
+        for level, _ in self._counts(head.size) if every_node else ():
+            parents = complete_count(head.size, n, level + 1)
+            for first, row in self._rows(level, parents * n):
+                start = first // n
+                stop = start + len(row) // (n * NODE_BYTES)
+                computed = kernel.hash_groups(tree.hasher, row, n)
+                if computed != tree.levels[level + 1].read(start, stop):
+                    return False
+        return tree.root(head.size) == head.root
+
+    def _rebuild(self, tree: Accumulator, head: Head, known: list[Damage]) -> Iterator[Damage]:
+        """Recompute every node from the leaves, put right what differs, and yield it."""
+        fresh = Accumulator(tree.n, tree.max_depth, tree.hasher, self._segment_nodes)
+        for first, row in self._rows(0, head.size):
+            fresh.extend(memoryview(row))
+            if fresh.size < min(head.size, first + self._segment_nodes):
+                path = self._path(0, first // self._identity.shard_nodes)
+                raise DataCorruptionError(path, self._offset(first), "the file became shorter")
+        if fresh.root(head.size) != head.root:
+            raise self._bad_leaves(fresh, head)
+        for level, count in self._counts(head.size):
+            if level == 0:
+                continue
+            found = list(self._differences(fresh, level, count))
+            if found or any(damage.level == level for damage in known):
+                tree.level(level)
+                tree.levels[level] = fresh.levels[level]
+                self._mapped[level] = 0
+            shards = {damage.shard for damage in known if damage.level == level}
+            yield from (damage for damage in found if damage.shard not in shards)
+
+    def _differences(self, fresh: Accumulator, level: int, count: int) -> Iterator[Damage]:
+        """For each stored row that is not what the leaves give, its first wrong node."""
+        for first, row in self._rows(level, count):
+            right = fresh.levels[level].read(first, min(count, first + self._segment_nodes))
+            for at in range(0, len(right), NODE_BYTES):
+                if row[at : at + NODE_BYTES] != right[at : at + NODE_BYTES]:
+                    index = first + at // NODE_BYTES
+                    shard = index // self._identity.shard_nodes
+                    message = f"node {index} of level {level} is not the parent of its children"
+                    path = self._path(level, shard)
+                    yield Damage(level, shard, path, self._offset(index), message)
+                    break
+
+    def _bad_leaves(self, fresh: Accumulator, head: Head) -> DataCorruptionError:
+        """The group of leaves to blame: one whose stored parent says otherwise, or the last."""
+        n = self._identity.n
+        start, stop = head.size - head.size % n, head.size
+        for damage in self._differences(fresh, 1, complete_count(head.size, n, 1)):
+            start = (damage.offset - SHARD_BYTES) // NODE_BYTES
+            start = (start + damage.shard * self._identity.shard_nodes) * n
+            stop = start + n
+            break
+        path = self._path(0, start // self._identity.shard_nodes)
+        message = f"of leaves {start} to {stop - 1} at least one is damaged"
+        if start == stop:
+            start, message = 0, "the leaves do not lead to the committed root"
+        return DataCorruptionError(path, self._offset(start), message, (start, stop))
+
+    # Mapping.
+
+    def map_segments(self, tree: Accumulator, size: int, tiering: TieringConfig) -> None:
+        """Read whole segments below ``size`` through their files, which frees their memory.
+
+        Raises IoFailedError; the segments then stay in memory until the next time.
+        """
+        for level, count in self._counts(size):
+            if not tiering.is_mapped(level):
+                continue
+            whole = count - count % self._segment_nodes
+            for shard, start, stop in self._shards(self._mapped.get(level, 0), whole):
+                path = self._path(level, shard)
+                file = durable.open_file(self._fs, path, "read")
+                if file is None:
+                    continue
+                try:
+                    with durable.translated(path, "map"):
+                        nodes = file.map(self._offset(stop - 1) + NODE_BYTES)
+                finally:
+                    file.close()
+                tree.levels[level].install(start, nodes[self._offset(start) :])
+                self._mapped[level] = stop

@@ -1,0 +1,295 @@
+"""Recovery: find what is there, decide what it means, load it, go on.
+
+Four steps, which also every normal start runs:
+
+1. `survey` reads COMMIT and every log segment.  Damage is a fact to it, not an error.
+2. `decide` is a pure function of the survey: which head the level files hold, which units of the
+   log follow, what is dropped as torn, or which typed error it is.  `specs/storage-format.md`
+   prints it as a table.
+3. `load` builds the tree: level files, then the units, then the roots are compared.
+4. `Recovered` is handed to the engine, which makes the next segment durable *before* anything
+   older is changed; a crash in recovery therefore changes nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from rotortree.accumulator import Accumulator
+from rotortree.config import TieringConfig
+from rotortree.errors import DataCorruptionError, IoFailedError, StorageError, WalCorruptedError
+from rotortree.storage import durable
+from rotortree.storage.files import FileSystem
+from rotortree.storage.format import (
+    COMMIT,
+    COMMIT_BYTES,
+    EMPTY,
+    LEVELS,
+    SEGMENT_BYTES,
+    WAL,
+    Commit,
+    Head,
+    Identity,
+    SegmentHeader,
+    segment_name,
+    segment_number,
+)
+from rotortree.storage.level_files import Damage, LevelFiles
+from rotortree.storage.wal import SegmentScan, Unit, read_payload, scan_segment
+
+__all__ = ["Decision", "Survey", "decide", "load", "survey"]
+
+
+class Survey(NamedTuple):
+    """What was found in a directory.
+
+    ``commit`` is None if the record is absent or damaged; ``commit_error`` then says how it is
+    damaged.  ``level_files``: whether there is any.
+    """
+
+    directory: str
+    commit: Commit | None
+    commit_error: StorageError | None
+    segments: tuple[SegmentScan, ...]
+    level_files: bool
+
+    @property
+    def commit_path(self) -> str:
+        """The path of the commit record."""
+        return f"{self.directory}/{COMMIT}"
+
+    @property
+    def identity(self) -> Identity | None:
+        """Whose directory it is, by its newest readable log segment, else by COMMIT."""
+        for scan in reversed(self.segments):
+            if scan.header is not None:
+                return scan.header.identity
+        return self.commit.identity if self.commit else None
+
+
+def survey(fs: FileSystem, directory: str) -> Survey:
+    """Read COMMIT and all of the log.  Raises IoFailedError only."""
+    commit, commit_error = _read_commit(fs, f"{directory}/{COMMIT}")
+    scans = []
+    for name in durable.listdir(fs, f"{directory}/{WAL}"):
+        number = segment_number(name)
+        path = f"{directory}/{WAL}/{name}"
+        file = durable.open_file(fs, path, "read") if number is not None else None
+        if number is None or file is None:
+            continue
+        try:
+            scans.append(scan_segment(file, path, number))
+        finally:
+            file.close()
+    scans.sort(key=lambda scan: scan.number)
+    return Survey(
+        directory, commit, commit_error, tuple(scans), _has_level_files(fs, f"{directory}/{LEVELS}")
+    )
+
+
+def _read_commit(fs: FileSystem, path: str) -> tuple[Commit | None, StorageError | None]:
+    file = durable.open_file(fs, path, "read")
+    if file is None:
+        return None, None
+    try:
+        data = durable.read_exactly(file, path, COMMIT_BYTES + 1, 0)
+        return Commit.decode(data, path), None
+    except IoFailedError:
+        raise
+    except StorageError as error:
+        return None, error
+    finally:
+        file.close()
+
+
+def _has_level_files(fs: FileSystem, path: str) -> bool:
+    return any(durable.listdir(fs, f"{path}/{level}") for level in durable.listdir(fs, path))
+
+
+class Decision(NamedTuple):
+    """What a survey means.
+
+    ``base`` is what the level files must hold; ``must_prove``: nobody vouches for that but the
+    leaves themselves, because the commit record is gone.  Then ``units`` follow, each with the path
+    of its segment, and lead to ``head``.  Behind them, ``torn_bytes`` with ``torn_leaves`` whole
+    leaves were written but never acknowledged.  ``clean``: the last process closed the tree, and
+    the log may go on in its last segment.  Segments below ``first_segment`` are of no more use.
+    """
+
+    identity: Identity
+    base: Head
+    must_prove: bool
+    units: tuple[tuple[str, Unit], ...]
+    head: Head
+    torn_bytes: int
+    torn_leaves: int
+    clean: bool
+    first_segment: int
+    last: SegmentScan
+
+
+def decide(found: Survey) -> Decision | None:
+    """What the survey means; None if no tree was ever created there.  Pure.
+
+    Raises DataCorruptionError or WalCorruptedError where acknowledged data is damaged or missing.
+    """
+    if not found.segments:
+        _check_never_created(found)
+        return None
+    live = _live_segments(found)
+    headers = [_sound_header(scan) for scan in live]
+    _check_identities(live, headers)
+    commit = _commit_of(found, headers[-1].identity)
+    base = headers[0].base
+    if commit is not None and commit.checkpoint != base:
+        raise DataCorruptionError(
+            live[0].path,
+            64,
+            f"the segment begins at {base.size} leaves, the checkpoint at {commit.checkpoint.size}",
+        )
+    units = []
+    head = base
+    for scan, following in zip(live, [*headers[1:], None], strict=True):
+        stop = None if following is None else following.base.size
+        for unit in _units_up_to(scan, stop):
+            units.append((scan.path, unit))
+            head = Head(unit.stop, unit.root)
+        if following is not None and following.base != head:
+            raise WalCorruptedError(
+                scan.path,
+                scan.stop,
+                f"leaves {head.size} to {following.base.size - 1} are damaged or missing: the next"
+                " segment says that they were durable",
+                (head.size, following.base.size),
+            )
+    last = live[-1]
+    _check_acknowledged(last, commit, head)
+    torn_bytes = last.size - last.end
+    return Decision(
+        identity=headers[-1].identity,
+        base=base,
+        must_prove=commit is None,
+        units=tuple(units),
+        head=head,
+        torn_bytes=torn_bytes,
+        torn_leaves=last.dropped,
+        clean=commit is not None and commit.acknowledged == head and not torn_bytes,
+        first_segment=live[0].number,
+        last=last,
+    )
+
+
+def _check_never_created(found: Survey) -> None:
+    """No segment: never created, unless something else says that there was one."""
+    if found.commit or found.commit_error or found.level_files:
+        path = f"{found.directory}/{WAL}"
+        raise DataCorruptionError(path, 0, "every log segment is missing")
+
+
+def _live_segments(found: Survey) -> tuple[SegmentScan, ...]:
+    """The segments from the checkpoint's on, without a gap."""
+    numbers = [scan.number for scan in found.segments]
+    first = found.commit.first_segment if found.commit else numbers[0]
+    last = max(numbers[-1], found.commit.last_segment if found.commit else 0)
+    missing = set(range(first, last + 1)).difference(numbers)
+    if missing:
+        path = f"{found.directory}/{WAL}/{segment_name(min(missing))}"
+        raise DataCorruptionError(path, 0, "the log segment is missing")
+    return tuple(scan for scan in found.segments if scan.number >= first)
+
+
+def _sound_header(scan: SegmentScan) -> SegmentHeader:
+    if scan.header is not None:
+        return scan.header
+    assert scan.error is not None  # a scan has one or the other
+    raise scan.error
+
+
+def _check_identities(live: tuple[SegmentScan, ...], headers: list[SegmentHeader]) -> None:
+    for scan, header in zip(live, headers, strict=True):
+        if header.identity != headers[-1].identity:
+            raise DataCorruptionError(scan.path, 0, "the segment belongs to another tree")
+
+
+def _commit_of(found: Survey, identity: Identity) -> Commit | None:
+    """The commit record if it is this tree's; one of another tree counts as damaged."""
+    if found.commit is None or found.commit.identity == identity:
+        return found.commit
+    raise DataCorruptionError(found.commit_path, 0, "the commit record belongs to another tree")
+
+
+def _units_up_to(scan: SegmentScan, stop: int | None) -> tuple[Unit, ...]:
+    """The units before size ``stop``, where the next segment begins whatever lies behind it."""
+    return tuple(unit for unit in scan.units if stop is None or unit.stop <= stop)
+
+
+def _check_acknowledged(last: SegmentScan, commit: Commit | None, head: Head) -> None:
+    """Torn or corrupt?  Raise if anything says that more than ``head`` was acknowledged."""
+    if commit is not None and commit.acknowledged.size > head.size:
+        stop = commit.acknowledged.size
+        raise WalCorruptedError(
+            last.path,
+            last.stop,
+            f"leaves {head.size} to {stop - 1} are damaged or missing: the commit record says that"
+            " they were durable",
+            (head.size, stop),
+        )
+    if last.promise > last.stop:
+        raise WalCorruptedError(
+            last.path,
+            last.stop,
+            f"leaves from {head.size} on are damaged: a later frame says that everything up to"
+            f" offset {last.promise} was durable",
+            (head.size, head.size + 1),
+        )
+
+
+def load(
+    fs: FileSystem,
+    found: Survey,
+    decision: Decision,
+    tree: Accumulator,
+    levels: LevelFiles,
+    tiering: TieringConfig,
+    *,
+    verify: bool,
+) -> tuple[Damage, ...]:
+    """Fill an empty tree with what was decided; return what had to be repaired.
+
+    Raises DataCorruptionError where the leaves do not lead to the roots, and IoFailedError.
+    """
+    damages: tuple[Damage, ...] = ()
+    if decision.base != EMPTY:
+        damages = levels.load(tree, decision.base, tiering, verify=verify or decision.must_prove)
+    for path, units in itertools.groupby(decision.units, key=lambda placed: placed[0]):
+        _replay(fs, tree, path, (unit for _, unit in units))
+    _check_root(tree, decision.head, decision.last.path, SEGMENT_BYTES)
+    if found.commit is not None:
+        _check_root(tree, found.commit.acknowledged, found.commit_path, 64)
+    return damages
+
+
+def _replay(fs: FileSystem, tree: Accumulator, path: str, units: Iterable[Unit]) -> None:
+    file = durable.open_file(fs, path, "read")
+    if file is None:
+        raise DataCorruptionError(path, 0, "the log segment vanished")
+    try:
+        for offset, count in itertools.chain.from_iterable(unit.frames for unit in units):
+            for part in read_payload(file, path, offset, count):
+                tree.extend(part)
+    finally:
+        file.close()
+
+
+def _check_root(tree: Accumulator, head: Head, path: str, offset: int) -> None:
+    root = tree.root(head.size)
+    if root != head.root:
+        raise DataCorruptionError(
+            path,
+            offset,
+            f"the first {head.size} leaves have the root {root.hex()}, not {head.root.hex()}:"
+            " damaged, or hashed by another scheme",
+            (0, head.size),
+        )

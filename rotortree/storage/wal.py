@@ -1,0 +1,287 @@
+"""The write-ahead log: segments of frames, one unit of frames per flush.
+
+::
+
+    ┌────────────────┬────────────┬──────────┬────────────┬──────────┬────────────┬─────────
+    │ segment header │ frame hdr 0│ leaves   │ frame hdr 1│ leaves   │ frame hdr 2│ leaves …
+    └────────────────┴────────────┴──────────┴────────────┴──────────┴────────────┴─────────
+                     └─ unit: one flush ─────┘└─ unit of two frames, the first flagged MORE ─┘
+
+A unit is what one flush wrote: every leaf that was pending.  It counts whole or not at all, so a
+batch, which becomes visible in one step, is never split by a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from blake3 import blake3
+
+from rotortree.errors import DataCorruptionError, StorageError
+from rotortree.geometry import NODE_BYTES
+from rotortree.storage import durable
+from rotortree.storage.files import File, FileSystem
+from rotortree.storage.format import (
+    FRAME_BYTES,
+    FRAME_MAGIC,
+    SEAL_BYTES,
+    SEGMENT_BYTES,
+    Frame,
+    Head,
+    SegmentHeader,
+    segment_name,
+)
+
+__all__ = [
+    "SegmentScan",
+    "SegmentWriter",
+    "Unit",
+    "create_writer",
+    "read_payload",
+    "scan_segment",
+]
+
+_READ_BYTES = 4 << 20
+"""How much of a file is read at once; a multiple of the alignment."""
+
+_ALIGNMENT = 32
+"""Frames begin at multiples of this: all headers are, and leaves are."""
+
+
+class Unit(NamedTuple):
+    """What one flush wrote: frames [(payload offset, leaves), …] and where they lie in the file."""
+
+    offset: int
+    end: int
+    first: int
+    leaves: int
+    root: bytes
+    frames: tuple[tuple[int, int], ...]
+
+    @property
+    def stop(self) -> int:
+        """The tree's size after this unit."""
+        return self.first + self.leaves
+
+
+class SegmentScan(NamedTuple):
+    """What a segment's file was found to hold.  Facts only; `recovery` judges them.
+
+    ``header`` is None when it is damaged, and ``error`` says how.  ``units`` are the whole valid
+    ones from the start; ``stop`` is where the first frame is that is not valid, ``dropped`` how
+    many leaves valid frames of an unfinished unit hold, and ``promise`` the largest offset that any
+    sealed frame from ``stop`` on says was durable.  ``chain`` and ``frames`` continue the log.
+    """
+
+    number: int
+    path: str
+    size: int
+    header: SegmentHeader | None
+    error: StorageError | None
+    units: tuple[Unit, ...] = ()
+    stop: int = 0
+    dropped: int = 0
+    promise: int = 0
+    chain: bytes = b""
+    frames: int = 0
+
+    @property
+    def end(self) -> int:
+        """The offset behind the last whole unit."""
+        return self.units[-1].end if self.units else min(SEGMENT_BYTES, self.size)
+
+
+class SegmentWriter:
+    """The open end of the log.  Not thread-safe: the flush lock guards it.
+
+    `write`, then `sync`, then `advance`; a failure before `advance` leaves the end where it was,
+    and the next `write` begins there again.
+    """
+
+    def __init__(
+        self, file: File, path: str, header: SegmentHeader, frame_leaves: int, scan: SegmentScan
+    ) -> None:
+        self.path = path
+        self.header = header
+        self.stop = scan.units[-1].stop if scan.units else header.base.size
+        self._file = file
+        self._key = header.key()
+        self._frame_leaves = frame_leaves
+        self._offset = scan.end
+        self._chain = scan.chain
+        self._frames = scan.frames
+        self._next = (self._offset, self._chain, self._frames, self.stop)
+
+    def write(
+        self,
+        stop: int,
+        calls: int,
+        leaves: Callable[[int, int], Iterator[memoryview]],
+        root: Callable[[int], bytes],
+    ) -> None:
+        """Write one unit: the leaves from ``self.stop`` up to ``stop``.  Not durable yet.
+
+        Raises IoFailedError; the file may then hold any part of the unit behind its end.
+        """
+        buffers: list[bytes | memoryview] = []
+        chain, frames, first = self._chain, self._frames, self.stop
+        while first < stop:
+            end = min(first + self._frame_leaves, stop)
+            payload = list(leaves(first, end))
+            frame = Frame(
+                more=end < stop,
+                number=frames,
+                first=first,
+                leaves=end - first,
+                calls=calls if end == stop else 0,
+                promise=self._offset,
+                root=root(end),
+                chain=chain,
+                payload_seal=_payload_seal(payload, self._key),
+            ).encode(self._key)
+            chain = frame[-SEAL_BYTES:]
+            buffers += (frame, *payload)
+            frames, first = frames + 1, end
+        offset = durable.write_all(self._file, self.path, buffers, self._offset)
+        self._next = offset, chain, frames, stop
+
+    def head(self, root: Callable[[int], bytes]) -> Head:
+        """What the log leads to."""
+        return Head(self.stop, root(self.stop))
+
+    def sync(self) -> None:
+        """Make what was written durable.  Raises IoFailedError."""
+        durable.sync_file(self._file, self.path)
+
+    def advance(self) -> None:
+        """What was written and synced is now part of the log."""
+        self._offset, self._chain, self._frames, self.stop = self._next
+
+    def cut_back(self) -> None:
+        """Give back the space of a unit that could not be written.  Raises IoFailedError."""
+        with durable.translated(self.path, "truncate"):
+            self._file.truncate(self._offset)
+
+    def close(self) -> None:
+        """Release the file."""
+        self._file.close()
+
+
+def create_writer(
+    fs: FileSystem, directory: str, header: SegmentHeader, frame_leaves: int
+) -> SegmentWriter:
+    """A new, empty segment, durable under its temporary name; `durable.publish` comes next."""
+    path = f"{directory}/{segment_name(header.number)}"
+    data = header.encode()
+    file = durable.write_temporary(fs, path, data)
+    scan = SegmentScan(
+        header.number, path, len(data), header, None, stop=len(data), chain=data[-SEAL_BYTES:]
+    )
+    return SegmentWriter(file, path, header, frame_leaves, scan)
+
+
+def _payload_seal(parts: Iterable[memoryview], key: bytes) -> bytes:
+    state = blake3(key=key)
+    for part in parts:
+        state.update(part)
+    return state.digest(SEAL_BYTES)
+
+
+def scan_segment(file: File, path: str, number: int) -> SegmentScan:
+    """Read a whole segment.  Damage is a fact in the result; raises IoFailedError only."""
+    with durable.translated(path, "stat"):
+        size = file.size()
+    data = durable.read_exactly(file, path, SEGMENT_BYTES, 0)
+    try:
+        header = SegmentHeader.decode(data, path)
+        if header.number != number:
+            raise DataCorruptionError(path, 64, f"this is segment {header.number}, misplaced")
+    except StorageError as error:
+        return SegmentScan(number, path, size, None, error)
+    return _Scanner(file, path, size, header).scan()
+
+
+class _Scanner:
+    """Walks the frames of one segment."""
+
+    def __init__(self, file: File, path: str, size: int, header: SegmentHeader) -> None:
+        self._file = file
+        self._path = path
+        self._size = size
+        self._header = header
+        self._key = header.key()
+
+    def scan(self) -> SegmentScan:
+        units: list[Unit] = []
+        frames: list[tuple[int, int]] = []
+        offset, number, chain = SEGMENT_BYTES, 0, self._header.encode()[-SEAL_BYTES:]
+        begin, first = offset, self._header.base.size
+        unit_chain, unit_number = chain, number
+        while (found := self._frame(offset, number, first, chain)) is not None:
+            frame, chain = found
+            frames.append((offset + FRAME_BYTES, frame.leaves))
+            offset += FRAME_BYTES + frame.leaves * NODE_BYTES
+            number, first = number + 1, first + frame.leaves
+            if not frame.more:
+                start = units[-1].stop if units else self._header.base.size
+                units.append(Unit(begin, offset, start, first - start, frame.root, tuple(frames)))
+                begin, unit_chain, unit_number, frames = offset, chain, number, []
+        return SegmentScan(
+            number=self._header.number,
+            path=self._path,
+            size=self._size,
+            header=self._header,
+            error=None,
+            units=tuple(units),
+            stop=offset,
+            dropped=sum(count for _, count in frames),
+            promise=self._promise_behind(offset),
+            chain=unit_chain,
+            frames=unit_number,
+        )
+
+    def _frame(
+        self, offset: int, number: int, first: int, chain: bytes
+    ) -> tuple[Frame, bytes] | None:
+        """The frame at an offset and its seal, if everything about it and its leaves is right."""
+        data = durable.read_exactly(self._file, self._path, FRAME_BYTES, offset)
+        frame = Frame.decode(data, self._key)
+        if frame is None:
+            return None
+        payload = offset + FRAME_BYTES
+        right = (
+            (frame.number, frame.first, frame.chain) == (number, first, chain)
+            and frame.promise <= offset
+            and 0 < frame.leaves <= (self._size - payload) // NODE_BYTES
+        )
+        if not right:
+            return None
+        parts = read_payload(self._file, self._path, payload, frame.leaves)
+        sealed = _payload_seal(parts, self._key) == frame.payload_seal
+        return (frame, data[-SEAL_BYTES:]) if sealed else None
+
+    def _promise_behind(self, offset: int) -> int:
+        """The largest promise of any sealed frame from ``offset`` on, wherever it begins."""
+        promise = 0
+        while offset < self._size:
+            data = durable.read_exactly(self._file, self._path, _READ_BYTES + FRAME_BYTES, offset)
+            at = data.find(FRAME_MAGIC)
+            while 0 <= at < _READ_BYTES:
+                if at % _ALIGNMENT == 0:
+                    frame = Frame.decode(data[at : at + FRAME_BYTES], self._key)
+                    promise = max(promise, frame.promise if frame else 0)
+                at = data.find(FRAME_MAGIC, at + 1)
+            offset += _READ_BYTES
+        return promise
+
+
+def read_payload(file: File, path: str, offset: int, count: int) -> Iterator[memoryview]:
+    """The leaves of a frame, piece by piece.  Raises DataCorruptionError where the file ends."""
+    end = offset + count * NODE_BYTES
+    while offset < end:
+        part = durable.read_exactly(file, path, min(_READ_BYTES, end - offset), offset)
+        if not part or len(part) % NODE_BYTES:
+            raise DataCorruptionError(path, offset + len(part), "the file ends within a frame")
+        yield memoryview(part)
+        offset += len(part)

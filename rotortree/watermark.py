@@ -1,0 +1,109 @@
+"""The durable watermark, and the tokens that wait for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING
+
+from rotortree.errors import StorageError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["DurabilityToken", "Watermark"]
+
+
+class Watermark:
+    """How many leaves are durable, for many waiters.
+
+    It only rises.  A wait ends when it is high enough, when a flush fails while waiting, or when
+    it is ended for good; so no wait outlasts what it waits for.
+    """
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+        self._condition = threading.Condition()
+        self._failures = 0
+        self._failure: Callable[[], StorageError] | None = None
+        self._ended = False
+
+    def rise(self, value: int) -> None:
+        """Everything below ``value`` is durable."""
+        with self._condition:
+            self.value = max(self.value, value)
+            self._condition.notify_all()
+
+    def fail(self, error: Callable[[], StorageError], *, ended: bool) -> None:
+        """A flush failed: raise in those who wait now and, if ``ended``, in all who ever will."""
+        with self._condition:
+            if not self._ended:
+                self._failures += 1
+                self._failure = error
+                self._ended = ended
+            self._condition.notify_all()
+
+    def wait(self, target: int, timeout: float | None) -> None:
+        """Return when ``target`` leaves are durable.
+
+        Raises the error of a flush that failed meanwhile, and TimeoutError after ``timeout``
+        seconds.
+        """
+        with self._condition:
+            failures = self._failures
+
+            def settled() -> bool:
+                return self.value >= target or self._ended or self._failures != failures
+
+            if not self._condition.wait_for(settled, timeout):
+                raise TimeoutError(f"not durable after {timeout} seconds")
+            if self.value < target:
+                assert self._failure is not None  # else it would not be settled
+                raise self._failure()
+
+
+class DurabilityToken:
+    """A promise that the leaves of one insertion become durable.
+
+    It is settled when they are: by the background flusher, by anybody's flush, or by waiting
+    itself where the flush policy is manual.  ``await token`` is ``token.wait()`` without blocking
+    the event loop.
+    """
+
+    __slots__ = ("_size", "_wait", "_watermark")
+
+    def __init__(
+        self, watermark: Watermark, size: int, wait: Callable[[int, float | None], None]
+    ) -> None:
+        self._watermark = watermark
+        self._size = size
+        self._wait = wait
+
+    def __repr__(self) -> str:
+        return f"<DurabilityToken for size {self._size}{', durable' * self.is_durable}>"
+
+    @property
+    def size(self) -> int:
+        """The tree's size with the insertion: durable when this many leaves are."""
+        return self._size
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether the leaves would survive a power failure now."""
+        return self._watermark.value >= self._size
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Return when the leaves are durable.
+
+        Raises FlushFailedError if a flush of them failed, ClosedError if the tree was closed
+        without it, TimeoutError after ``timeout`` seconds.  Where the flush policy is manual, the
+        caller flushes; the timeout does not interrupt that.
+        """
+        if not self.is_durable:
+            self._wait(self._size, timeout)
+
+    def __await__(self) -> Generator[Any, None, None]:
+        if not self.is_durable:
+            import asyncio  # whoever awaits has it; nobody else should pay for it
+
+            yield from asyncio.to_thread(self.wait).__await__()
