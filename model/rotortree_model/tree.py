@@ -1,0 +1,44 @@
+"""Tree: the value of every node, by direct recursion over a tuple of leaves.
+
+Leaves are 32 bytes each and are stored as given. A node's value is its leaf at level 0, its only
+child's value if it has one child (the lift), and parent(children's values) otherwise.
+"""
+
+from rotortree_model.schemes import Scheme
+from rotortree_model.shape import children, depth, level_length
+
+
+def combine(values: tuple[bytes, ...], parent: Scheme) -> bytes:
+    """The value of a node whose children have these values: a lone child is lifted unchanged."""
+    return values[0] if len(values) == 1 else parent(values)
+
+
+def node(leaves: tuple[bytes, ...], n: int, level: int, index: int, parent: Scheme) -> bytes:
+    """The value of node (level, index), 32 bytes.
+
+    ValueError if the tree of these leaves has no such node.
+    """
+    if not 0 <= index < level_length(len(leaves), n, level):
+        raise ValueError(f"no node ({level}, {index}) in a tree of {len(leaves)} leaves")
+    if level == 0:
+        return leaves[index]
+    below = children(len(leaves), n, level, index)
+    return combine(tuple(node(leaves, n, *child, parent) for child in below), parent)
+
+
+def levels(leaves: tuple[bytes, ...], n: int, parent: Scheme) -> tuple[tuple[bytes, ...], ...]:
+    """The values of all nodes, level 0 to the root's, the right edge included; () if empty."""
+    if not leaves:
+        return ()
+    size = len(leaves)
+    return tuple(
+        tuple(node(leaves, n, level, i, parent) for i in range(level_length(size, n, level)))
+        for level in range(depth(size, n) + 1)
+    )
+
+
+def root(leaves: tuple[bytes, ...], n: int, parent: Scheme) -> bytes | None:
+    """The value of node (depth, 0), 32 bytes; None for the empty tree, which has no root."""
+    if not leaves:
+        return None
+    return node(leaves, n, depth(len(leaves), n), 0, parent)
