@@ -1,0 +1,77 @@
+# Needs make and Python 3.11 or later, nothing else: everything is installed into .venv.
+# Another interpreter: `make test PYTHON=python3.13` (after `make clean`).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+# What an installation depends on.  The folders are source roots: a new package changes them.
+SOURCES := pyproject.toml model faultinject
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+.PHONY: help run test check bench bench-quick clean
+
+help:
+	@echo "make run          install the package into $(VENV) and run the demonstration"
+	@echo "make test         everything: ruff, mypy --strict, all tests, on all cores"
+	@echo "make check        ruff and mypy --strict alone"
+	@echo "make bench        the benchmarks, in full (benchmarks/run.py)"
+	@echo "make bench-quick  the benchmarks, at small sizes"
+	@echo "make clean        remove $(VENV), caches and build results"
+
+run: $(VENV)/.installed
+	@$(BIN)/python -m rotortree.demo
+
+test: check
+	@echo "pytest"
+	@$(BIN)/python -m pytest -n auto --dist loadgroup
+
+check: $(VENV)/.installed-dev
+	@echo "ruff check"
+	@$(BIN)/ruff check --quiet .
+	@echo "ruff format --check"
+	@$(BIN)/ruff format --quiet --check . || \
+	    { echo "Not formatted: run $(BIN)/ruff format" >&2; exit 1; }
+	@echo "mypy --strict"
+	@$(BIN)/mypy --no-error-summary
+
+bench: $(VENV)/.installed-bench
+	@$(BIN)/python benchmarks/run.py
+
+bench-quick: $(VENV)/.installed-bench
+	@$(BIN)/python benchmarks/run.py --quick
+
+clean:
+	@rm -rf $(VENV) build dist *.egg-info .coverage* htmlcov
+	@rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: an installation is repeated only when what it depends on is newer.
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	    { echo "RotorTree needs Python 3.11 or later, and $(PYTHON) is not:" \
+	        "try make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || test -x $(BIN)/python || \
+	    { echo "$(PYTHON) cannot create virtual environments." \
+	        "On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || \
+	    { echo "creating $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created $(SOURCES)
+	@echo "installing rotortree into $(VENV)"
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.created $(SOURCES)
+	@echo "installing rotortree[dev] into $(VENV)"
+	@$(PIP) install --editable '.[dev]'
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-bench: $(VENV)/.created $(SOURCES)
+	@echo "installing rotortree[bench] into $(VENV)"
+	@$(PIP) install --editable '.[bench]'
+	@touch $(VENV)/.installed $@

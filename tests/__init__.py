@@ -1,0 +1,1 @@
+"""All tests; README.md in this folder is their map."""

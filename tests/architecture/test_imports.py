@@ -1,0 +1,281 @@
+"""Who may import whom: between the packages, and between the layers of `rotortree`."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping
+
+from tests.architecture.sources import (
+    ROOT,
+    Source,
+    all_sources,
+    dotted,
+    imports,
+    module_names,
+    package_folders,
+    snippet,
+    sources,
+)
+
+MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
+    "rotortree": ("rotortree", "blake3", "portalocker", "rich", "typer"),
+    "rotortree_model": ("rotortree_model", "blake3"),
+    "rotortree_conformance": ("rotortree_conformance", "rotortree_model"),
+    "rotortree_faultinject": (
+        "rotortree_faultinject",
+        "rotortree.errors",
+        "rotortree.storage.files",
+        "rotortree_model",
+    ),
+}
+"""What each package may import besides the standard library: a name stands for all below it."""
+
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("rotortree.errors",),
+    ("rotortree.geometry",),
+    ("rotortree.hashing",),
+    ("rotortree.config",),
+    ("rotortree._portable", "rotortree._native"),
+    ("rotortree.kernel",),
+    ("rotortree.levels",),
+    ("rotortree.accumulator",),
+    ("rotortree.leaves",),
+    ("rotortree.proof",),
+    ("rotortree.snapshot",),
+    ("rotortree.lean_imt",),
+    ("rotortree.scheduler",),
+    ("rotortree.storage.files",),
+    ("rotortree.storage.durable", "rotortree.storage.environment"),
+    ("rotortree.storage.format",),
+    ("rotortree.storage.level_files", "rotortree.storage.wal"),
+    ("rotortree.storage.recovery",),
+    ("rotortree.storage",),
+    ("rotortree.watermark",),
+    ("rotortree.engine",),
+    ("rotortree.opening",),
+    ("rotortree.rotor_tree",),
+    ("rotortree",),
+    ("rotortree.cli", "rotortree.demo"),
+    ("rotortree.__main__",),
+)
+"""The modules of `rotortree`, lowest layer first: none imports from a layer above its own.
+
+A package stands for the modules below it that are not listed themselves, `rotortree` excepted.
+"""
+
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+
+
+def rank_of(module: str) -> int | None:
+    """The layer of a module, or of the nearest listed package that holds it."""
+    while module not in RANK:
+        module, _, _ = module.rpartition(".")
+        if module in ("", "rotortree", "rotortree.storage"):
+            return None
+    return RANK[module]
+
+
+def type_checking_lines(source: Source) -> frozenset[int]:
+    """The lines below ``if TYPE_CHECKING:``, which never run."""
+    return frozenset(
+        line
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.If)
+        and dotted(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        for child in node.body
+        for line in range(child.lineno, (child.end_lineno or child.lineno) + 1)
+    )
+
+
+def forbidden_imports(
+    source: Source, modules: frozenset[str], may_import: Iterable[str]
+) -> list[str]:
+    """The imports of a file that its package may not have, and those that nobody can check.
+
+    Type checkers know `typing_extensions`: below ``if TYPE_CHECKING:`` it is no dependency.
+    """
+    prefixes = tuple(may_import)
+    type_only = type_checking_lines(source)
+    found = [
+        f"{source.name}:{line} imports {name}"
+        for line, name in sorted(imports(source, modules))
+        if name.split(".")[0] not in sys.stdlib_module_names
+        and not any(f"{name}.".startswith(f"{prefix}.") for prefix in prefixes)
+        and not (name == "typing_extensions" and line in type_only)
+    ]
+    dynamic = ("__import__", "import_module", "importlib.import_module")
+    found += [
+        f"{source.name}:{node.lineno} imports by a computed name"
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Call) and dotted(node.func) in dynamic
+    ]
+    return found
+
+
+def upward_imports(source: Source, modules: frozenset[str]) -> list[str]:
+    """The imports of a file of `rotortree` that come from a layer above its own."""
+    rank = rank_of(source.name)
+    if rank is None:
+        return [f"{source.name} is in no layer: add it to LAYERS in {__name__}"]
+    found = []
+    for line, name in sorted(imports(source, modules)):
+        if name.split(".")[0] != "rotortree":
+            continue
+        imported = rank_of(name)
+        if imported is None:
+            found.append(f"{source.name}:{line} imports {name}, which is in no layer")
+        elif imported > rank:
+            found.append(f"{source.name}:{line} imports {name}, which is in a higher layer")
+    return found
+
+
+def import_cycle(graph: Mapping[str, frozenset[str]]) -> list[str]:
+    """The modules that are part of an import cycle, or import from one that is."""
+    left = dict(graph)
+    while True:
+        free = [name for name, targets in left.items() if not targets & left.keys()]
+        if not free:
+            return sorted(left)
+        for name in free:
+            del left[name]
+
+
+def test_the_declared_dependencies_are_the_ones_that_may_be_imported() -> None:
+    """MAY_IMPORT of `rotortree` is what pyproject.toml declares."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[^\w-]", item)[0] for item in project["dependencies"]}
+    assert declared == set(MAY_IMPORT["rotortree"]) - {"rotortree"}
+
+
+def test_every_package_has_a_rule_and_those_of_the_architecture_exist() -> None:
+    """A new package must be added to MAY_IMPORT; the conformance kit may be missing yet."""
+    assert set(package_folders()) | {"rotortree_conformance"} == set(MAY_IMPORT)
+
+
+def test_packages_import_what_the_architecture_allows() -> None:
+    """Production knows neither model nor faults; the model knows nothing at all."""
+    modules = module_names()
+    found = [
+        message
+        for package in package_folders()
+        for source in sources(package)
+        for message in forbidden_imports(source, modules, MAY_IMPORT[package])
+    ]
+    assert found == [], "\n".join(found)
+
+
+def test_lower_layers_never_import_higher_ones() -> None:
+    """The layering of `rotortree` is LAYERS."""
+    modules = module_names()
+    found = [
+        message for source in sources("rotortree") for message in upward_imports(source, modules)
+    ]
+    assert found == [], "\n".join(found)
+
+
+def test_no_import_cycles() -> None:
+    """Not even within a layer."""
+    modules = module_names()
+    graph = {
+        source.name: frozenset(name for _, name in imports(source, modules)) - {source.name}
+        for source in all_sources()
+    }
+    assert import_cycle(graph) == []
+
+
+MODULES = frozenset(
+    {"rotortree", "rotortree.errors", "rotortree.storage.files", "rotortree.storage.wal"}
+)
+
+
+def test_reports_a_forbidden_package() -> None:
+    """Absolute, aliased, nested and computed imports are all seen."""
+    source = snippet(
+        """
+        import os.path, numpy as np
+        from rotortree_model import tree
+        def f():
+            import rotortree_faultinject.disk
+            __import__("numpy")
+        if TYPE_CHECKING:
+            from typing_extensions import Buffer
+            import numpy
+        else:
+            import typing_extensions
+        """
+    )
+    assert forbidden_imports(source, MODULES, MAY_IMPORT["rotortree"]) == [
+        "rotortree.geometry:2 imports numpy",
+        "rotortree.geometry:3 imports rotortree_model",
+        "rotortree.geometry:5 imports rotortree_faultinject.disk",
+        "rotortree.geometry:9 imports numpy",
+        "rotortree.geometry:11 imports typing_extensions",
+        "rotortree.geometry:6 imports by a computed name",
+    ]
+
+
+def test_reports_a_model_that_imports_production() -> None:
+    """A name that only begins alike is no permission."""
+    source = snippet("from rotortree import errors\nimport blake3_extra", "rotortree_model.tree")
+    assert forbidden_imports(source, MODULES, MAY_IMPORT["rotortree_model"]) == [
+        "rotortree_model.tree:1 imports rotortree.errors",
+        "rotortree_model.tree:2 imports blake3_extra",
+    ]
+
+
+def test_reports_a_fault_layer_that_reaches_behind_the_seam() -> None:
+    """The fault layer sees the file-system interface and the errors only."""
+    source = snippet(
+        """
+        from rotortree.storage import files, wal
+        from rotortree.errors import StorageError
+        import rotortree
+        """,
+        "rotortree_faultinject.disk",
+    )
+    assert forbidden_imports(source, MODULES, MAY_IMPORT["rotortree_faultinject"]) == [
+        "rotortree_faultinject.disk:2 imports rotortree.storage.wal",
+        "rotortree_faultinject.disk:4 imports rotortree",
+    ]
+
+
+def test_reports_an_upward_import() -> None:
+    """Also one that is relative, or for type checking only."""
+    source = snippet(
+        """
+        from .storage import wal
+        from rotortree import LeanIMT
+        from . import errors
+        if TYPE_CHECKING:
+            from .storage.files import FileSystem
+        """
+    )
+    assert upward_imports(source, MODULES) == [
+        "rotortree.geometry:2 imports rotortree.storage.wal, which is in a higher layer",
+        "rotortree.geometry:3 imports rotortree, which is in a higher layer",
+        "rotortree.geometry:6 imports rotortree.storage.files, which is in a higher layer",
+    ]
+
+
+def test_reports_a_module_without_a_layer() -> None:
+    """Whoever adds a module decides where it belongs."""
+    unknown = f"rotortree.storage.cache is in no layer: add it to LAYERS in {__name__}"
+    assert upward_imports(snippet("", "rotortree.storage.cache"), MODULES) == [unknown]
+    assert upward_imports(snippet("", "rotortree.cli.tree"), MODULES) == []
+    assert upward_imports(snippet("from rotortree.news import x", "rotortree.cli"), MODULES) == [
+        "rotortree.cli:1 imports rotortree.news, which is in no layer"
+    ]
+
+
+def test_reports_an_import_cycle() -> None:
+    """What lies above a cycle is reported with it, what lies below is not."""
+    graph = {
+        "a": frozenset({"b"}),
+        "b": frozenset({"c", "d"}),
+        "c": frozenset({"b"}),
+        "d": frozenset({"typing"}),
+    }
+    assert import_cycle(graph) == ["a", "b", "c"]
