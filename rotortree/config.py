@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TypeAlias
 
 from rotortree.errors import InvalidConfigError
@@ -129,13 +130,16 @@ class RotorTreeConfig:
     record_acknowledgements: bool = False
 
     def __post_init__(self) -> None:
+        path: object = self.path
+        if not isinstance(path, str) or not path or "\0" in path:
+            raise InvalidConfigError("path", path, "it must be the path of a directory")
+        object.__setattr__(self, "path", PurePath(self.path).as_posix())
         check_parameters(
             4 if self.n is None else self.n, 20 if self.max_depth is None else self.max_depth
         )
         if self.hasher is not None:
             check_hasher(self.hasher)
         for name, value, kinds in (
-            ("path", self.path, str),
             ("flush_policy", self.flush_policy, AnyFlushPolicy),
             ("checkpoint_policy", self.checkpoint_policy, AnyCheckpointPolicy),
             ("tiering", self.tiering, TieringConfig),

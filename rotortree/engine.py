@@ -179,7 +179,8 @@ class Engine:
             if self.config.record_acknowledgements and self.durable.value < stop:
                 self._write_commit(stop)
         except BaseException as error:
-            self._calls += calls
+            with self._insert_lock:
+                self._calls += calls
             if isinstance(error, IoFailedError):
                 message = f"{stop - self.durable.value} leaves stay pending: {error}"
                 raise self._flush_failed(message) from error
@@ -219,6 +220,8 @@ class Engine:
 
     def wait_durable(self, target: int, timeout: float | None) -> None:
         """Return when ``target`` leaves are durable.  See `DurabilityToken.wait`."""
+        if self.is_foreign:
+            self.check_readable()  # nobody flushes here
         if isinstance(self.config.flush_policy, FlushPolicy.Manual) and not self._closed:
             self.flush(target)
         self.durable.wait(target, timeout)

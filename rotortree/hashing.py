@@ -25,7 +25,7 @@ from typing import Protocol, runtime_checkable
 from blake3 import blake3
 
 from rotortree.errors import InvalidConfigError
-from rotortree.geometry import NODE_BYTES
+from rotortree.geometry import MAX_ARITY, NODE_BYTES
 
 __all__ = [
     "MAX_SCHEME_NAME",
@@ -67,29 +67,30 @@ class _Digest(Protocol):
     def digest(self) -> bytes: ...
 
 
+_TAGS = tuple(bytes((1, k)) for k in range(MAX_ARITY + 1))
+_NO_TAGS = (b"",) * (MAX_ARITY + 1)
+
+
 class _DigestHasher:
     """A scheme that is one call of a hash function over an optional tag and the children."""
 
-    __slots__ = ("_function", "_tagged", "name")
+    __slots__ = ("_function", "_prefixes", "name")
 
     def __init__(self, name: str, function: Callable[[bytes], _Digest], *, tagged: bool) -> None:
         self.name = name
         self._function = function
-        self._tagged = tagged
+        self._prefixes = _TAGS if tagged else _NO_TAGS
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
-    def _prefix(self, k: int) -> bytes:
-        return bytes((1, k)) if self._tagged else b""
-
     def parent(self, children: bytes) -> bytes:
         """The 32-byte parent of k children, given as 32·k bytes, 2 <= k <= 255."""
-        return self._function(self._prefix(len(children) // NODE_BYTES) + children).digest()
+        return self._function(self._prefixes[len(children) // NODE_BYTES] + children).digest()
 
     def parents(self, children: bytes, k: int) -> bytes:
         """The parents of consecutive groups of exactly k children: `parent` in one tight loop."""
-        function, prefix, step = self._function, self._prefix(k), NODE_BYTES * k
+        function, prefix, step = self._function, self._prefixes[k], NODE_BYTES * k
         return b"".join(
             [
                 function(prefix + children[at : at + step]).digest()

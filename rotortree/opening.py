@@ -28,6 +28,7 @@ from rotortree.storage.format import (
     Commit,
     Identity,
     SegmentHeader,
+    segment_number,
 )
 from rotortree.storage.level_files import (
     Damage,
@@ -87,13 +88,15 @@ def open_tree(
 def _prepare_directory(config: RotorTreeConfig, environment: Environment) -> None:
     """Make the directory if it may be made; refuse one that is something else's."""
     fs, path = environment.files, config.path
-    names = durable.listdir(fs, path)
-    if {WAL, COMMIT, LEVELS}.isdisjoint(names):
+    names = set(durable.listdir(fs, path))
+    log = map(segment_number, durable.listdir(fs, f"{path}/{WAL}") if WAL in names else ())
+    if COMMIT in names or any(log):
+        return
+    if names - _OUR_NAMES:
+        raise NotATreeError(path, min(names - _OUR_NAMES))
+    if not names & {WAL, LEVELS}:
         if config.read_only or not config.create:
             raise TreeNotFoundError(path)
-        foreign = sorted(set(names) - _OUR_NAMES)
-        if foreign:
-            raise NotATreeError(path, foreign[0])
         durable.make_directory(fs, path)
 
 

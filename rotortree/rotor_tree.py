@@ -76,7 +76,7 @@ class RotorTree(TreeReads):
         counts was changed on disk.
         """
         if not isinstance(config, RotorTreeConfig):
-            config = RotorTreeConfig(PurePath(config).as_posix())
+            config = RotorTreeConfig(str(PurePath(config)))
         given = {
             "n": n,
             "max_depth": max_depth,
@@ -133,7 +133,7 @@ class RotorTree(TreeReads):
 
     @property
     def durable_size(self) -> int:
-        """How many leaves would survive a power failure now."""
+        """How many leaves would survive a power failure now; read-only: what the tree holds."""
         return self._engine.durable.value
 
     @property
@@ -224,8 +224,8 @@ class RotorTree(TreeReads):
         Snapshots stay valid.  Raises FlushFailedError or CheckpointFailedError; the tree is closed
         then all the same, and tokens of leaves that are not durable raise.
         """
-        self._finalizer.detach()
         self._engine.close()
+        self._finalizer.detach()
 
 
 def _close_forgotten(engine: Engine) -> None:

@@ -8,14 +8,12 @@ errors.  Paths are strings with ``/`` between their parts.
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import mmap
 import os
 import sys
 from collections.abc import Sequence
-from typing import IO, TYPE_CHECKING, Literal, Protocol
-
-import portalocker
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -138,15 +136,20 @@ def _sync(descriptor: int) -> None:
 
 
 class _OsLock:
-    """An flock, which belongs to the open file: closing another descriptor does not drop it."""
+    """An flock.  It belongs to the open file, so that closing another descriptor keeps it.
 
-    __slots__ = ("_file",)
+    Closing is all that releases it: an explicit unlock would release it for a forked parent, too.
+    """
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
 
     def release(self) -> None:
-        self._file.close()
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 class OsFileSystem:
@@ -185,15 +188,18 @@ class OsFileSystem:
 
     def lock(self, path: str, *, shared: bool) -> Lock:
         """See `FileSystem.lock`."""
-        file = open(path, "rb" if shared else "ab")  # noqa: SIM115  # held for as long as the lock
+        import portalocker  # here, because importing it reads and writes files of its own
+
+        flags = os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT
         kind = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
+        descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666)
         try:
-            portalocker.lock(file, kind | portalocker.LockFlags.NON_BLOCKING)
-        except portalocker.LockException as error:
-            file.close()
-            raise BlockingIOError(path) from error
-        except BaseException:
-            with contextlib.suppress(OSError):
-                file.close()
+            portalocker.lock(descriptor, kind | portalocker.LockFlags.NON_BLOCKING)
+        except BaseException as error:
+            os.close(descriptor)
+            if isinstance(error, portalocker.AlreadyLocked):
+                raise BlockingIOError(errno.EAGAIN, "locked by another process") from error
+            if isinstance(error, portalocker.LockException):
+                raise OSError(errno.ENOLCK, f"cannot lock: {error}") from error
             raise
-        return _OsLock(file)
+        return _OsLock(descriptor)

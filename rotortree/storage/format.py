@@ -25,14 +25,19 @@ from rotortree.geometry import MAX_SIZE, NODE_BYTES, check_parameters
 __all__ = [
     "COMMIT",
     "COMMIT_BYTES",
+    "COMMIT_MAGIC",
     "EMPTY",
     "FORMAT_VERSION",
     "FRAME_BYTES",
+    "FRAME_MAGIC",
     "LEVELS",
     "LOCK",
+    "SALT_BYTES",
     "SEAL_BYTES",
     "SEGMENT_BYTES",
+    "SEGMENT_MAGIC",
     "SHARD_BYTES",
+    "SHARD_MAGIC",
     "WAL",
     "Commit",
     "Frame",
@@ -47,13 +52,17 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+"""The one version that there is."""
+
 SEAL_BYTES = 16
 SALT_BYTES = 16
+"""Lengths of a seal and of a segment's salt."""
 
 LOCK = "LOCK"
 COMMIT = "COMMIT"
 WAL = "wal"
 LEVELS = "levels"
+"""The names in a tree's directory."""
 
 
 def seal(data: bytes, key: bytes | None = None) -> bytes:
@@ -70,6 +79,7 @@ class Head(NamedTuple):
 
 
 EMPTY = Head(0, bytes(NODE_BYTES))
+"""The head of the empty tree."""
 
 
 _IDENTITY = struct.Struct("<8sHBBI16s32s")
@@ -137,6 +147,7 @@ def _body_bytes(length: int) -> int:
 _SEGMENT = struct.Struct("<QQ32s16s16x")
 SEGMENT_MAGIC = b"RotorWAL"
 SEGMENT_BYTES = 160
+"""How a segment begins, and the length of its header."""
 assert _SEGMENT.size == _body_bytes(SEGMENT_BYTES)
 
 
@@ -178,6 +189,7 @@ def _head(path: str, size: int, root: bytes) -> Head:
 _COMMIT = struct.Struct("<Q32sQ32sQQ")
 COMMIT_MAGIC = b"RotorCMT"
 COMMIT_BYTES = 176
+"""How the commit record begins, and its length."""
 assert _COMMIT.size == _body_bytes(COMMIT_BYTES)
 
 
@@ -215,6 +227,7 @@ class Commit(NamedTuple):
 _SHARD = struct.Struct("<QQ32x")
 SHARD_MAGIC = b"RotorLVL"
 SHARD_BYTES = 128
+"""How a level file begins, and the length of its header."""
 assert _SHARD.size == _body_bytes(SHARD_BYTES)
 
 
@@ -226,6 +239,7 @@ def shard_header(identity: Identity, level: int, shard: int) -> bytes:
 _FRAME = struct.Struct("<4sIQQQQQ32s16s16s")
 FRAME_MAGIC = b"RtFr"
 FRAME_BYTES = 128
+"""How a frame begins, and the length of its header."""
 assert _FRAME.size == FRAME_BYTES - SEAL_BYTES
 
 _MORE = 1

@@ -105,7 +105,8 @@ def _read_commit(fs: FileSystem, path: str) -> tuple[Commit | None, StorageError
 
 
 def _has_level_files(fs: FileSystem, path: str) -> bool:
-    return any(durable.listdir(fs, f"{path}/{level}") for level in durable.listdir(fs, path))
+    levels = [name for name in durable.listdir(fs, path) if name.isdecimal()]
+    return any(durable.listdir(fs, f"{path}/{level}") for level in levels)
 
 
 class Decision(NamedTuple):
