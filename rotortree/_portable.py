@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rotortree.errors import InvalidConfigError
 from rotortree.geometry import NODE_BYTES
-from rotortree.hashing import BulkHasher, Hasher
+from rotortree.hashing import Hasher
 
 __all__ = ["NAME", "hash_group", "hash_groups"]
 
@@ -29,8 +29,9 @@ def hash_groups(hasher: Hasher, children: bytes, k: int) -> bytes:
     ``children`` is 32·k·g bytes, the result 32·g.  Raises as `hash_group` does.
     """
     step = NODE_BYTES * k
-    if isinstance(hasher, BulkHasher):
-        parents = hasher.parents(children, k)
+    bulk = getattr(hasher, "parents", None)  # a BulkHasher; isinstance takes 12 µs to find out
+    if bulk is not None:
+        parents: bytes = bulk(children, k)
         if len(parents) * k != len(children):
             raise InvalidConfigError("hasher", hasher.name, "its parents must be 32 bytes each")
         return parents

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rotortree.accumulator import Accumulator
@@ -165,9 +166,34 @@ class Engine:
     def flush(self, target: int | None = None) -> None:
         """Make ``target`` leaves durable, or all; whoever comes first does it for all that wait."""
         self._check_writable()
-        with self._flush_lock:
-            if target is None or self.durable.value < target:
-                self._flush(self._check_writable())
+        if target is None:
+            target = self.tree.size
+        while self.durable.value < target:
+            if self._flush_lock.acquire(blocking=False):
+                with self._releasing_flush_lock():
+                    self._flush(self._check_writable())
+            else:
+                self.durable.wait_while(self._flush_lock.locked, target)
+
+    @contextlib.contextmanager
+    def _releasing_flush_lock(self) -> Iterator[None]:
+        """Release the flush lock, and let those who wait for durability see who goes on.
+
+        They wait for the watermark, not for the lock: who is durable already must not stand in the
+        way of the next flush.
+        """
+        try:
+            yield
+        finally:
+            self._flush_lock.release()
+            self.durable.notify()
+
+    @contextlib.contextmanager
+    def _flushing(self) -> Iterator[None]:
+        """Hold the flush lock."""
+        self._flush_lock.acquire()
+        with self._releasing_flush_lock():
+            yield
 
     def _flush(self, log: SegmentWriter) -> None:
         with self._insert_lock:
@@ -235,7 +261,7 @@ class Engine:
             self._checkpoint(self._check_writable())
 
     def _checkpoint(self, log: SegmentWriter) -> None:
-        with self._flush_lock:
+        with self._flushing():
             self._flush(log)
             head = log.head(self.tree.root)
             if head == self.checkpoint_head and self._first_segment == log.header.number:
@@ -355,7 +381,7 @@ class Engine:
             if on_close and self._log is not None and self._failure is None:
                 self._checkpoint(self._log)
         finally:
-            with self._flush_lock:
+            with self._flushing():
                 with self._insert_lock:
                     self._closed = True
                 try:

@@ -97,14 +97,15 @@ def inclusion_groups(size: int, n: int, index: int) -> tuple[Group, ...]:
     if not 0 <= index < size:
         raise IndexOutOfRangeError("leaf", index, size)
     groups = []
-    level, length = 0, size
-    while length > 1:
-        start = index - index % n
-        stop = min(start + n, length)
+    level, last = 0, size - 1
+    while last:
+        parent = index // n
+        start = parent * n
+        stop = start + n if parent < last // n else last + 1
         if stop - start > 1:
             groups.append(Group(level, start, index, stop))
-        index //= n
-        length = -(-length // n)
+        index = parent
+        last //= n
         level += 1
     return tuple(groups)
 
@@ -122,14 +123,14 @@ def consistency_groups(old_size: int, size: int, n: int) -> tuple[tuple[Group, b
     if old_size in (0, size):
         return ()
     groups = []
-    level, own, straddles, length = 0, old_size, False, size
-    while length > 1:
+    level, own, straddles, last = 0, old_size, False, size - 1
+    while last:
         start = own - own % n
-        stop = min(start + n, length)
+        stop = min(start + n, last + 1)
         if straddles or own > start:
             groups.append((Group(level, start, own, stop), straddles))
             straddles = True
         own //= n
-        length = -(-length // n)
+        last //= n
         level += 1
     return tuple(groups)

@@ -55,7 +55,6 @@ class Hasher(Protocol):
         """The 32-byte parent of k children, given as 32·k bytes, 2 <= k <= 255."""
 
 
-@runtime_checkable
 class BulkHasher(Hasher, Protocol):
     """A Hasher that can also do many groups in one call, which is faster from Python."""
 

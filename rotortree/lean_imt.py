@@ -103,7 +103,7 @@ class LeanIMT(TreeReads):
 
         Raises InvalidLeafError, MaxDepthExceededError, CapacityExceededError.
         """
-        return self._root(self._extend(one_leaf(leaf)))
+        return self._tree.root(self._extend(one_leaf(leaf)))
 
     def insert_many(self, leaves: LeafBatch) -> bytes:
         """Append a batch, all of it or nothing; return the root with it.
@@ -111,7 +111,7 @@ class LeanIMT(TreeReads):
         ``leaves`` is a contiguous buffer of 32·k bytes (bytes, memoryview, NumPy array of shape
         (k, 32)), or k leaves in order.  Raises EmptyBatchError and what `insert` raises.
         """
-        return self._root(self._extend(leaf_row(leaves)))
+        return self._tree.root(self._extend(leaf_row(leaves)))
 
     def append(self, leaf: Leaf) -> None:
         """Append a leaf of 32 bytes without computing the root.  Raises as `insert` does."""
@@ -120,8 +120,3 @@ class LeanIMT(TreeReads):
     def extend(self, leaves: LeafBatch) -> None:
         """Append a batch without computing the root.  Raises as `insert_many` does."""
         self._extend(leaf_row(leaves))
-
-    def _root(self, size: int) -> bytes:
-        root = Snapshot(self._tree, size).root
-        assert root is not None  # there is at least the leaf just inserted
-        return root

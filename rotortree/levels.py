@@ -46,10 +46,7 @@ class LevelArray:
 
     def node(self, index: int) -> bytes:
         """Node ``index``, which must be valid."""
-        at = index * NODE_BYTES
-        segment = self._segments[at // self._segment_bytes]
-        at %= self._segment_bytes
-        return bytes(segment[at : at + NODE_BYTES])
+        return self.read(index, index + 1)
 
     def views(self, start: int, stop: int) -> Iterator[memoryview]:
         """Nodes [start, stop), all valid, as one view per segment, without copying."""
@@ -62,6 +59,10 @@ class LevelArray:
 
     def read(self, start: int, stop: int) -> bytes:
         """Nodes [start, stop), all valid, as 32·(stop - start) bytes."""
+        number, offset = divmod(start * NODE_BYTES, self._segment_bytes)
+        end = offset + (stop - start) * NODE_BYTES
+        if end <= self._segment_bytes and start < stop:  # as good as always: one copy
+            return bytes(self._segments[number][offset:end])
         return b"".join(self.views(start, stop))
 
     def write(self, start: int, nodes: memoryview) -> None:

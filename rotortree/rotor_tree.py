@@ -22,7 +22,6 @@ from rotortree.hashing import Hasher
 from rotortree.lean_imt import TreeReads
 from rotortree.leaves import Leaf, LeafBatch, leaf_row, one_leaf
 from rotortree.opening import RecoveryReport, open_tree
-from rotortree.snapshot import Snapshot
 from rotortree.storage.environment import Environment
 from rotortree.watermark import DurabilityToken
 
@@ -150,11 +149,6 @@ class RotorTree(TreeReads):
         # A method of this object, not of the engine: a token that somebody holds keeps it open.
         self._engine.wait_durable(size, timeout)
 
-    def _root_with(self, size: int) -> bytes:
-        root = Snapshot(self._engine.tree, size).root
-        assert root is not None  # there is at least the leaf just inserted
-        return root
-
     def insert(self, leaf: Leaf) -> tuple[bytes, DurabilityToken]:
         """Append a leaf of 32 bytes; return the root with it and a token of its durability.
 
@@ -162,7 +156,7 @@ class RotorTree(TreeReads):
         ReadOnlyError; FlushFailedError once the tree is failed.  Then nothing changed.
         """
         size = self._engine.append(one_leaf(leaf))
-        return self._root_with(size), self._token(size)
+        return self._engine.tree.root(size), self._token(size)
 
     def insert_many(self, leaves: LeafBatch) -> tuple[bytes, DurabilityToken]:
         """Append a batch; return the root with it and a token of its durability.
@@ -172,7 +166,7 @@ class RotorTree(TreeReads):
         leaves in order.  Raises EmptyBatchError and what `insert` raises.
         """
         size = self._engine.append(leaf_row(leaves))
-        return self._root_with(size), self._token(size)
+        return self._engine.tree.root(size), self._token(size)
 
     def insert_durable(self, leaf: Leaf) -> bytes:
         """Append a leaf and return the root with it once it is durable.
@@ -182,7 +176,7 @@ class RotorTree(TreeReads):
         """
         size = self._engine.append(one_leaf(leaf))
         self._engine.flush(size)
-        return self._root_with(size)
+        return self._engine.tree.root(size)
 
     def append(self, leaf: Leaf) -> DurabilityToken:
         """Append a leaf without computing the root.  Raises what `insert` raises."""

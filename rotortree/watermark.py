@@ -43,6 +43,16 @@ class Watermark:
                 self._ended = ended
             self._condition.notify_all()
 
+    def notify(self) -> None:
+        """Let everyone who waits look again."""
+        with self._condition:
+            self._condition.notify_all()
+
+    def wait_while(self, busy: Callable[[], bool], target: int) -> None:
+        """Return when ``target`` leaves are durable or nobody is busy with it."""
+        with self._condition:
+            self._condition.wait_for(lambda: self.value >= target or not busy())
+
     def wait(self, target: int, timeout: float | None) -> None:
         """Return when ``target`` leaves are durable.
 

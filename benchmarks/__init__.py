@@ -1,0 +1,1 @@
+"""The benchmarks: `run.py` is the command, README.md says what is measured and how."""

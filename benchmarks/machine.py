@@ -1,0 +1,103 @@
+"""What the figures were measured on, without anything that names the machine or its user."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from benchmarks.theirs import Unavailable, pymerkle_version
+from rotortree import kernel
+
+__all__ = ["IN_MEMORY", "describe", "file_system", "load"]
+
+IN_MEMORY = frozenset({"tmpfs", "ramfs"})
+"""File systems on which nothing becomes durable."""
+
+
+def describe(directory: Path) -> dict[str, str]:
+    """The machine and the software, in the order in which to print them."""
+    return {
+        "processor": _processor(),
+        "cores": _cores(),
+        "memory": _memory(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "transparent huge pages": _huge_pages(),
+        "file system": file_system(directory),
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        "rotortree kernel": kernel.NAME,
+        "rotortree": _version("rotortree"),
+        "blake3": _version("blake3"),
+        "pymerkle": _pymerkle(),
+    }
+
+
+def load() -> float | None:
+    """How many processes ran, on average over the last minute; None where it is not known."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _field(text: str, name: str) -> str:
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return ""
+
+
+def _processor() -> str:
+    info = _read("/proc/cpuinfo")
+    name = _field(info, "model name") or platform.processor() or "unknown"
+    features = [name for name in ("avx2", "avx512f", "sha_ni") if name in _field(info, "flags")]
+    return f"{name} ({', '.join(features)})" if features else name
+
+
+def _cores() -> str:
+    count = os.cpu_count() or 0
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else count
+    return str(count) if usable == count else f"{usable} of {count}"
+
+
+def _memory() -> str:
+    kibibytes = _field(_read("/proc/meminfo"), "MemTotal").partition(" ")[0]
+    return f"{int(kibibytes) / 2**20:.0f} GiB" if kibibytes.isdigit() else "unknown"
+
+
+def _huge_pages() -> str:
+    setting = _read("/sys/kernel/mm/transparent_hugepage/enabled")
+    return setting.partition("[")[2].partition("]")[0] or "unknown"
+
+
+def file_system(directory: Path) -> str:
+    """The type of the file system that holds a directory."""
+    path = directory.resolve()
+    best: tuple[int, str] = (-1, "unknown")
+    for line in _read("/proc/self/mountinfo").splitlines():
+        left, _, right = line.partition(" - ")
+        mounted = Path(left.split()[4].replace("\\040", " "))
+        if mounted == path or mounted in path.parents:
+            best = max(best, (len(mounted.parts), right.split()[0]), key=lambda found: found[0])
+    return best[1]
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "from source"
+
+
+def _pymerkle() -> str:
+    try:
+        return pymerkle_version()
+    except Unavailable as error:
+        return error.short
