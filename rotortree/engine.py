@@ -35,6 +35,7 @@ from rotortree.storage.environment import Environment
 from rotortree.storage.files import Lock, process_id
 from rotortree.storage.format import (
     COMMIT,
+    SALT_BYTES,
     WAL,
     Commit,
     Head,
@@ -285,7 +286,7 @@ class Engine:
         sees the name reads that one only up to here; and nothing to the new one before its name is
         durable.  So a failure between the two is fatal.
         """
-        salt = self._environment.random_bytes(16)
+        salt = self._environment.random_bytes(SALT_BYTES)
         header = SegmentHeader(self._identity, log.header.number + 1, head, salt)
         directory = f"{self.config.path}/{WAL}"
         try:

@@ -24,8 +24,10 @@ from rotortree.storage.format import (
     EMPTY,
     LEVELS,
     LOCK,
+    SALT_BYTES,
     WAL,
     Commit,
+    Head,
     Identity,
     SegmentHeader,
     segment_number,
@@ -180,22 +182,21 @@ def _create(config: RotorTreeConfig, environment: Environment) -> None:
     durable.make_directory(fs, f"{path}/{WAL}")
     durable.make_directory(fs, f"{path}/{LEVELS}")
     _sync_names(environment, path, with_parent=True)
-    header = SegmentHeader(identity, 1, EMPTY, environment.random_bytes(16))
-    _publish_segment(environment, path, header).close()
+    header = SegmentHeader(identity, 1, EMPTY, environment.random_bytes(SALT_BYTES))
+    writer = create_writer(fs, f"{path}/{WAL}", header, environment.frame_leaves)
+    _publish(environment, path, writer)
+    writer.close()
+
+
+def _publish(environment: Environment, path: str, writer: SegmentWriter) -> None:
+    durable.publish(environment.files, writer.path)
+    durable.sync_directory(environment.files, f"{path}/{WAL}")
 
 
 def _sync_names(environment: Environment, path: str, *, with_parent: bool) -> None:
     durable.sync_directory(environment.files, path)
     if with_parent:
         durable.sync_directory(environment.files, posixpath.dirname(path) or ".")
-
-
-def _publish_segment(environment: Environment, path: str, header: SegmentHeader) -> SegmentWriter:
-    fs, directory = environment.files, f"{path}/{WAL}"
-    writer = create_writer(fs, directory, header, environment.frame_leaves)
-    durable.publish(fs, writer.path)
-    durable.sync_directory(fs, directory)
-    return writer
 
 
 def _matching_hasher(config: RotorTreeConfig, identity: Identity) -> Hasher:
@@ -223,29 +224,29 @@ def _go_on(
     levels: LevelFiles,
     damages: tuple[Damage, ...],
 ) -> tuple[SegmentWriter, Commit | None]:
-    """Make what was recovered durable, then a place for what comes.
+    """Make what was recovered durable, and a place for what comes.
 
-    What was read may be in memory only, if a process was killed before it synced.  So everything is
-    synced before anything is built on it, and the next segment is durable before anything older
-    is changed.
+    What was read may be in memory only, if a process was killed before it synced, or if its fsync
+    failed; and in the latter case another fsync would say nothing.  So what is not known to be on
+    the disk is written anew, into the next segment, before that has a name and before anything
+    older is changed.
     """
     fs, path = environment.files, config.path
-    for scan in found.segments:
-        if scan.number >= decision.first_segment:
-            _sync_existing(environment, scan.path)
     durable.sync_directory(fs, f"{path}/{WAL}")
     # A commit record shows that creation was finished, parent directory and all.
     _sync_names(environment, path, with_parent=found.commit is None)
     if decision.clean and not damages:
         return _reopen_segment(environment, decision), found.commit
-    header = SegmentHeader(
-        decision.identity,
-        decision.last.number + 1,
-        decision.head,
-        environment.random_bytes(16),
-    )
-    writer = _publish_segment(environment, path, header)
+    base = Head(decision.durable_size, tree.root(decision.durable_size))
+    salt = environment.random_bytes(SALT_BYTES)
+    header = SegmentHeader(decision.identity, decision.last.number + 1, base, salt)
+    writer = create_writer(fs, f"{path}/{WAL}", header, environment.frame_leaves)
     try:
+        if base != decision.head:
+            writer.write(decision.head.size, 0, tree.levels[0].views, tree.root)
+            writer.sync()
+            writer.advance()
+        _publish(environment, path, writer)
         levels.repair(tree, decision.base.size, damages)
         commit = found.commit
         if found.commit_error is not None or (commit is None and decision.base != EMPTY):
@@ -262,15 +263,6 @@ def _go_on(
         writer.close()
         raise
     return writer, commit
-
-
-def _sync_existing(environment: Environment, path: str) -> None:
-    file = durable.open_file(environment.files, path, "write")
-    if file is not None:
-        try:
-            durable.sync_file(file, path)
-        finally:
-            file.close()
 
 
 def _reopen_segment(environment: Environment, decision: Decision) -> SegmentWriter:

@@ -16,6 +16,7 @@ from rotortree.storage.files import File, FileSystem, OpenMode
 
 __all__ = [
     "TEMPORARY",
+    "file_size",
     "listdir",
     "make_directory",
     "open_file",
@@ -64,6 +65,12 @@ def open_file(fs: FileSystem, path: str, mode: OpenMode) -> File | None:
             if mode == "create":
                 raise
             return None
+
+
+def file_size(file: File, path: str) -> int:
+    """A file's length."""
+    with translated(path, "stat"):
+        return file.size()
 
 
 def read_exactly(file: File, path: str, length: int, offset: int) -> bytes:

@@ -187,7 +187,7 @@ class LevelFiles:
         length = self._offset(stop - 1) + NODE_BYTES
         file = durable.open_file(self._fs, path, "read")
         try:
-            size = 0 if file is None else file.size()
+            size = 0 if file is None else durable.file_size(file, path)
             if file is None or size < length:
                 yield self._missing(level, shard, path, start, size)
                 return

@@ -114,9 +114,11 @@ class Decision(NamedTuple):
 
     ``base`` is what the level files must hold; ``must_prove``: nobody vouches for that but the
     leaves themselves, because the commit record is gone.  Then ``units`` follow, each with the path
-    of its segment, and lead to ``head``.  Behind them, ``torn_bytes`` with ``torn_leaves`` whole
-    leaves were written but never acknowledged.  ``clean``: the last process closed the tree, and
-    the log may go on in its last segment.  Segments below ``first_segment`` are of no more use.
+    of its segment, and lead to ``head``.  Up to ``durable_size`` its leaves are known to be on the
+    disk; the rest may be in memory only, if a process was killed or its fsync failed.  Behind the
+    units, ``torn_bytes`` with ``torn_leaves`` whole leaves were written but never acknowledged.
+    ``clean``: the last process closed the tree, and the log may go on in its last segment.
+    Segments below ``first_segment`` are of no more use.
     """
 
     identity: Identity
@@ -124,6 +126,7 @@ class Decision(NamedTuple):
     must_prove: bool
     units: tuple[tuple[str, Unit], ...]
     head: Head
+    durable_size: int
     torn_bytes: int
     torn_leaves: int
     clean: bool
@@ -174,6 +177,7 @@ def decide(found: Survey) -> Decision | None:
         must_prove=commit is None,
         units=tuple(units),
         head=head,
+        durable_size=max(last.durable_size, commit.acknowledged.size if commit else 0),
         torn_bytes=torn_bytes,
         torn_leaves=last.dropped,
         clean=commit is not None and commit.acknowledged == head and not torn_bytes,

@@ -71,7 +71,7 @@ class SegmentScan(NamedTuple):
     ``header`` is None when it is damaged, and ``error`` says how.  ``units`` are the whole valid
     ones from the start; ``stop`` is where the first frame is that is not valid, ``dropped`` how
     many leaves valid frames of an unfinished unit hold, and ``promise`` the largest offset that any
-    sealed frame from ``stop`` on says was durable.  ``chain`` and ``frames`` continue the log.
+    sealed frame, before or behind that, says was durable.  ``chain`` and ``frames`` continue it.
     """
 
     number: int
@@ -85,6 +85,13 @@ class SegmentScan(NamedTuple):
     promise: int = 0
     chain: bytes = b""
     frames: int = 0
+
+    @property
+    def durable_size(self) -> int:
+        """The tree's size up to which the segment itself says that everything was durable."""
+        assert self.header is not None  # a damaged one says nothing
+        promised = (unit.stop for unit in reversed(self.units) if unit.end <= self.promise)
+        return next(promised, self.header.base.size)
 
     @property
     def end(self) -> int:
@@ -190,8 +197,7 @@ def _payload_seal(parts: Iterable[memoryview], key: bytes) -> bytes:
 
 def scan_segment(file: File, path: str, number: int) -> SegmentScan:
     """Read a whole segment.  Damage is a fact in the result; raises IoFailedError only."""
-    with durable.translated(path, "stat"):
-        size = file.size()
+    size = durable.file_size(file, path)
     data = durable.read_exactly(file, path, SEGMENT_BYTES, 0)
     try:
         header = SegmentHeader.decode(data, path)
@@ -218,8 +224,10 @@ class _Scanner:
         offset, number, chain = SEGMENT_BYTES, 0, self._header.encode()[-SEAL_BYTES:]
         begin, first = offset, self._header.base.size
         unit_chain, unit_number = chain, number
+        promise = 0
         while (found := self._frame(offset, number, first, chain)) is not None:
             frame, chain = found
+            promise = frame.promise
             frames.append((offset + FRAME_BYTES, frame.leaves))
             offset += FRAME_BYTES + frame.leaves * NODE_BYTES
             number, first = number + 1, first + frame.leaves
@@ -236,7 +244,7 @@ class _Scanner:
             units=tuple(units),
             stop=offset,
             dropped=sum(count for _, count in frames),
-            promise=self._promise_behind(offset),
+            promise=max(promise, self._promise_behind(offset)),
             chain=unit_chain,
             frames=unit_number,
         )
