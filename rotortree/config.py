@@ -111,7 +111,9 @@ class RotorTreeConfig:
     (4, 20 and blake3 where None); an existing tree remembers its own, and naming others is a
     ConfigMismatchError.
 
-    ``verify_checkpoint``: on open, recompute every stored node from the leaves.  ``create``: make
+    ``verify_checkpoint``: on open, recompute every stored node from the leaves; without it only the
+    root is, from the right edge, and a damaged leaf or node shows as a proof that does not verify.
+    ``create``: make
     a tree where there is none.  ``read_only``: change nothing on disk; several readers may have
     the tree open together.  ``record_acknowledgements``: note in COMMIT, by a second fsync, what
     each flush made durable, so that even damage to the last flush before a crash is noticed.

@@ -166,8 +166,8 @@ class Engine:
 
     def flush(self, target: int | None = None) -> None:
         """Make ``target`` leaves durable, or all; whoever comes first does it for all that wait."""
-        self._check_writable()
         if target is None:
+            self._check_writable()
             target = self.tree.size
         while self.durable.value < target:
             if self._flush_lock.acquire(blocking=False):

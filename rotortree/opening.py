@@ -128,6 +128,7 @@ def _open_locked(
         found = survey(environment.files, config.path)
         decision = decide(found)
         assert decision is not None  # its first segment was just written
+        decision = decision._replace(clean=True)
     identity = decision.identity
     hasher = _matching_hasher(config, identity)
     tree = Accumulator(identity.n, identity.max_depth, hasher, nodes_per_segment(identity))
@@ -149,7 +150,7 @@ def _open_locked(
     )
     return opened, RecoveryReport(
         created=created,
-        clean=created or (decision.clean and not damages),
+        clean=decision.clean and not damages,
         torn_bytes=decision.torn_bytes,
         torn_leaves=decision.torn_leaves,
         repaired=_repairs(found, damages),
@@ -165,7 +166,10 @@ def _repairs(found: Survey, damages: tuple[Damage, ...]) -> tuple[str, ...]:
 
 
 def _create(config: RotorTreeConfig, environment: Environment) -> None:
-    """Make a new, empty tree.  The name of its first segment is the commit point."""
+    """Make a new, empty tree.  The name of its first segment is the commit point.
+
+    The names are not durable yet: that is what going on with a recovered tree begins with.
+    """
     fs, path = environment.files, config.path
     n = 4 if config.n is None else config.n
     hasher = Blake3Hasher() if config.hasher is None else config.hasher
@@ -181,22 +185,10 @@ def _create(config: RotorTreeConfig, environment: Environment) -> None:
     )
     durable.make_directory(fs, f"{path}/{WAL}")
     durable.make_directory(fs, f"{path}/{LEVELS}")
-    _sync_names(environment, path, with_parent=True)
     header = SegmentHeader(identity, 1, EMPTY, environment.random_bytes(SALT_BYTES))
     writer = create_writer(fs, f"{path}/{WAL}", header, environment.frame_leaves)
-    _publish(environment, path, writer)
     writer.close()
-
-
-def _publish(environment: Environment, path: str, writer: SegmentWriter) -> None:
-    durable.publish(environment.files, writer.path)
-    durable.sync_directory(environment.files, f"{path}/{WAL}")
-
-
-def _sync_names(environment: Environment, path: str, *, with_parent: bool) -> None:
-    durable.sync_directory(environment.files, path)
-    if with_parent:
-        durable.sync_directory(environment.files, posixpath.dirname(path) or ".")
+    durable.publish(fs, writer.path)
 
 
 def _matching_hasher(config: RotorTreeConfig, identity: Identity) -> Hasher:
@@ -233,8 +225,9 @@ def _go_on(
     """
     fs, path = environment.files, config.path
     durable.sync_directory(fs, f"{path}/{WAL}")
-    # A commit record shows that creation was finished, parent directory and all.
-    _sync_names(environment, path, with_parent=found.commit is None)
+    durable.sync_directory(fs, path)
+    if found.commit is None:  # else creation was finished, and this done
+        durable.sync_directory(fs, posixpath.dirname(path) or ".")
     if decision.clean and not damages:
         return _reopen_segment(environment, decision), found.commit
     base = Head(decision.durable_size, tree.root(decision.durable_size))
@@ -246,7 +239,8 @@ def _go_on(
             writer.write(decision.head.size, 0, tree.levels[0].views, tree.root)
             writer.sync()
             writer.advance()
-        _publish(environment, path, writer)
+        durable.publish(fs, writer.path)
+        durable.sync_directory(fs, f"{path}/{WAL}")
         levels.repair(tree, decision.base.size, damages)
         commit = found.commit
         if found.commit_error is not None or (commit is None and decision.base != EMPTY):

@@ -215,8 +215,9 @@ class RotorTree(TreeReads):
     def close(self) -> None:
         """Make every leaf durable, record a clean end, release the lock.  Idempotent.
 
-        Snapshots stay valid.  Raises FlushFailedError or CheckpointFailedError; the tree is closed
-        then all the same, and tokens of leaves that are not durable raise.
+        Snapshots stay valid.  Raises FlushFailedError, CheckpointFailedError, or IoFailedError when
+        only the record of the clean end could not be written; the tree is closed then all the same,
+        and tokens of leaves that are not durable raise.
         """
         self._engine.close()
         self._finalizer.detach()

@@ -136,19 +136,28 @@ def _sync(descriptor: int) -> None:
 
 
 class _OsLock:
-    """An flock.  It belongs to the open file, so that closing another descriptor keeps it.
+    """An flock.  It belongs to the open file, which a forked child shares.
 
-    Closing is all that releases it: an explicit unlock would release it for a forked parent, too.
+    So the process that took it unlocks it, or a child that is still alive would keep it; and a
+    child must only close its descriptor, or it would unlock it for its parent.
     """
 
-    __slots__ = ("_descriptor",)
+    __slots__ = ("_descriptor", "_process")
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._process = process_id()
 
     def release(self) -> None:
+        import portalocker
+
         descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
+        if descriptor < 0:
+            return
+        try:
+            if process_id() == self._process:
+                portalocker.unlock(descriptor)
+        finally:
             os.close(descriptor)
 
 

@@ -1,0 +1,1 @@
+"""Tests of the storage engine: damage, errors, deaths, locks, forks, tokens."""

@@ -1,0 +1,264 @@
+"""The decision table of recovery: every combination of situations, each with its verdict."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import pytest
+
+from rotortree import ChecksumMismatchError, DataCorruptionError, WalCorruptedError
+from rotortree.storage.format import EMPTY, SEGMENT_BYTES, Commit, Head, Identity, SegmentHeader
+from rotortree.storage.recovery import Decision, Survey, decide
+from rotortree.storage.wal import SegmentScan, Unit
+
+IDENTITY = Identity(n=2, max_depth=20, shard_nodes=4, tree_id=b"ours" * 4, scheme="blake3")
+OTHER = IDENTITY._replace(tree_id=b"else" * 4)
+
+
+class Situation(NamedTuple):
+    """What a directory holds; `surveys` below says how each word is built.
+
+    The log is two segments, K and K + 1, of two units of two leaves each.  What the commit record
+    says of the log only matters if there is one.
+    """
+
+    commit: str
+    segments: str
+    base: str
+    following: str
+    acknowledged: str
+    promise: str
+
+
+WORDS = {
+    "commit": ("absent", "damaged", "valid", "foreign"),
+    "segments": (
+        "none",
+        "none, but level files",
+        "from 1",
+        "from k",
+        "older ones left",
+        "gap",
+        "first missing",
+        "last missing",
+        "first damaged",
+        "last damaged",
+        "older damaged",
+        "one of another tree",
+    ),
+    "base": ("agrees", "other size", "other root"),
+    "following": ("reached", "not reached", "within a unit", "other root", "before the end"),
+    "acknowledged": ("reached", "all", "more"),
+    "promise": ("within", "beyond"),
+}
+
+NEW, NO_LOG, MISSING, DAMAGED, FOREIGN, FOREIGN_COMMIT, BASE, CUT, UNACKNOWLEDGED, PROMISED = (
+    "never created; every log segment is missing; the log segment is missing; seal does not match;"
+    " segment belongs to another tree; commit record belongs to another tree; the segment begins at"
+    ";the next segment; the commit record says; a later frame says"
+).split(";")
+CLEAN, OPEN, PROVE = "clean", "open", "open if the level files prove it"
+
+ANY = "*"
+
+TABLE: tuple[tuple[str, str, str, str, str, str, str], ...] = (
+    # commit          segments                 base          following         acknowledged promise
+    ("absent", "none", ANY, ANY, ANY, ANY, NEW),
+    (ANY, "none", ANY, ANY, ANY, ANY, NO_LOG),
+    (ANY, "none, but level files", ANY, ANY, ANY, ANY, NO_LOG),
+    (ANY, "gap", ANY, ANY, ANY, ANY, MISSING),
+    ("valid|foreign", "first missing", ANY, ANY, ANY, ANY, MISSING),
+    ("valid|foreign", "last missing", ANY, ANY, ANY, ANY, MISSING),
+    (ANY, "first damaged", ANY, ANY, ANY, ANY, DAMAGED),
+    (ANY, "last damaged", ANY, ANY, ANY, ANY, DAMAGED),
+    ("absent|damaged", "older damaged", ANY, ANY, ANY, ANY, DAMAGED),
+    (ANY, "one of another tree", ANY, ANY, ANY, ANY, FOREIGN),
+    ("foreign", ANY, ANY, ANY, ANY, ANY, FOREIGN_COMMIT),
+    ("valid", ANY, "other size|other root", ANY, ANY, ANY, BASE),
+    # Without the commit record, that the last segments are gone cannot be seen from the log.
+    ("absent|damaged", "last missing", ANY, ANY, ANY, "beyond", PROMISED),
+    ("absent|damaged", "last missing", ANY, ANY, ANY, ANY, PROVE),
+    # One segment alone: there is nothing before it that could fail to reach it.
+    ("absent|damaged", "first missing", ANY, ANY, ANY, "beyond", PROMISED),
+    ("absent|damaged", "first missing", ANY, ANY, ANY, ANY, PROVE),
+    (ANY, ANY, ANY, "not reached|within a unit|other root", ANY, ANY, CUT),
+    ("valid", ANY, ANY, ANY, "more", ANY, UNACKNOWLEDGED),
+    (ANY, ANY, ANY, ANY, ANY, "beyond", PROMISED),
+    ("absent|damaged", ANY, ANY, ANY, ANY, ANY, PROVE),
+    ("valid", ANY, ANY, ANY, "all", ANY, CLEAN),
+    ("valid", ANY, ANY, ANY, ANY, ANY, OPEN),
+)
+"""The first row that fits is the verdict: an error by its words, or how the tree opens."""
+
+
+def verdict(situation: Situation) -> int:
+    """The number of the first row that fits."""
+    for number, row in enumerate(TABLE):
+        if all(
+            pattern == ANY or value in pattern.split("|")
+            for pattern, value in zip(row[:-1], situation, strict=True)
+        ):
+            return number
+    raise AssertionError(situation)
+
+
+def some_head(size: int) -> Head:
+    """A head whose root stands for its size."""
+    return Head(size, size.to_bytes(32, "big"))
+
+
+def scan(
+    number: int,
+    base: Head,
+    *,
+    units: int = 2,
+    promise: int = 0,
+    identity: Identity = IDENTITY,
+    damaged: bool = False,
+) -> SegmentScan:
+    """A segment of some units of two leaves, and a frame behind them that is not valid."""
+    path = f"tree/wal/{number}"
+    if damaged:
+        return SegmentScan(
+            number, path, 500, None, ChecksumMismatchError(path, 144, "seal does not match")
+        )
+    found = []
+    offset, size = SEGMENT_BYTES, base.size
+    for _ in range(units):
+        end = offset + 192
+        found.append(Unit(offset, end, size, 2, some_head(size + 2).root, ((offset + 128, 2),)))
+        offset, size = end, size + 2
+    header = SegmentHeader(identity, number, base, bytes(16))
+    return SegmentScan(
+        number, path, offset, header, None, tuple(found), stop=offset, promise=promise
+    )
+
+
+def build(situation: Situation) -> Survey:
+    """The survey of a situation."""
+    segments = situation.segments
+    first = 1 if segments == "from 1" else 5
+    base = EMPTY if first == 1 else some_head(8)
+    reach = base.size + 4
+    following = {
+        "reached": some_head(reach),
+        "not reached": some_head(reach + 2),
+        "within a unit": some_head(reach - 1),
+        "other root": Head(reach, b"x" * 32),
+        "before the end": some_head(reach - 2),
+    }[situation.following]
+    end = following.size + 4
+    promise = 100_000 if situation.promise == "beyond" else SEGMENT_BYTES
+    scans = [
+        scan(first, base, damaged=segments == "first damaged"),
+        scan(first + 1, following, promise=promise, damaged=segments == "last damaged"),
+    ]
+    if segments in ("older ones left", "older damaged"):
+        older = some_head(base.size - 4)
+        scans.insert(0, scan(first - 1, older, damaged=segments == "older damaged"))
+    elif segments == "gap":
+        scans[1] = scan(first + 2, following, promise=promise)
+    elif segments == "first missing":
+        del scans[0]
+    elif segments == "last missing":
+        scans = [scan(first, base, promise=promise)]
+    elif segments == "one of another tree":
+        scans[0] = scan(first, base, identity=OTHER)
+    elif segments.startswith("none"):
+        scans = []
+    commit = Commit(
+        OTHER if situation.commit == "foreign" else IDENTITY,
+        checkpoint={
+            "agrees": base,
+            "other size": some_head(base.size + 2),
+            "other root": Head(base.size, b"y" * 32),
+        }[situation.base],
+        acknowledged=some_head(
+            {"reached": end - 1, "all": end, "more": end + 1}[situation.acknowledged]
+        ),
+        first_segment=first,
+        last_segment=first + 1,
+    )
+    error = (
+        ChecksumMismatchError("tree/COMMIT", 160, "x") if situation.commit == "damaged" else None
+    )
+    return Survey(
+        "tree",
+        commit if situation.commit in ("valid", "foreign") else None,
+        error,
+        tuple(scans),
+        segments == "none, but level files",
+    )
+
+
+def check_decision(decision: Decision, situation: Situation, found: Survey) -> None:
+    """What is loaded, from where to where, and whether it was a clean end."""
+    expected = TABLE[verdict(situation)][-1]
+    first = found.commit.first_segment if found.commit else 0
+    live = [one for one in found.segments if one.number >= first]
+    assert live[0].header is not None
+    assert decision.last.header is not None
+    said = found.commit.acknowledged.size if found.commit else 0
+    known = max(decision.last.header.base.size, said)  # no unit of these promises anything
+    assert decision.identity == IDENTITY
+    assert decision.base == live[0].header.base
+    assert decision.first_segment == live[0].number
+    assert decision.last == found.segments[-1]
+    assert decision.must_prove == (expected == PROVE)
+    assert decision.clean == (expected == CLEAN)
+    assert decision.durable_size == (decision.head.size if expected == CLEAN else known)
+    size = decision.base.size
+    for path, unit in decision.units:
+        assert unit.first == size
+        assert path in {one.path for one in live}
+        size = unit.stop
+    assert decision.head == (some_head(size) if size else EMPTY)
+    assert decision.head.size == found.segments[-1].units[-1].stop
+    assert decision.torn_bytes == 0
+
+
+SITUATIONS = [Situation(*words) for words in itertools.product(*WORDS.values())]
+
+
+def test_every_combination_has_its_verdict() -> None:
+    """All 4,320 combinations of the situation words against the table of 22 rows, every row used.
+
+    An error names a path below the directory; it is a WalCorruptedError exactly where acknowledged
+    leaves of the log are the matter.
+    """
+    used = set()
+    for situation in SITUATIONS:
+        found = build(situation)
+        number = verdict(situation)
+        used.add(number)
+        expected = TABLE[number][-1].strip()
+        if expected == NEW.strip():
+            assert decide(found) is None
+        elif expected in (CLEAN, OPEN, PROVE):
+            decision = decide(found)
+            assert decision is not None
+            check_decision(decision, situation, found)
+        else:
+            with pytest.raises(DataCorruptionError, match=expected) as caught:
+                decide(found)
+            assert caught.value.path.startswith("tree/")
+            lost = expected in (CUT.strip(), UNACKNOWLEDGED.strip(), PROMISED.strip())
+            assert isinstance(caught.value, WalCorruptedError) == lost
+            assert (caught.value.leaves is not None) == lost
+    assert used == set(range(len(TABLE)))
+
+
+@pytest.mark.parametrize("torn", [1, 31, 127, 128, 5000])
+def test_bytes_behind_the_last_unit_are_torn(torn: int) -> None:
+    """They are counted, end the clean state, and are dropped, unless something promises more."""
+    situation = Situation("valid", "from k", "agrees", "reached", "all", "within")
+    found = build(situation)
+    last = found.segments[-1]
+    found = found._replace(
+        segments=(found.segments[0], last._replace(size=last.size + torn, dropped=torn // 32))
+    )
+    decision = decide(found)
+    assert decision is not None
+    assert (decision.torn_bytes, decision.torn_leaves) == (torn, torn // 32)
+    assert not decision.clean

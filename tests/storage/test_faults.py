@@ -1,0 +1,533 @@
+"""Calls that fail, processes that die, power that goes: at every call of a scripted life.
+
+The script creates a tree, inserts, flushes, checkpoints twice, writes a batch of several frames,
+closes and reopens.  Every run is judged by the model's oracle: what comes back is a whole number of
+batches, nothing that was acknowledged is missing, and nothing that was not issued is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import rotortree_model as model
+from rotortree import (
+    CheckpointFailedError,
+    CheckpointPolicy,
+    DurabilityToken,
+    FlushFailedError,
+    IoFailedError,
+    RotorTree,
+    StorageError,
+)
+from tests.storage.disk import CRASHES, Died, Disk, Fault, Moment
+from tests.storage.trees import (
+    PATH,
+    abandon,
+    check_goes_on,
+    check_tree,
+    leaf,
+    leaves,
+    leaves_of,
+    model_root,
+    open_tree,
+)
+
+N = 2
+MOMENTS: tuple[Moment, ...] = ("before", "half", "after")
+
+
+class Life:
+    """A tree on a disk, and the history of what was issued and acknowledged."""
+
+    def __init__(self, disk: Disk, *, record: bool = False, on_close: bool = False) -> None:
+        self.disk = disk
+        self.history = model.History()
+        self.record = record
+        self.policy = CheckpointPolicy.OnClose() if on_close else CheckpointPolicy.Manual()
+        self.tree: RotorTree | None = None
+        self.tokens: list[DurabilityToken] = []
+
+    @property
+    def size(self) -> int:
+        """How many leaves were issued."""
+        return len(model.issued_leaves(self.history))
+
+    def open(self) -> None:
+        """Open the tree; what it then has is acknowledged."""
+        self.tree = open_tree(
+            self.disk,
+            N if self.size == 0 else None,
+            record_acknowledgements=self.record,
+            checkpoint_policy=self.policy,
+        )
+        self.history = model.after_crash(self.history, leaves_of(self.tree))
+        self.tokens = []
+
+    def insert(self, count: int) -> None:
+        """Insert a batch.  It is issued as soon as it is asked for."""
+        assert self.tree is not None
+        batch = leaves(self.size, self.size + count)
+        before = self.history
+        self.history = model.issue(self.history, batch)
+        try:
+            token = self.tree.insert_many(batch)[1]
+        except StorageError:
+            self.history = before  # a rejected call changes nothing
+            raise
+        self.tokens.append(token)
+
+    def acknowledge(self) -> None:
+        """Everything issued so far is durable: a call that promises it returned."""
+        self.history = model.acknowledge(self.history, self.size)
+
+    def flush(self) -> None:
+        """Flush."""
+        assert self.tree is not None
+        self.tree.flush()
+        self.acknowledge()
+
+    def checkpoint(self) -> None:
+        """Checkpoint."""
+        assert self.tree is not None
+        self.tree.checkpoint()
+        self.acknowledge()
+
+    def wait(self) -> None:
+        """Insert a leaf and wait for its token."""
+        self.insert(1)
+        self.tokens[-1].wait()
+        self.acknowledge()
+
+    def close(self) -> None:
+        """Close."""
+        assert self.tree is not None
+        self.tree.close()
+        self.acknowledge()
+
+
+Step = Callable[[Life], None]
+
+SCRIPT: tuple[Step, ...] = (
+    Life.open,
+    lambda life: life.insert(1),
+    Life.flush,
+    lambda life: life.insert(2),
+    lambda life: life.insert(1),
+    Life.flush,
+    lambda life: life.insert(8),  # three frames, and nodes in two shards
+    Life.flush,
+    Life.checkpoint,
+    Life.wait,
+    lambda life: life.insert(4),
+    Life.checkpoint,
+    lambda life: life.insert(1),
+    Life.close,
+    Life.open,
+    lambda life: life.insert(1),
+    Life.flush,
+    lambda life: life.insert(7),
+    Life.checkpoint,  # when an older commit record is durable
+    lambda life: life.insert(1),
+    Life.checkpoint,
+    lambda life: life.insert(1),
+    Life.close,
+)
+
+
+@functools.cache
+def fault_free_counts(record: bool = False, on_close: bool = False) -> dict[str, int]:
+    """How often the script makes each kind of call, and how many calls it makes ("")."""
+    disk = Disk()
+    life = Life(disk, record=record, on_close=on_close)
+    for step in SCRIPT:
+        step(life)
+    counts = {**disk.counts, "": len(disk.calls)}
+    check_goes_on(disk, N, life.size)
+    return counts
+
+
+def check_recovered(disk: Disk, history: model.History) -> int:
+    """The oracle: opening succeeds, with a legal outcome, twice the same, and it goes on."""
+    with open_tree(disk, N) as tree:
+        recovered = leaves_of(tree)
+        assert model.allowed(history, recovered)
+        check_tree(tree, N, len(recovered))
+    check_goes_on(disk, N, len(recovered))
+    return len(recovered)
+
+
+def run_until_death(disk: Disk, **options: bool) -> model.History:
+    """Run the script on a disk that dies at some call; return what must be true of the rest."""
+    life = Life(disk, **options)
+    with contextlib.suppress(Died):
+        for step in SCRIPT:
+            step(life)
+    if life.tree is not None:
+        abandon(life.tree)
+    assert disk.dead
+    return life.history
+
+
+# Deaths.
+
+
+def death(number: int) -> Fault:
+    """The process ends at this call: before it for even numbers, else half-way if it is a write."""
+    return Fault("", number, Died, "half" if number % 2 else "before")
+
+
+def test_there_is_something_to_fail() -> None:
+    """The script makes every kind of call of the seam, and some hundreds."""
+    counts = fault_free_counts()
+    assert set(counts) == set(
+        "lock listdir mkdir open size pread pwritev sync rename unlink sync_directory map".split()
+    ) | {""}
+    assert counts[""] > 200
+    assert counts["sync"] > 10
+
+
+@pytest.mark.parametrize("record", [False, True])
+def test_a_crash_at_any_call_loses_nothing_that_was_acknowledged(record: bool) -> None:
+    """Every call of the script × what the disk keeps of names and bytes that were not synced.
+
+    The first of the six crashes is a killed process, the others are power cuts at their extremes.
+    Equal states after equal histories are checked once.
+    """
+    states = list(crash_states(record))
+    sizes = {check_recovered(left, history) for left, history in states}
+    assert sizes >= {0, 1, 4, 12, 13, 17, 18, 19, 26, 27, 28}
+    assert len(states) > 140
+
+
+def crash_states(record: bool = False) -> Iterator[tuple[Disk, model.History]]:
+    """Every different state that a crash of the script leaves, with its history."""
+    seen = set()
+    for number in range(fault_free_counts(record)[""]):
+        disk = Disk()
+        disk.fault = death(number)
+        history = run_until_death(disk, record=record)
+        for crash in CRASHES:
+            left = disk.after_crash(crash)
+            state = (frozenset(left.files().items()), history)
+            if state not in seen:
+                seen.add(state)
+                yield left, history
+
+
+def killed_and_opened(life: Life) -> None:
+    """The process is killed again, between two calls, and the tree opened."""
+    assert life.tree is not None
+    abandon(life.tree)
+    life.disk.restart_process()
+    life.open()
+
+
+def test_what_a_killed_process_left_in_the_cache_is_not_taken_for_durable() -> None:
+    """Killed at every call of the script, opened, killed, opened, and only then the power goes.
+
+    What the open showed and what was flushed after it is there, though the killed process had not
+    synced it, its names, or their directories.
+    """
+    seen = set()
+    for number in range(fault_free_counts()[""]):
+        disk = Disk()
+        life = Life(disk)
+        disk.fault = death(number)
+        with contextlib.suppress(Died):
+            for step in SCRIPT:
+                step(life)
+        if life.tree is not None:
+            abandon(life.tree)
+        disk.restart_process()
+        promises = (Life.open, killed_and_opened, (Life.checkpoint, Life.flush)[number % 2])
+        for promise in promises:
+            promise(life)
+            for crash in (CRASHES[1], CRASHES[-1]):
+                left = disk.after_crash(crash)
+                state = (frozenset(left.files().items()), life.history)
+                if state not in seen:
+                    seen.add(state)
+                    check_recovered(left, life.history)
+            life.insert(3)  # the last of them stay pending
+        assert life.tree is not None
+        abandon(life.tree)
+
+
+def test_a_crash_in_recovery_changes_nothing() -> None:
+    """Every crash state of the script × every call of the open that follows: depth 2.
+
+    The second crash, a kill or a power cut in turn, leaves the same leaves, wherever it happens.
+    """
+    nested = 0
+    for left, history in crash_states():
+        outcomes = set()
+        for number in range(1_000_000):
+            again = left.after_crash()
+            again.fault = death(number)
+            try:
+                tree = open_tree(again, N)
+            except Died:
+                nested += 1
+                with open_tree(again.after_crash(CRASHES[number % len(CRASHES)]), N) as tree:
+                    recovered = leaves_of(tree)
+                    assert model.allowed(history, recovered)
+                    assert tree.root == model_root(len(recovered), N)
+                    outcomes.add(len(recovered))
+            else:
+                again.fault = None
+                outcomes.add(tree.size)
+                tree.close()
+                break
+        assert len(outcomes) == 1
+    assert nested > 1000
+
+
+# Errors.
+
+
+def live_through(life: Life, outcome: Counter[str]) -> None:
+    """Run the script; where a step fails, check what the error promises, and try it again."""
+    for step in SCRIPT:
+        try:
+            step(life)
+        except StorageError as error:
+            outcome[type(error).__name__] += 1
+            if not recover_from(life, step, error, outcome):
+                return
+    assert life.tree is not None
+    assert life.tree.closed
+
+
+def recover_from(life: Life, step: Step, error: StorageError, outcome: Counter[str]) -> bool:
+    """Check the promises of an error; whether the life goes on with the next step."""
+    if life.tree is None or step is Life.open:
+        assert isinstance(error, IoFailedError)
+        life.open()
+        return True
+    if step is Life.close:
+        assert life.tree.closed
+        if isinstance(error, FlushFailedError) and not error.retryable:
+            return False
+        life.open()
+        life.close()
+        return True
+    check_tree(life.tree, N, life.size)  # reads go on
+    if isinstance(error, FlushFailedError) and not error.retryable:
+        outcome["fatal"] += 1
+        check_failed_for_good(life)
+        return False
+    if isinstance(error, FlushFailedError):
+        outcome["retryable"] += 1
+        assert life.tree.durable_size < life.size or life.record
+        life.flush()
+    else:
+        assert isinstance(error, CheckpointFailedError)
+        life.checkpoint()
+    assert life.tree.durable_size == life.size
+    assert all(token.is_durable for token in life.tokens)
+    return True
+
+
+def check_failed_for_good(life: Life) -> None:
+    """Every change and every token raises, reads go on, closing ends it."""
+    tree = life.tree
+    assert tree is not None
+    size = life.size
+    for change in (
+        lambda: tree.insert(leaf(size)),
+        lambda: tree.insert_many(leaves(size, size + 2)),
+        lambda: tree.insert_durable(leaf(size)),
+        tree.flush,
+        tree.checkpoint,
+        *(token.wait for token in life.tokens if not token.is_durable),
+    ):
+        with pytest.raises(FlushFailedError) as caught:
+            change()
+        assert not caught.value.retryable
+    check_tree(tree, N, size)
+    if tree.durable_size < size:
+        with pytest.raises(FlushFailedError):
+            tree.close()
+    else:
+        tree.close()
+    assert tree.closed
+
+
+def faults(counts: dict[str, int]) -> Iterator[Fault]:
+    """Every call of every kind, failing before, half-way and after it did its work."""
+    codes = itertools.cycle((errno.EIO, errno.ENOSPC))
+    for kind, count in counts.items():
+        for number in range(count if kind else 0):
+            for moment in MOMENTS:
+                possible = {"half": kind == "pwritev", "after": kind != "lock"}  # it would be held
+                if possible.get(moment, True):
+                    error = functools.partial(OSError, next(codes), "injected")
+                    yield Fault(kind, number, error, moment)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"record": True}, {"on_close": True}], ids=["plain", "record", "on-close"]
+)
+def test_a_failing_call_fails_its_operation_or_nothing(options: dict[str, bool]) -> None:
+    """One failing call, each of the script's, before, half-way and after it did its work.
+
+    The operation raises a typed error or succeeds; a retryable one succeeds when tried again; after
+    a failed fsync of the log everything but reads raises; then the process ends, or power fails and
+    takes everything that was not synced, and the oracle holds.  A failed sync loses its pages.
+    """
+    outcome = Counter[str]()
+    seen = set()
+    for fault in faults(fault_free_counts(**options)):
+        disk = Disk()
+        disk.fault = fault
+        life = Life(disk, **options)
+        live_through(life, outcome)
+        assert disk.hit
+        outcome["runs"] += 1
+        disk.fault = None
+        assert life.tree is not None
+        if not life.tree.closed:
+            abandon(life.tree)
+        for crash in (CRASHES[0], CRASHES[-1]):
+            left = disk.after_crash(crash)
+            state = (frozenset(left.files().items()), life.history)
+            if state not in seen:
+                seen.add(state)
+                check_recovered(left, life.history)
+    assert outcome["fatal"] > 10
+    assert outcome["retryable"] > 10
+    assert outcome["CheckpointFailedError"] > 10
+    assert outcome["IoFailedError"] > 100
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_what_a_failed_fsync_left_in_the_cache_alone_is_not_believed(closed: bool) -> None:
+    """Fsync fails and its pages stay readable, clean and not on disk, as ext4 and xfs have it.
+
+    The next open, without a reboot, must not build on what it reads there: what it shows survives
+    a power cut.
+    """
+    disk = Disk()
+    life = Life(disk)
+    life.open()
+    life.insert(3)
+    life.flush()
+    life.insert(2)
+    disk.fault = Fault("sync", disk.counts["sync"], lambda: OSError(errno.EIO, "injected"))
+    assert life.tree is not None
+    with pytest.raises(FlushFailedError):
+        life.flush()
+    if closed:
+        with pytest.raises(FlushFailedError):
+            life.close()
+    else:
+        abandon(life.tree)
+        disk.restart_process()
+    life.open()
+    abandon(life.tree)
+    check_recovered(disk.after_crash(CRASHES[-1]), life.history)
+
+
+@pytest.mark.parametrize("most", [1, 7, 31, 32, 33, 100, 300])
+def test_short_reads_and_writes_are_finished(most: int) -> None:
+    """At most so many bytes per call: the same files as without a limit."""
+    whole, short = Disk(), Disk()
+    short.most = most
+    for disk in (whole, short):
+        life = Life(disk)
+        for step in SCRIPT:
+            step(life)
+    assert short.counts["pwritev"] > whole.counts["pwritev"]
+    assert short.files() == whole.files()
+
+
+def test_a_write_that_moves_nothing_is_an_error() -> None:
+    """A file system that writes 0 bytes for ever ends in a retryable error, not in a loop."""
+    disk = Disk()
+    with open_tree(disk, N) as tree:
+        tree.insert(leaf(0))
+        disk.most = 0
+        with pytest.raises(FlushFailedError) as caught:
+            tree.flush()
+        assert caught.value.retryable
+        disk.most = None
+        tree.flush()
+    check_goes_on(disk, N, 1)
+
+
+@pytest.mark.parametrize("kind", ["pwritev", "sync", "rename", "sync_directory"])
+@pytest.mark.parametrize("number", range(3))
+def test_a_disk_that_stays_broken_loses_nothing(kind: str, number: int) -> None:
+    """From one of the first calls of a kind on, every one fails: typed errors, and the oracle."""
+    disk = Disk()
+    life = Life(disk)
+    life.open()
+    seen = disk.counts[kind] + number
+
+    def broken(call: object) -> None:
+        if getattr(call, "kind", None) == kind and disk.counts[kind] >= seen:
+            disk.counts[kind] += 1
+            raise OSError(errno.EIO, "broken")
+
+    disk.on_call = broken
+    errors = 0
+    for step in SCRIPT[1:13]:
+        try:
+            step(life)
+        except StorageError:
+            errors += 1
+    assert errors
+    assert life.tree is not None
+    check_tree_if_open(life.tree, life.size)
+    with contextlib.suppress(StorageError):
+        life.close()
+    disk.on_call = lambda call: None
+    check_recovered(disk.after_crash(), life.history)
+
+
+def check_tree_if_open(tree: RotorTree, size: int) -> None:
+    """Reads go on unless the script came to the close."""
+    if not tree.closed:
+        check_tree(tree, N, size)
+
+
+def test_opening_fails_typed_and_unlocks() -> None:
+    """Each call of an open fails once: IoFailedError, or no effect; the next open has everything.
+
+    Both for a clean tree and for one that needs recovery and repair.
+    """
+    disk = Disk()
+    life = Life(disk)
+    for step in SCRIPT[:13]:
+        step(life)
+    assert life.tree is not None
+    unclean = disk.after_crash()
+    life.close()
+    clean = disk.after_crash()
+    files = unclean.files()
+    files[f"{PATH}/levels/1/00000000.nodes"] = b"nothing"
+    for start, size in ((clean, 18), (unclean, 17), (Disk(files), 17)):
+        count = 0
+        refused = 0
+        while True:
+            again = start.after_crash()
+            again.fault = Fault("", count, lambda: OSError(errno.EIO, "injected"))
+            try:
+                tree = open_tree(again)
+            except IoFailedError as error:
+                refused += error.path.startswith(PATH) and error.errno == errno.EIO
+                tree = open_tree(again)
+            again.fault = None
+            with tree:
+                check_tree(tree, N, size)
+            if not again.hit:
+                break
+            count += 1
+        assert refused > 15

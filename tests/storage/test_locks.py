@@ -1,0 +1,303 @@
+"""Who may have a tree open together, and when the lock is given back."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from rotortree import (
+    ClosedError,
+    ConfigMismatchError,
+    DurabilityToken,
+    FileLockedError,
+    FlushPolicy,
+    RotorTree,
+)
+from tests.storage.trees import check_tree, leaf, leaves
+
+HOLDER = """
+import sys
+from rotortree import RotorTree
+with RotorTree.open(sys.argv[1], read_only=sys.argv[2] == "reader"):
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+
+
+def is_locked(path: Path, *, read_only: bool = False) -> bool:
+    """Whether an open is refused now."""
+    try:
+        RotorTree.open(path, read_only=read_only).close()
+    except FileLockedError as error:
+        return error.path == f"{path}/LOCK"
+    return False
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A directory with a closed tree of three leaves."""
+    path = tmp_path / "tree"
+    with RotorTree.open(path, n=2) as tree:
+        tree.insert_many(leaves(0, 3))
+    return path
+
+
+@pytest.mark.parametrize("role", ["writer", "reader"])
+def test_another_process_excludes_writers_and_a_writer_everybody(path: Path, role: str) -> None:
+    """FileLockedError at once; readers share; the lock ends with the holder, killed or not."""
+    for how in ("exit", "kill"):
+        with subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(path), role],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as holder:
+            assert holder.stdout is not None
+            assert holder.stdin is not None
+            assert holder.stdout.readline() == b"open\n"
+            assert is_locked(path)
+            assert is_locked(path, read_only=True) == (role == "writer")
+            if how == "kill":
+                holder.kill()
+            holder.stdin.close()
+            holder.wait()
+        assert not is_locked(path)
+
+
+def test_two_objects_in_one_process_exclude_each_other(path: Path) -> None:
+    """A writer excludes everybody, many readers read together and exclude a writer."""
+    with RotorTree.open(path):
+        assert is_locked(path)
+        assert is_locked(path, read_only=True)
+    readers = [RotorTree.open(path, read_only=True) for _ in range(20)]
+    assert is_locked(path)
+    for reader in readers:
+        check_tree(reader, 2, 3)
+        assert is_locked(path)
+        reader.close()
+    assert not is_locked(path)
+
+
+def test_a_copy_is_a_tree_of_its_own(path: Path) -> None:
+    """A copy of the directory, made while the tree is open, opens beside it."""
+    with RotorTree.open(path) as tree:
+        tree.insert_durable(leaf(3))
+        shutil.copytree(path, path.parent / "copy")
+        with RotorTree.open(path.parent / "copy") as copy:
+            check_tree(copy, 2, 4)
+        assert is_locked(path)
+        check_tree(tree, 2, 4)
+
+
+def test_a_failed_open_gives_the_lock_back(path: Path) -> None:
+    """After ConfigMismatchError the tree opens."""
+    for _ in range(3):
+        with pytest.raises(ConfigMismatchError):
+            RotorTree.open(path, n=3)
+    assert not is_locked(path)
+
+
+def test_a_forgotten_tree_is_closed_with_a_warning(path: Path) -> None:
+    """Garbage: ResourceWarning, every leaf durable, a clean end, and the lock given back."""
+    tree = RotorTree.open(path, flush_policy=FlushPolicy.Manual())
+    tree.insert(leaf(3))
+    held = [tree]
+    del tree
+    with pytest.warns(ResourceWarning, match="was not closed"):
+        held.clear()
+    with RotorTree.open(path) as tree:
+        assert tree.recovery.clean
+        check_tree(tree, 2, 4)
+
+
+def test_a_token_keeps_its_tree_open(path: Path) -> None:
+    """Whoever holds a token can wait for it, even if nobody holds the tree."""
+
+    def promise() -> DurabilityToken:
+        return RotorTree.open(path, flush_policy=FlushPolicy.Manual()).insert(leaf(3))[1]
+
+    token = promise()
+    gc.collect()
+    assert not token.is_durable
+    token.wait(10)
+    held = [token]
+    del token
+    with pytest.warns(ResourceWarning):
+        held.clear()
+    with RotorTree.open(path) as tree:
+        check_tree(tree, 2, 4)
+
+
+@pytest.mark.parametrize("policy", ["Interval(60)", "Interval(0)", "Manual()"])
+def test_a_tree_forgotten_at_the_end_of_the_interpreter_is_closed(path: Path, policy: str) -> None:
+    """Its leaves are there, it ended cleanly, and stderr says so under ``-W always``."""
+    script = f"""
+        import sys
+        from rotortree import FlushPolicy, RotorTree
+        from tests.storage.trees import leaf
+        tree = RotorTree.open(sys.argv[1], flush_policy=FlushPolicy.{policy})
+        for index in range(3, 9):
+            tree.insert(leaf(index))
+    """
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", textwrap.dedent(script), str(path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "model")])},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert "ResourceWarning" in done.stderr
+    assert "Traceback" not in done.stderr
+    with RotorTree.open(path) as tree:
+        assert tree.recovery.clean
+        check_tree(tree, 2, 9)
+
+
+# Forks.
+
+
+def in_a_child(body: str, path: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script in a fresh interpreter, where forking is safe: no threads but the tree's."""
+    root = Path(__file__).parents[2]
+    prologue = """
+        import gc, glob, os, sys, warnings
+        from rotortree import *
+        from tests.storage.trees import *
+        path = sys.argv[1]
+
+        def child(function):
+            # Run it in a forked child; return what it says in the end.
+            read, write = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                os.close(read)
+                try:
+                    said = function()
+                except BaseException as error:
+                    said = type(error).__name__
+                os.write(write, str(said).encode())
+                sys.exit(0)  # with everything that an exit does
+            os.close(write)
+            said = os.read(read, 1000).decode()
+            assert os.waitpid(pid, 0)[1] == 0
+            return said
+    """
+    return subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "ignore::DeprecationWarning",
+            "-c",
+            textwrap.dedent(prologue) + textwrap.dedent(body),
+            str(path),
+        ],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "model")])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_forked_child_cannot_use_the_tree(path: Path) -> None:
+    """Every use raises ClosedError there; its close, its garbage and its exit write nothing.
+
+    The parent still holds the lock, has its pending leaves, and goes on.
+    """
+    body = """
+        tree = RotorTree.open(path, flush_policy=FlushPolicy.Manual())
+        token = tree.insert(leaf(3))[1]
+        uses = [
+            lambda: tree.insert(leaf(4)), lambda: tree.insert_many(leaves(4, 6)),
+            lambda: tree.insert_durable(leaf(4)), lambda: tree.append(leaf(4)),
+            tree.flush, tree.checkpoint, tree.wait_for_checkpoint, tree.snapshot,
+            lambda: tree.root, lambda: tree.size, lambda: tree.head, token.wait,
+        ]
+        before = sorted((root, tuple(files)) for root, _, files in os.walk(path))
+        size = sum(map(os.path.getsize, glob.glob(path + "/wal/*")))
+        for use in uses:
+            assert child(use) == "ClosedError", use
+        def forget():
+            global tree, token
+            del tree, token
+            uses.clear()
+            gc.collect()
+        assert child(forget) == "None"
+        assert child(tree.close) == "None"
+        assert before == sorted((root, tuple(files)) for root, _, files in os.walk(path))
+        assert size == sum(map(os.path.getsize, glob.glob(path + "/wal/*")))
+        assert child(lambda: RotorTree.open(path)) == "FileLockedError"
+        assert not token.is_durable
+        tree.insert(leaf(4))
+        tree.close()
+        with RotorTree.open(path) as tree:
+            assert tree.recovery.clean
+            check_tree(tree, 2, 5)
+    """
+    done = in_a_child(body, path)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_a_token_does_not_wait_for_ever_in_a_forked_child(path: Path) -> None:
+    """Whatever the flush policy: the child has no flusher, so waiting there must raise."""
+    body = """
+        tree = RotorTree.open(path, flush_policy=FlushPolicy.Interval(60))
+        token = tree.insert(leaf(3))[1]
+        assert child(lambda: token.wait(0.5)) == "ClosedError", child(lambda: token.wait(0.5))
+        tree.close()
+    """
+    done = in_a_child(body, path)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_a_forked_child_does_not_keep_the_lock(path: Path) -> None:
+    """After the parent closed the tree it can be opened, even while a child still lives."""
+    body = """
+        tree = RotorTree.open(path)
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(write)
+            os.read(read, 1)  # live until the parent is done
+            os._exit(0)
+        os.close(read)
+        tree.close()
+        try:
+            RotorTree.open(path).close()
+        finally:
+            os.close(write)
+            os.waitpid(pid, 0)
+    """
+    done = in_a_child(body, path)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_use_after_close_is_refused(path: Path) -> None:
+    """Every use raises ClosedError; close is idempotent; snapshots stay valid."""
+    tree = RotorTree.open(path)
+    snapshot = tree.snapshot()
+    token = tree.insert(leaf(3))[1]
+    tree.close()
+    tree.close()
+    for use in (
+        lambda: tree.insert(leaf(4)),
+        tree.flush,
+        tree.checkpoint,
+        tree.snapshot,
+        tree.wait_for_checkpoint,
+        lambda: tree.root,
+    ):
+        with pytest.raises(ClosedError):
+            use()
+    assert snapshot.leaves() == b"".join(leaves(0, 3))
+    token.wait()
+    assert token.is_durable
