@@ -32,7 +32,7 @@ def hash_groups(hasher: Hasher, children: bytes, k: int) -> bytes:
     bulk = getattr(hasher, "parents", None)  # a BulkHasher; isinstance takes 12 µs to find out
     if bulk is not None:
         parents: bytes = bulk(children, k)
-        if len(parents) * k != len(children):
+        if type(parents) is not bytes or len(parents) * k != len(children):
             raise InvalidConfigError("hasher", hasher.name, "its parents must be 32 bytes each")
         return parents
     return b"".join(

@@ -52,12 +52,23 @@ class Accumulator:
 
     def extend(self, leaves: memoryview) -> None:
         """Append k leaves, given as 32·k bytes, or change nothing and raise."""
+        self.size = self._store(leaves)
+
+    def insert(self, leaves: memoryview) -> bytes:
+        """Append k leaves and return the root with them, or change nothing and raise."""
+        new_size = self._store(leaves)
+        root = self.root(new_size)
+        self.size = new_size
+        return root
+
+    def _store(self, leaves: memoryview) -> int:
+        """Write leaves, and the nodes that they complete, behind the size; return the new size."""
         count = len(leaves) // NODE_BYTES
         self.check_room(count)
         new_size = self.size + count
         self.level(0).write(self.size, leaves)
         self._complete_nodes(new_size)
-        self.size = new_size
+        return new_size
 
     def _complete_nodes(self, new_size: int) -> None:
         """Write, level by level, the nodes that the leaves up to ``new_size`` complete."""
@@ -77,7 +88,7 @@ class Accumulator:
     def right_edge(self, size: int) -> list[bytes | None]:
         """For each level from 0 to the root's, the node that ``size`` leaves leave incomplete.
 
-        None where the level has no such node.  Requires 0 <= size <= self.size.
+        None where the level has no such node.  Requires what `root` does.
         """
         edge: list[bytes | None] = [None]
         complete = size
@@ -94,7 +105,7 @@ class Accumulator:
     def root(self, size: int) -> bytes:
         """The root of the first ``size`` leaves; 32 zero bytes, as files have it, if there is none.
 
-        Requires 0 <= size <= self.size.
+        Requires that the leaves and the nodes that they complete are written.
         """
         if size == 0:
             return bytes(NODE_BYTES)

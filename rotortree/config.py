@@ -20,9 +20,12 @@ __all__ = [
 ]
 
 
-def _check_at_least(name: str, value: object, least: int, kinds: tuple[type, ...]) -> None:
-    if isinstance(value, bool) or not isinstance(value, kinds) or not value >= least:  # type: ignore[operator]
-        raise InvalidConfigError(name, value, f"it must be a number of at least {least}")
+_LONGEST_INTERVAL = 24 * 60 * 60
+
+
+def _check_at_least(name: str, value: object, least: int) -> None:
+    if type(value) is not int or value < least:
+        raise InvalidConfigError(name, value, f"it must be an integer of at least {least}")
 
 
 class FlushPolicy:
@@ -35,7 +38,10 @@ class FlushPolicy:
         seconds: float = 0.01
 
         def __post_init__(self) -> None:
-            _check_at_least("seconds", self.seconds, 0, (int, float))
+            seconds: object = self.seconds
+            if type(seconds) not in (int, float) or not 0 <= self.seconds <= _LONGEST_INTERVAL:
+                requirement = f"it must be a number from 0 to {_LONGEST_INTERVAL}"
+                raise InvalidConfigError("seconds", seconds, requirement)
 
     @dataclass(frozen=True, slots=True)
     class Manual:
@@ -60,7 +66,7 @@ class CheckpointPolicy:
         n: int
 
         def __post_init__(self) -> None:
-            _check_at_least("n", self.n, 1, (int,))
+            _check_at_least("n", self.n, 1)
 
     @dataclass(frozen=True, slots=True)
     class MemoryThreshold:
@@ -69,7 +75,7 @@ class CheckpointPolicy:
         bytes: int
 
         def __post_init__(self) -> None:
-            _check_at_least("bytes", self.bytes, 1, (int,))
+            _check_at_least("bytes", self.bytes, 1)
 
 
 AnyFlushPolicy: TypeAlias = FlushPolicy.Interval | FlushPolicy.Manual
@@ -96,7 +102,7 @@ class TieringConfig:
 
     def __post_init__(self) -> None:
         if self.pin_above_level is not None:
-            _check_at_least("pin_above_level", self.pin_above_level, 0, (int,))
+            _check_at_least("pin_above_level", self.pin_above_level, 0)
 
     def is_mapped(self, level: int) -> bool:
         """Whether a level is read through its files."""
@@ -141,10 +147,14 @@ class RotorTreeConfig:
         )
         if self.hasher is not None:
             check_hasher(self.hasher)
-        for name, value, kinds in (
-            ("flush_policy", self.flush_policy, AnyFlushPolicy),
-            ("checkpoint_policy", self.checkpoint_policy, AnyCheckpointPolicy),
-            ("tiering", self.tiering, TieringConfig),
+        for name, kind, what in (
+            ("flush_policy", AnyFlushPolicy, "a FlushPolicy"),
+            ("checkpoint_policy", AnyCheckpointPolicy, "a CheckpointPolicy"),
+            ("tiering", TieringConfig, "a TieringConfig"),
+            ("verify_checkpoint", bool, "True or False"),
+            ("create", bool, "True or False"),
+            ("read_only", bool, "True or False"),
+            ("record_acknowledgements", bool, "True or False"),
         ):
-            if not isinstance(value, kinds):
-                raise InvalidConfigError(name, value, f"it must be a {kinds}")
+            if not isinstance(getattr(self, name), kind):
+                raise InvalidConfigError(name, getattr(self, name), f"it must be {what}")

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from rotortree.accumulator import Accumulator
 from rotortree.config import CheckpointPolicy, FlushPolicy, RotorTreeConfig
@@ -48,6 +49,8 @@ from rotortree.storage.wal import SegmentWriter, create_writer
 from rotortree.watermark import Watermark
 
 __all__ = ["Engine", "OpenedTree", "remove_segments"]
+
+T = TypeVar("T")
 
 _RETRY_SECONDS = 1.0
 """How long a background checkpoint that failed waits before it tries again."""
@@ -148,10 +151,17 @@ class Engine:
 
     def append(self, row: memoryview) -> int:
         """Append a row of leaves in memory; return the size with them."""
+        return self._append(row, self.tree.extend)[0]
+
+    def insert(self, row: memoryview) -> tuple[int, bytes]:
+        """Append a row of leaves in memory; return the size and the root with them."""
+        return self._append(row, self.tree.insert)
+
+    def _append(self, row: memoryview, store: Callable[[memoryview], T]) -> tuple[int, T]:
         self._check_writable()
         with self._insert_lock:
             self._check_writable()
-            self.tree.extend(row)
+            result = store(row)
             self._calls += 1
             size = self.tree.size
         policy = self.config.flush_policy
@@ -160,7 +170,7 @@ class Engine:
             self._flusher.schedule(policy.seconds)
         if self._checkpoint_every is not None and not self._checkpoint_due:
             self._schedule_checkpoint(0)
-        return size
+        return size, result
 
     # Flush.
 

@@ -57,7 +57,15 @@ __all__ = [
     "TreeNotFoundError",
     "UnsupportedFormatError",
     "WalCorruptedError",
+    "shown",
 ]
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it; Python refuses to print integers of thousands of digits."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an integer of {value.bit_length()} bits"
+    return repr(value)
 
 
 class RotorTreeError(Exception):
@@ -75,7 +83,7 @@ class InvalidConfigError(TreeError, ValueError):
     """
 
     def __init__(self, parameter: str, value: object, requirement: str) -> None:
-        super().__init__(f"{parameter} is {value!r}, but {requirement}")
+        super().__init__(f"{parameter} is {shown(value)}, but {requirement}")
         self.parameter = parameter
         self.value = value
 
@@ -126,7 +134,7 @@ class IndexOutOfRangeError(TreeError, IndexError):
     """
 
     def __init__(self, what: str, value: int, stop: int) -> None:
-        super().__init__(f"{what} {value} is outside of [0, {stop})")
+        super().__init__(f"{what} {shown(value)} is outside of [0, {stop})")
         self.what = what
         self.value = value
         self.stop = stop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import SupportsIndex
 
 from rotortree.accumulator import Accumulator
 from rotortree.geometry import check_parameters
@@ -57,18 +58,17 @@ class TreeReads:
         """What a verifier needs: size, root, arity and scheme, of one moment."""
         return self.snapshot().head
 
-    def root_at(self, size: int) -> bytes | None:
+    def root_at(self, size: SupportsIndex) -> bytes | None:
         """The root that the tree had at a past size.  Raises IndexOutOfRangeError."""
         return self.snapshot(size).root
 
-    def snapshot(self, size: int | None = None) -> Snapshot:
+    def snapshot(self, size: SupportsIndex | None = None) -> Snapshot:
         """The tree at its present or at a past size, in O(1).  Raises IndexOutOfRangeError."""
         tree = self._readable()
         now = tree.size
         if size is None:
             return Snapshot(tree, now)
-        check_range("size", size, now + 1)
-        return Snapshot(tree, size)
+        return Snapshot(tree, check_range("size", size, now + 1))
 
 
 class LeanIMT(TreeReads):
@@ -93,17 +93,14 @@ class LeanIMT(TreeReads):
     def _readable(self) -> Accumulator:
         return self._tree
 
-    def _extend(self, row: memoryview) -> int:
-        with self._lock:
-            self._tree.extend(row)
-            return self._tree.size
-
     def insert(self, leaf: Leaf) -> bytes:
         """Append a leaf of 32 bytes; return the root with it.
 
         Raises InvalidLeafError, MaxDepthExceededError, CapacityExceededError.
         """
-        return self._tree.root(self._extend(one_leaf(leaf)))
+        row = one_leaf(leaf)
+        with self._lock:
+            return self._tree.insert(row)
 
     def insert_many(self, leaves: LeafBatch) -> bytes:
         """Append a batch, all of it or nothing; return the root with it.
@@ -111,12 +108,18 @@ class LeanIMT(TreeReads):
         ``leaves`` is a contiguous buffer of 32·k bytes (bytes, memoryview, NumPy array of shape
         (k, 32)), or k leaves in order.  Raises EmptyBatchError and what `insert` raises.
         """
-        return self._tree.root(self._extend(leaf_row(leaves)))
+        row = leaf_row(leaves)
+        with self._lock:
+            return self._tree.insert(row)
 
     def append(self, leaf: Leaf) -> None:
         """Append a leaf of 32 bytes without computing the root.  Raises as `insert` does."""
-        self._extend(one_leaf(leaf))
+        row = one_leaf(leaf)
+        with self._lock:
+            self._tree.extend(row)
 
     def extend(self, leaves: LeafBatch) -> None:
         """Append a batch without computing the root.  Raises as `insert_many` does."""
-        self._extend(leaf_row(leaves))
+        row = leaf_row(leaves)
+        with self._lock:
+            self._tree.extend(row)

@@ -56,6 +56,8 @@ def _byte_view(value: object) -> memoryview | None:
         view = memoryview(value)  # type: ignore[arg-type]  # that is the question asked
     except TypeError:
         return None
+    except ValueError as error:  # released, or of items that no buffer can describe
+        raise InvalidLeafError(str(error)) from None
     shape = view.shape or ()
     if view.itemsize != 1 or len(shape) not in (1, 2):
         raise InvalidLeafError(
@@ -72,16 +74,13 @@ def _join(leaves: object) -> bytes:
     if isinstance(leaves, (str, Mapping, AbstractSet)) or not isinstance(leaves, Iterable):
         raise InvalidLeafError(f"a batch must be leaves in order, not {type(leaves).__name__}")
     items = list(leaves)
-    try:
-        row = b"".join(items)
-        if set(map(len, items)) <= {NODE_BYTES} and len(row) == NODE_BYTES * len(items):
-            return row
-    except (TypeError, BufferError):
-        pass  # the loop below says which leaf it is
+    # Of these two types, and no other, the length is the number of bytes.
+    if set(map(type, items)) <= {bytes, bytearray} and set(map(len, items)) <= {NODE_BYTES}:
+        return b"".join(items)
+    rows = []
     for index, item in enumerate(items):
         try:
-            one_leaf(item)
+            rows.append(one_leaf(item))
         except InvalidLeafError as error:
             raise InvalidLeafError(f"leaf {index} of the batch: {error}", index) from None
-    # Only buffers of a shape of their own, such as (4, 8), come here: leaves, but not by their len.
-    return b"".join(map(one_leaf, items))
+    return b"".join(rows)

@@ -32,6 +32,7 @@ from rotortree.errors import (
     InvalidConfigError,
     InvalidProofError,
     NoUpdateNeededError,
+    shown,
 )
 from rotortree.geometry import (
     MAX_ARITY,
@@ -59,25 +60,32 @@ _HEX_NODE = re.compile("[0-9a-f]{64}")
 
 def _check_count(name: str, value: object, stop: int = MAX_SIZE + 1) -> None:
     if type(value) is not int or not 0 <= value < stop:
-        raise InvalidProofError(f"{name} is {value!r}: it must be an integer in [0, {stop})")
+        raise InvalidProofError(f"{name} is {shown(value)}: it must be an integer in [0, {stop})")
 
 
 def _check_arity(n: object) -> None:
     if type(n) is not int or not 2 <= n <= MAX_ARITY:
-        raise InvalidProofError(f"n is {n!r}: it must be an integer from 2 to {MAX_ARITY}")
+        raise InvalidProofError(f"n is {shown(n)}: it must be an integer from 2 to {MAX_ARITY}")
 
 
 def _load_object(text: str | bytes, keys: tuple[str, ...], what: str) -> dict[str, object]:
     """A JSON object with exactly these keys, none of them twice."""
-    pairs: list[tuple[str, object]]
     try:
-        pairs = json.loads(text, object_pairs_hook=list)
-        names = sorted(name for name, _ in pairs)
+        found: object = json.loads(text, object_pairs_hook=_once_each)
     except (ValueError, TypeError, RecursionError) as error:
-        raise InvalidProofError(f"{what} is not a JSON object: {error}") from None
-    if names != sorted(keys):
-        raise InvalidProofError(f"{what} must have exactly the keys {', '.join(keys)}")
-    return dict(pairs)
+        raise InvalidProofError(f"{what} is not JSON: {error}") from None
+    if not isinstance(found, dict) or found.keys() != set(keys):
+        raise InvalidProofError(f"{what} must be an object with the keys {', '.join(keys)}")
+    if type(found["version"]) is not int or found["version"] != _VERSION:
+        raise InvalidProofError(f"{what} must be of version {_VERSION}")
+    return found
+
+
+def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found
 
 
 def _from_hex(value: object, what: str) -> bytes:
@@ -127,8 +135,8 @@ class TreeHead:
         """The head that `to_json` wrote.  Raises InvalidProofError for anything else."""
         keys = ("type", "version", "n", "scheme", "size", "root")
         found = _load_object(text, keys, "a tree head")
-        if (found["type"], found["version"]) != ("rotortree-head", _VERSION):
-            raise InvalidProofError("not a tree head of version 1")
+        if found["type"] != "rotortree-head":
+            raise InvalidProofError("not a tree head")
         root = None if found["root"] is None else _from_hex(found["root"], "root")
         return cls(found["size"], root, found["n"], found["scheme"])  # type: ignore[arg-type]
 
@@ -154,7 +162,7 @@ class _Codec(NamedTuple):
         return _HEADER.pack(self.magic, _VERSION, n, 0, size, number) + hashes
 
     def decode(self, data: Leaf) -> _Fields:
-        data = bytes(data)
+        data = bytes(memoryview(data))  # bytes(5) would be five zeros
         if len(data) < _HEADER.size:
             raise InvalidProofError(f"{len(data)} bytes are too short for a proof")
         magic, version, n, zero, size, number = _HEADER.unpack_from(data)
@@ -171,8 +179,8 @@ class _Codec(NamedTuple):
     def from_json(self, text: str | bytes) -> _Fields:
         keys = ("type", "version", "n", "size", self.number, "hashes")
         found = _load_object(text, keys, "a proof")
-        if (found["type"], found["version"]) != (self.type, _VERSION):
-            raise InvalidProofError(f"not a {self.type} of version {_VERSION}")
+        if found["type"] != self.type:
+            raise InvalidProofError(f"not a {self.type}")
         rows = found["hashes"]
         if not isinstance(rows, list):
             raise InvalidProofError("hashes must be a list")

@@ -155,8 +155,8 @@ class RotorTree(TreeReads):
         Raises InvalidLeafError, MaxDepthExceededError, CapacityExceededError; ClosedError,
         ReadOnlyError; FlushFailedError once the tree is failed.  Then nothing changed.
         """
-        size = self._engine.append(one_leaf(leaf))
-        return self._engine.tree.root(size), self._token(size)
+        size, root = self._engine.insert(one_leaf(leaf))
+        return root, self._token(size)
 
     def insert_many(self, leaves: LeafBatch) -> tuple[bytes, DurabilityToken]:
         """Append a batch; return the root with it and a token of its durability.
@@ -165,8 +165,8 @@ class RotorTree(TreeReads):
         contiguous buffer of 32·k bytes (bytes, memoryview, NumPy array of shape (k, 32)), or k
         leaves in order.  Raises EmptyBatchError and what `insert` raises.
         """
-        size = self._engine.append(leaf_row(leaves))
-        return self._engine.tree.root(size), self._token(size)
+        size, root = self._engine.insert(leaf_row(leaves))
+        return root, self._token(size)
 
     def insert_durable(self, leaf: Leaf) -> bytes:
         """Append a leaf and return the root with it once it is durable.
@@ -174,9 +174,9 @@ class RotorTree(TreeReads):
         Threads that do so at the same time share one fsync.  Raises what `insert` and `flush` do;
         after FlushFailedError(retryable=True) the leaf is in the tree, and pending.
         """
-        size = self._engine.append(one_leaf(leaf))
+        size, root = self._engine.insert(one_leaf(leaf))
         self._engine.flush(size)
-        return self._engine.tree.root(size)
+        return root
 
     def append(self, leaf: Leaf) -> DurabilityToken:
         """Append a leaf without computing the root.  Raises what `insert` raises."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import operator
+import sys
 from collections.abc import Iterable
+from typing import SupportsIndex
 
 from rotortree.accumulator import Accumulator
 from rotortree.errors import IndexOutOfRangeError
@@ -19,12 +22,18 @@ from rotortree.proof import ConsistencyProof, InclusionProof, TreeHead
 __all__ = ["Snapshot", "check_range"]
 
 
-def check_range(what: str, value: int, stop: int) -> None:
-    """Raise IndexOutOfRangeError unless 0 <= value < stop; TypeError for anything but an int."""
+def check_range(what: str, value: SupportsIndex, stop: int) -> int:
+    """The integer that ``value`` is.
+
+    Raises IndexOutOfRangeError unless 0 <= value < stop, TypeError for what is no integer; a
+    boolean is none.
+    """
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{what} must be an integer, not {type(value).__name__}")
-    if not 0 <= value < stop:
-        raise IndexOutOfRangeError(what, value, stop)
+    index = operator.index(value)
+    if not 0 <= index < stop:
+        raise IndexOutOfRangeError(what, index, stop)
+    return index
 
 
 class Snapshot:
@@ -66,16 +75,14 @@ class Snapshot:
         """What a verifier needs: size, root, arity and scheme."""
         return TreeHead(self.size, self.root, self._tree.n, self._tree.hasher.name)
 
-    def level_len(self, level: int) -> int:
+    def level_len(self, level: SupportsIndex) -> int:
         """How many nodes a level has, the right edge included; 0 above the root."""
-        if level < 0:
-            raise IndexOutOfRangeError("level", level, self.depth + 1)
-        return level_length(self.size, self._tree.n, level)
+        return level_length(self.size, self._tree.n, check_range("level", level, sys.maxsize))
 
-    def get_node(self, level: int, index: int) -> bytes:
+    def get_node(self, level: SupportsIndex, index: SupportsIndex) -> bytes:
         """Node ``index`` of ``level`` (0: the leaves), 32 bytes.  Raises IndexOutOfRangeError."""
-        check_range("level", level, self.depth + 1)
-        check_range(f"node of level {level}:", index, self.level_len(level))
+        level = check_range("level", level, self.depth + 1)
+        index = check_range(f"node of level {level}:", index, self.level_len(level))
         return self._members(level, index, index + 1)
 
     def _members(self, level: int, start: int, stop: int) -> bytes:
@@ -90,16 +97,15 @@ class Snapshot:
             else partial
         )
 
-    def leaves(self, start: int = 0, stop: int | None = None) -> bytes:
+    def leaves(self, start: SupportsIndex = 0, stop: SupportsIndex | None = None) -> bytes:
         """Leaves [start, stop) as one row of 32·(stop - start) bytes."""
-        stop = self.size if stop is None else stop
-        check_range("stop", stop, self.size + 1)
-        check_range("start", start, stop + 1)
+        stop = check_range("stop", self.size if stop is None else stop, self.size + 1)
+        start = check_range("start", start, stop + 1)
         return self._tree.levels[0].read(start, stop)
 
-    def prove(self, index: int) -> InclusionProof:
+    def prove(self, index: SupportsIndex) -> InclusionProof:
         """That leaf ``index`` is in this tree.  Raises IndexOutOfRangeError."""
-        check_range("leaf", index, self.size)
+        index = check_range("leaf", index, self.size)
         parts: list[bytes] = []
         for level, start, own, stop in inclusion_groups(self.size, self._tree.n, index):
             members = self._members(level, start, stop)
@@ -107,16 +113,16 @@ class Snapshot:
             parts += (members[:at], members[at + NODE_BYTES :])
         return InclusionProof(self._tree.n, self.size, index, b"".join(parts))
 
-    def prove_many(self, indices: Iterable[int]) -> list[InclusionProof]:
+    def prove_many(self, indices: Iterable[SupportsIndex]) -> list[InclusionProof]:
         """The proofs of many leaves, in the order of ``indices``; all of them or none."""
         return [self.prove(index) for index in indices]
 
-    def prove_consistency(self, old_size: int) -> ConsistencyProof:
+    def prove_consistency(self, old_size: SupportsIndex) -> ConsistencyProof:
         """That this tree begins with the one that had ``old_size`` leaves.
 
         Raises IndexOutOfRangeError unless 0 <= old_size <= size.
         """
-        check_range("old size", old_size, self.size + 1)
+        old_size = check_range("old size", old_size, self.size + 1)
         parts: list[bytes] = []
         for group, straddles in consistency_groups(old_size, self.size, self._tree.n):
             members = self._members(group.level, group.start, group.stop)

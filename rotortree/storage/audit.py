@@ -44,7 +44,6 @@ from rotortree.storage.format import (
 )
 from rotortree.storage.level_files import LevelFiles, nodes_per_segment
 from rotortree.storage.recovery import Decision, Survey, decide, load, survey
-from rotortree.storage.wal import SegmentScan
 
 __all__ = ["Finding", "Severity", "audit", "shared_lock"]
 
@@ -143,16 +142,26 @@ def _damaged(error: StorageError) -> Finding:
 
 
 def _log_errors(found: Survey) -> Iterator[StorageError]:
-    """What `decide` says of each live segment by itself, of each with the next, and of all."""
-    first = found.commit.first_segment if found.commit else 0
-    live = [scan for scan in found.segments if scan.number >= first]
-    parts: list[tuple[SegmentScan, ...]] = [*((scan,) for scan in live), *itertools.pairwise(live)]
-    alone = found._replace(commit=None, commit_error=None)
-    for part in (*(alone._replace(segments=segments) for segments in parts), found):
+    """What `decide` says of every part of the log by itself, and of all of it."""
+    for part in (*_parts(found), found):
         try:
             decide(part)
         except StorageError as error:
             yield error
+
+
+def _parts(found: Survey) -> Iterator[Survey]:
+    """Each live segment, each with the next, and the last one with the commit record."""
+    commit = found.commit
+    live = [scan for scan in found.segments if not commit or scan.number >= commit.first_segment]
+    alone = found._replace(commit=None, commit_error=None)
+    for scan in live:
+        yield alone._replace(segments=(scan,))
+    for pair in itertools.pairwise(live):
+        yield alone._replace(segments=pair)
+    if commit is not None and live and live[-1].header is not None:
+        begun = commit._replace(checkpoint=live[-1].header.base, first_segment=live[-1].number)
+        yield found._replace(segments=(live[-1],), commit=begun)
 
 
 def _commit_findings(
@@ -274,8 +283,7 @@ class _StoredNodes:
     def _bad_parents(self, level: int, count: int) -> Iterator[int]:
         """The stored nodes of a level that are not the parents of their stored children."""
         n = self._identity.n
-        for start in range(0, count, _GROUPS_AT_ONCE):
-            stop = min(count, start + _GROUPS_AT_ONCE)
+        for start, stop in self._rows(count):
             stored = self._nodes(level, start, stop)
             children = self._nodes(level - 1, start * n, stop * n)
             groups = min(len(stored) // NODE_BYTES, len(children) // (n * NODE_BYTES))
@@ -284,22 +292,25 @@ class _StoredNodes:
                 if stored[at : at + NODE_BYTES] != computed[at : at + NODE_BYTES]:
                     yield start + at // NODE_BYTES
 
+    def _rows(self, count: int) -> Iterator[tuple[int, int]]:
+        """The nodes [0, count) of a level in parts, of each of which all children are in one file.
+
+        Then the nodes themselves are, too, because a file holds a multiple of n.
+        """
+        parents = self._identity.shard_nodes // self._identity.n
+        for shard_start in range(0, count, parents):
+            shard_stop = min(count, shard_start + parents)
+            for start in range(shard_start, shard_stop, _GROUPS_AT_ONCE):
+                yield start, min(shard_stop, start + _GROUPS_AT_ONCE)
+
     def _nodes(self, level: int, start: int, stop: int) -> bytes:
-        """Nodes [start, stop) of a level, fewer where a file ends or cannot be read."""
-        parts = []
-        while start < stop:
-            shard, place = divmod(start, self._identity.shard_nodes)
-            end = min(stop, start - place + self._identity.shard_nodes)
-            path = f"{self._directory}/{shard_name(level, shard)}"
-            length = (end - start) * NODE_BYTES
-            try:
-                parts.append(self._read(path, length, SHARD_BYTES + place * NODE_BYTES))
-            except IoFailedError:
-                break  # `LevelFiles.load` has named the file
-            if len(parts[-1]) < length:
-                break
-            start = end
-        return b"".join(parts)
+        """Nodes [start, stop), all of one file; fewer where it ends, none if it is unreadable."""
+        shard, place = divmod(start, self._identity.shard_nodes)
+        path = f"{self._directory}/{shard_name(level, shard)}"
+        try:
+            return self._read(path, (stop - start) * NODE_BYTES, SHARD_BYTES + place * NODE_BYTES)
+        except IoFailedError:
+            return b""  # `_file_findings` has named it
 
     def _read(self, path: str, length: int, offset: int) -> bytes:
         file = durable.open_file(self._fs, path, "read")
@@ -337,7 +348,7 @@ def _notes(fs: FileSystem, found: Survey, decision: Decision | None) -> Iterator
                 " was never acknowledged"
             )
             yield Finding(last.path, last.end, message, "note")
-        elif not decision.clean:
+        elif not decision.clean and found.commit_error is None:
             message = "the tree was not closed; whether its last flush is missing cannot be told"
             yield Finding(last.path, last.end, message, "note")
         for scan in found.segments:
@@ -370,10 +381,17 @@ def _level_leftovers(fs: FileSystem, directory: str, decision: Decision) -> Iter
         for level, shard, length in _expected_files(decision.base.size, decision.identity)
     }
     for level in durable.listdir(fs, f"{directory}/{LEVELS}"):
+        if not level.isdecimal():
+            yield _foreign(f"{directory}/{LEVELS}/{level}")
+            continue
         for name in durable.listdir(fs, f"{directory}/{LEVELS}/{level}"):
             path = f"{directory}/{LEVELS}/{level}/{name}"
             length = expected.get(f"{level}/{name}", 0)
-            more = _file_size(fs, path) - length
+            try:
+                more = _file_size(fs, path) - length
+            except IoFailedError as error:
+                yield _damaged(error)._replace(severity="note")
+                continue
             if more > 0:
                 message = f"{more} bytes behind the checkpoint, which do not count"
                 yield Finding(path, length, message, "note")
@@ -384,7 +402,6 @@ def _file_size(fs: FileSystem, path: str) -> int:
     if file is None:
         return 0
     try:
-        with durable.translated(path, "stat"):
-            return file.size()
+        return durable.file_size(file, path)
     finally:
         file.close()

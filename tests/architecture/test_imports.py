@@ -52,6 +52,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("rotortree.storage.format",),
     ("rotortree.storage.level_files", "rotortree.storage.wal"),
     ("rotortree.storage.recovery",),
+    ("rotortree.storage.audit",),
     ("rotortree.storage",),
     ("rotortree.watermark",),
     ("rotortree.engine",),

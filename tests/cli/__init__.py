@@ -1,0 +1,1 @@
+"""Tests of the ``rotortree`` command, of `rotortree.storage.audit`, and of the demonstration."""

@@ -1,0 +1,279 @@
+"""Hash schemes: named, checked, and harmless to the tree when they fail."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rotortree_model as model
+from rotortree import (
+    Blake3Hasher,
+    Blake3PlainHasher,
+    BulkHasher,
+    ConfigMismatchError,
+    CustomHasher,
+    FlushPolicy,
+    Hasher,
+    InvalidConfigError,
+    InvalidProofError,
+    LeanIMT,
+    RotorTree,
+    Sha256Hasher,
+    verify_consistency,
+    verify_inclusion,
+)
+from tests.tree.support import make_leaves
+
+
+def double_sha256(children: Sequence[bytes]) -> bytes:
+    """A scheme of the tests' own."""
+    return hashlib.sha256(hashlib.sha256(b"".join(children)).digest()).digest()
+
+
+@cache
+def own_root(n: int, size: int) -> bytes | None:
+    """The root of the first ``size`` of our leaves under it, by the model."""
+    return model.root(tuple(make_leaves(size)), n, double_sha256)
+
+
+class Fragile:
+    """The scheme above, which misbehaves after a number of calls if it is told to."""
+
+    def __init__(self, misbehave: Callable[[], Any]) -> None:
+        self.misbehave = misbehave
+        self.left: int | None = None
+
+    def __call__(self, children: Sequence[bytes]) -> bytes:
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                result: bytes = self.misbehave()
+                return result
+        return double_sha256(children)
+
+
+def out_of_order() -> bytes:
+    """Raises what no library raises."""
+    raise ZeroDivisionError("the hash is out of order")
+
+
+MISBEHAVIOURS: dict[str, tuple[Callable[[], Any], type[Exception]]] = {
+    "raises": (out_of_order, ZeroDivisionError),
+    "31 bytes": (lambda: bytes(31), InvalidConfigError),
+    "33 bytes": (lambda: bytes(33), InvalidConfigError),
+    "64 bytes": (lambda: bytes(64), InvalidConfigError),
+    "nothing": (lambda: b"", InvalidConfigError),
+    "None": (lambda: None, InvalidConfigError),
+    "text": (lambda: "0" * 32, InvalidConfigError),
+    "bytearray": (lambda: bytearray(32), InvalidConfigError),
+    "a list": (lambda: [0] * 32, InvalidConfigError),
+}
+
+SHAPES = [(n, size, count) for n in (2, 3) for size in (0, 1, 3, 5, 8) for count in (1, 4, 9)]
+
+
+def check_failures(misbehaviour: str, insert: Callable[[LeanIMT, list[bytes]], object]) -> None:
+    """Whichever call misbehaves: the error comes out, nothing changed, and trying again works."""
+    misbehave, error = MISBEHAVIOURS[misbehaviour]
+    failures = 0
+    for n, size, count in SHAPES:
+        fragile = Fragile(misbehave)
+        tree = LeanIMT(n, hasher=CustomHasher("fragile", fragile))
+        if size:
+            tree.extend(make_leaves(size))
+        more = make_leaves(count, start=size)
+        for call in range(100):
+            fragile.left = call
+            try:
+                insert(tree, more)
+            except error:
+                fragile.left = None
+                failures += 1
+                assert (tree.size, tree.root) == (size, own_root(n, size)), (n, size, count, call)
+            else:
+                break
+        fragile.left = None
+        assert (tree.size, tree.root) == (size + count, own_root(n, size + count))
+        for index, leaf in enumerate(make_leaves(size + count)):
+            proof = tree.snapshot().prove(index)
+            verify_inclusion(tree.head, index, leaf, proof, hasher=tree.hasher)
+    assert failures > len(SHAPES)
+
+
+@pytest.mark.parametrize("misbehaviour", MISBEHAVIOURS)
+def test_a_hasher_that_fails_in_extend_changes_nothing(misbehaviour: str) -> None:
+    """Every call of every append of 1, 4, 9 leaves to 0 to 8, n = 2 and 3."""
+    check_failures(misbehaviour, lambda tree, leaves: tree.extend(leaves))
+
+
+@pytest.mark.parametrize("misbehaviour", MISBEHAVIOURS)
+def test_a_hasher_that_fails_in_insert_many_changes_nothing(misbehaviour: str) -> None:
+    """The same where the call also computes the root: a call that raises changes nothing."""
+    check_failures(misbehaviour, lambda tree, leaves: tree.insert_many(leaves))
+
+
+def test_a_hasher_that_fails_in_insert_changes_nothing(tmp_path: Path) -> None:
+    """The smallest case, one leaf after one, whose parent is the root; in memory and on disk."""
+    fragile = Fragile(out_of_order)
+    hasher = CustomHasher("fragile", fragile)
+    with RotorTree.open(tmp_path, n=3, hasher=hasher, flush_policy=FlushPolicy.Manual()) as durable:
+        for tree in (LeanIMT(3, hasher=hasher), durable):
+            tree.insert(make_leaves(1)[0])
+            fragile.left = 0
+            with pytest.raises(ZeroDivisionError):
+                tree.insert(bytes(32))
+            fragile.left = None
+            assert (tree.size, tree.root) == (1, own_root(3, 1))
+            tree.insert_many(make_leaves(5, start=1))
+            assert (tree.size, tree.root) == (6, own_root(3, 6))
+
+
+def test_a_hasher_that_fails_in_reads_or_in_a_flush_does_no_harm(tmp_path: Path) -> None:
+    """root, proofs, flush and checkpoint raise; afterwards all of them work, and a reopen, too."""
+    fragile = Fragile(out_of_order)
+    hasher = CustomHasher("fragile", fragile)
+    policy = FlushPolicy.Manual()
+    with RotorTree.open(tmp_path, n=3, hasher=hasher, flush_policy=policy) as tree:
+        _ = tree.extend(make_leaves(11))
+        snapshot = tree.snapshot()
+        fragile.left = 0
+        calls: list[Callable[[], object]] = [
+            *(lambda: tree.root, lambda: snapshot.head, lambda: snapshot.prove(0)),
+            *(tree.flush, tree.checkpoint),
+        ]
+        for call in calls:
+            with pytest.raises(ZeroDivisionError):
+                call()
+        assert (tree.size, tree.durable_size, tree.checkpoint_size) == (11, 0, 0)
+        fragile.left = None
+        assert snapshot.root == tree.root == own_root(3, 11)
+        tree.flush()
+        assert tree.durable_size == 11
+        tree.checkpoint()
+        assert tree.checkpoint_size == 11
+    with RotorTree.open(tmp_path, hasher=hasher) as tree:
+        assert (tree.size, tree.root) == (11, own_root(3, 11))
+    with pytest.raises(ConfigMismatchError):
+        RotorTree.open(tmp_path)
+    with pytest.raises(ConfigMismatchError):
+        RotorTree.open(tmp_path, hasher=Sha256Hasher())
+
+
+class Bulk:
+    """The tests' scheme with bulk hashing, which may be told what to return."""
+
+    name = "bulk"
+
+    def __init__(self) -> None:
+        self.result: Any = None
+
+    def parent(self, children: bytes) -> bytes:
+        """See `Hasher.parent`."""
+        return hashlib.sha256(hashlib.sha256(children).digest()).digest()
+
+    def parents(self, children: bytes, k: int) -> bytes:
+        """See `BulkHasher.parents`."""
+        if self.result is not None:
+            result: bytes = self.result(len(children) // k)
+            return result
+        step = 32 * k
+        return b"".join(self.parent(children[i : i + step]) for i in range(0, len(children), step))
+
+
+def test_a_bulk_hasher_makes_the_same_tree() -> None:
+    """Whether a scheme hashes group by group or many at once is not to be seen in any node."""
+    for n in (2, 3, 5):
+        tree = LeanIMT(n, hasher=Bulk())
+        for size in range(1, 60):
+            tree.append(make_leaves(1, start=size - 1)[0])
+            assert tree.root == own_root(n, size)
+        again = LeanIMT(n, hasher=Bulk())
+        assert again.insert_many(make_leaves(59)) == own_root(n, 59)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        lambda length: bytes(length - 1),
+        lambda length: bytes(length + 32),
+        lambda length: b"",
+        lambda length: "0" * length,
+        lambda length: [0] * length,
+        lambda length: 5,
+    ],
+    ids=["short", "long", "empty", "text", "list", "number"],
+)
+def test_a_bulk_hasher_that_returns_nonsense_changes_nothing(result: Any) -> None:
+    """Wrong lengths and wrong types are InvalidConfigError; the tree goes on afterwards."""
+    bulk = Bulk()
+    tree = LeanIMT(3, hasher=bulk)
+    tree.extend(make_leaves(7))
+    bulk.result = result
+    with pytest.raises(InvalidConfigError):
+        tree.extend(make_leaves(9, start=7))
+    bulk.result = None
+    assert (tree.size, tree.root) == (7, own_root(3, 7))
+    assert tree.insert_many(make_leaves(9, start=7)) == own_root(3, 16)
+
+
+BAD_NAMES: list[Any] = ["", "x" * 33, "two words", "tab\t", "null\0", "ä", "a\n", None, 5, b"name"]
+
+
+@pytest.mark.parametrize("name", [*BAD_NAMES, "blake3", "blake3-plain", "sha256"], ids=repr)
+def test_a_scheme_has_a_name_of_its_own_that_can_be_stored(name: Any) -> None:
+    """1 to 32 printable ASCII characters without space, and not that of a built-in scheme."""
+    with pytest.raises(InvalidConfigError):
+        CustomHasher(name, double_sha256)
+
+
+@pytest.mark.parametrize("name", ["x", "~" * 32, "!", "Poseidon2/bn254"])
+def test_a_printable_name_is_a_name(name: str) -> None:
+    """It is the head's scheme."""
+    assert LeanIMT(hasher=CustomHasher(name, double_sha256)).head.scheme == name
+
+
+@pytest.mark.parametrize(
+    "hasher", ["blake3", 5, Ellipsis, Blake3Hasher, CustomHasher, hashlib.sha256], ids=repr
+)
+def test_what_is_no_hasher_makes_no_tree(hasher: Any) -> None:
+    """Names, numbers, classes and functions are InvalidConfigError."""
+    with pytest.raises(InvalidConfigError) as caught:
+        LeanIMT(hasher=hasher)
+    assert caught.value.parameter == "hasher"
+
+
+@pytest.mark.parametrize("hasher", [Blake3Hasher(), Blake3PlainHasher(), Sha256Hasher()], ids=repr)
+def test_bulk_and_single_hashing_agree(hasher: BulkHasher) -> None:
+    """Built-in schemes, groups of 2 to 255 children, against the model's parent."""
+    parent = model.SCHEMES[hasher.name]
+    for k in (2, 3, 4, 5, 16, 254, 255):
+        rows = [make_leaves(k, start=k * i) for i in range(4)]
+        single = [hasher.parent(b"".join(row)) for row in rows]
+        assert single == [parent(tuple(row)) for row in rows]
+        assert hasher.parents(b"".join(b"".join(row) for row in rows), k) == b"".join(single)
+
+
+def test_a_head_of_a_scheme_of_ones_own_needs_its_hasher() -> None:
+    """InvalidConfigError without it, InvalidProofError with that of another scheme."""
+    hasher: Hasher = CustomHasher("own", double_sha256)
+    tree = LeanIMT(2, hasher=hasher)
+    tree.extend(make_leaves(3))
+    old, proof = tree.head, tree.snapshot().prove(1)
+    tree.extend(make_leaves(4, start=3))
+    extension, leaf = tree.snapshot().prove_consistency(3), make_leaves(2)[1]
+    verify_inclusion(old, 1, leaf, proof, hasher=hasher)
+    verify_consistency(old, tree.head, extension, hasher=hasher)
+    updated = extension.update(proof, leaf, old, tree.head, hasher=hasher)
+    assert updated == tree.snapshot().prove(1)
+    for wrong, error in ((None, InvalidConfigError), (Sha256Hasher(), InvalidProofError)):
+        with pytest.raises(error):
+            verify_inclusion(old, 1, leaf, proof, hasher=wrong)
+        with pytest.raises(error):
+            verify_consistency(old, tree.head, extension, hasher=wrong)
+        with pytest.raises(error):
+            extension.update(proof, leaf, old, tree.head, hasher=wrong)
