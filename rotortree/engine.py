@@ -50,7 +50,7 @@ from rotortree.watermark import Watermark
 
 __all__ = ["Engine", "OpenedTree", "remove_segments"]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _RETRY_SECONDS = 1.0
 """How long a background checkpoint that failed waits before it tries again."""
@@ -157,7 +157,7 @@ class Engine:
         """Append a row of leaves in memory; return the size and the root with them."""
         return self._append(row, self.tree.insert)
 
-    def _append(self, row: memoryview, store: Callable[[memoryview], T]) -> tuple[int, T]:
+    def _append(self, row: memoryview, store: Callable[[memoryview], _T]) -> tuple[int, _T]:
         self._check_writable()
         with self._insert_lock:
             self._check_writable()

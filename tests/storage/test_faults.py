@@ -1,9 +1,4 @@
-"""Calls that fail, processes that die, power that goes: at every call of a scripted life.
-
-The script creates a tree, inserts, flushes, checkpoints twice, writes a batch of several frames,
-closes and reopens.  Every run is judged by the model's oracle: what comes back is a whole number of
-batches, nothing that was acknowledged is missing, and nothing that was not issued is there.
-"""
+"""Calls that fail, and what the engine and its next open make of it."""
 
 from __future__ import annotations
 
@@ -12,21 +7,27 @@ import errno
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-import rotortree_model as model
 from rotortree import (
     CheckpointFailedError,
-    CheckpointPolicy,
-    DurabilityToken,
     FlushFailedError,
     IoFailedError,
     RotorTree,
     StorageError,
 )
-from tests.storage.disk import CRASHES, Died, Disk, Fault, Moment
+from tests.storage.disk import CRASHES, Disk, Fault
+from tests.storage.lives import (
+    MOMENTS,
+    SCRIPT,
+    Life,
+    N,
+    Step,
+    check_recovered,
+    fault_free_counts,
+)
 from tests.storage.trees import (
     PATH,
     abandon,
@@ -34,262 +35,8 @@ from tests.storage.trees import (
     check_tree,
     leaf,
     leaves,
-    leaves_of,
-    model_root,
     open_tree,
 )
-
-N = 2
-MOMENTS: tuple[Moment, ...] = ("before", "half", "after")
-
-
-class Life:
-    """A tree on a disk, and the history of what was issued and acknowledged."""
-
-    def __init__(self, disk: Disk, *, record: bool = False, on_close: bool = False) -> None:
-        self.disk = disk
-        self.history = model.History()
-        self.record = record
-        self.policy = CheckpointPolicy.OnClose() if on_close else CheckpointPolicy.Manual()
-        self.tree: RotorTree | None = None
-        self.tokens: list[DurabilityToken] = []
-
-    @property
-    def size(self) -> int:
-        """How many leaves were issued."""
-        return len(model.issued_leaves(self.history))
-
-    def open(self) -> None:
-        """Open the tree; what it then has is acknowledged."""
-        self.tree = open_tree(
-            self.disk,
-            N if self.size == 0 else None,
-            record_acknowledgements=self.record,
-            checkpoint_policy=self.policy,
-        )
-        self.history = model.after_crash(self.history, leaves_of(self.tree))
-        self.tokens = []
-
-    def insert(self, count: int) -> None:
-        """Insert a batch.  It is issued as soon as it is asked for."""
-        assert self.tree is not None
-        batch = leaves(self.size, self.size + count)
-        before = self.history
-        self.history = model.issue(self.history, batch)
-        try:
-            token = self.tree.insert_many(batch)[1]
-        except StorageError:
-            self.history = before  # a rejected call changes nothing
-            raise
-        self.tokens.append(token)
-
-    def acknowledge(self) -> None:
-        """Everything issued so far is durable: a call that promises it returned."""
-        self.history = model.acknowledge(self.history, self.size)
-
-    def flush(self) -> None:
-        """Flush."""
-        assert self.tree is not None
-        self.tree.flush()
-        self.acknowledge()
-
-    def checkpoint(self) -> None:
-        """Checkpoint."""
-        assert self.tree is not None
-        self.tree.checkpoint()
-        self.acknowledge()
-
-    def wait(self) -> None:
-        """Insert a leaf and wait for its token."""
-        self.insert(1)
-        self.tokens[-1].wait()
-        self.acknowledge()
-
-    def close(self) -> None:
-        """Close."""
-        assert self.tree is not None
-        self.tree.close()
-        self.acknowledge()
-
-
-Step = Callable[[Life], None]
-
-SCRIPT: tuple[Step, ...] = (
-    Life.open,
-    lambda life: life.insert(1),
-    Life.flush,
-    lambda life: life.insert(2),
-    lambda life: life.insert(1),
-    Life.flush,
-    lambda life: life.insert(8),  # three frames, and nodes in two shards
-    Life.flush,
-    Life.checkpoint,
-    Life.wait,
-    lambda life: life.insert(4),
-    Life.checkpoint,
-    lambda life: life.insert(1),
-    Life.close,
-    Life.open,
-    lambda life: life.insert(1),
-    Life.flush,
-    lambda life: life.insert(7),
-    Life.checkpoint,  # when an older commit record is durable
-    lambda life: life.insert(1),
-    Life.checkpoint,
-    lambda life: life.insert(1),
-    Life.close,
-)
-
-
-@functools.cache
-def fault_free_counts(record: bool = False, on_close: bool = False) -> dict[str, int]:
-    """How often the script makes each kind of call, and how many calls it makes ("")."""
-    disk = Disk()
-    life = Life(disk, record=record, on_close=on_close)
-    for step in SCRIPT:
-        step(life)
-    counts = {**disk.counts, "": len(disk.calls)}
-    check_goes_on(disk, N, life.size)
-    return counts
-
-
-def check_recovered(disk: Disk, history: model.History) -> int:
-    """The oracle: opening succeeds, with a legal outcome, twice the same, and it goes on."""
-    with open_tree(disk, N) as tree:
-        recovered = leaves_of(tree)
-        assert model.allowed(history, recovered)
-        check_tree(tree, N, len(recovered))
-    check_goes_on(disk, N, len(recovered))
-    return len(recovered)
-
-
-def run_until_death(disk: Disk, **options: bool) -> model.History:
-    """Run the script on a disk that dies at some call; return what must be true of the rest."""
-    life = Life(disk, **options)
-    with contextlib.suppress(Died):
-        for step in SCRIPT:
-            step(life)
-    if life.tree is not None:
-        abandon(life.tree)
-    assert disk.dead
-    return life.history
-
-
-# Deaths.
-
-
-def death(number: int) -> Fault:
-    """The process ends at this call: before it for even numbers, else half-way if it is a write."""
-    return Fault("", number, Died, "half" if number % 2 else "before")
-
-
-def test_there_is_something_to_fail() -> None:
-    """The script makes every kind of call of the seam, and some hundreds."""
-    counts = fault_free_counts()
-    assert set(counts) == set(
-        "lock listdir mkdir open size pread pwritev sync rename unlink sync_directory map".split()
-    ) | {""}
-    assert counts[""] > 200
-    assert counts["sync"] > 10
-
-
-@pytest.mark.parametrize("record", [False, True])
-def test_a_crash_at_any_call_loses_nothing_that_was_acknowledged(record: bool) -> None:
-    """Every call of the script × what the disk keeps of names and bytes that were not synced.
-
-    The first of the six crashes is a killed process, the others are power cuts at their extremes.
-    Equal states after equal histories are checked once.
-    """
-    states = list(crash_states(record))
-    sizes = {check_recovered(left, history) for left, history in states}
-    assert sizes >= {0, 1, 4, 12, 13, 17, 18, 19, 26, 27, 28}
-    assert len(states) > 140
-
-
-def crash_states(record: bool = False) -> Iterator[tuple[Disk, model.History]]:
-    """Every different state that a crash of the script leaves, with its history."""
-    seen = set()
-    for number in range(fault_free_counts(record)[""]):
-        disk = Disk()
-        disk.fault = death(number)
-        history = run_until_death(disk, record=record)
-        for crash in CRASHES:
-            left = disk.after_crash(crash)
-            state = (frozenset(left.files().items()), history)
-            if state not in seen:
-                seen.add(state)
-                yield left, history
-
-
-def killed_and_opened(life: Life) -> None:
-    """The process is killed again, between two calls, and the tree opened."""
-    assert life.tree is not None
-    abandon(life.tree)
-    life.disk.restart_process()
-    life.open()
-
-
-def test_what_a_killed_process_left_in_the_cache_is_not_taken_for_durable() -> None:
-    """Killed at every call of the script, opened, killed, opened, and only then the power goes.
-
-    What the open showed and what was flushed after it is there, though the killed process had not
-    synced it, its names, or their directories.
-    """
-    seen = set()
-    for number in range(fault_free_counts()[""]):
-        disk = Disk()
-        life = Life(disk)
-        disk.fault = death(number)
-        with contextlib.suppress(Died):
-            for step in SCRIPT:
-                step(life)
-        if life.tree is not None:
-            abandon(life.tree)
-        disk.restart_process()
-        promises = (Life.open, killed_and_opened, (Life.checkpoint, Life.flush)[number % 2])
-        for promise in promises:
-            promise(life)
-            for crash in (CRASHES[1], CRASHES[-1]):
-                left = disk.after_crash(crash)
-                state = (frozenset(left.files().items()), life.history)
-                if state not in seen:
-                    seen.add(state)
-                    check_recovered(left, life.history)
-            life.insert(3)  # the last of them stay pending
-        assert life.tree is not None
-        abandon(life.tree)
-
-
-def test_a_crash_in_recovery_changes_nothing() -> None:
-    """Every crash state of the script × every call of the open that follows: depth 2.
-
-    The second crash, a kill or a power cut in turn, leaves the same leaves, wherever it happens.
-    """
-    nested = 0
-    for left, history in crash_states():
-        outcomes = set()
-        for number in range(1_000_000):
-            again = left.after_crash()
-            again.fault = death(number)
-            try:
-                tree = open_tree(again, N)
-            except Died:
-                nested += 1
-                with open_tree(again.after_crash(CRASHES[number % len(CRASHES)]), N) as tree:
-                    recovered = leaves_of(tree)
-                    assert model.allowed(history, recovered)
-                    assert tree.root == model_root(len(recovered), N)
-                    outcomes.add(len(recovered))
-            else:
-                again.fault = None
-                outcomes.add(tree.size)
-                tree.close()
-                break
-        assert len(outcomes) == 1
-    assert nested > 1000
-
-
-# Errors.
 
 
 def live_through(life: Life, outcome: Counter[str]) -> None:

@@ -1,0 +1,135 @@
+"""The process dies, or the power fails, at every call that the engine makes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+import rotortree_model as model
+from tests.storage.disk import CRASHES, Died, Disk
+from tests.storage.lives import (
+    SCRIPT,
+    Life,
+    N,
+    check_recovered,
+    death,
+    fault_free_counts,
+    run_until_death,
+)
+from tests.storage.trees import (
+    abandon,
+    leaves_of,
+    model_root,
+    open_tree,
+)
+
+
+def test_there_is_something_to_fail() -> None:
+    """The script makes every kind of call of the seam, and some hundreds."""
+    counts = fault_free_counts()
+    assert set(counts) == set(
+        "lock listdir mkdir open size pread pwritev sync rename unlink sync_directory map".split()
+    ) | {""}
+    assert counts[""] > 200
+    assert counts["sync"] > 10
+
+
+@pytest.mark.parametrize("record", [False, True])
+def test_a_crash_at_any_call_loses_nothing_that_was_acknowledged(record: bool) -> None:
+    """Every call of the script × what the disk keeps of names and bytes that were not synced.
+
+    The first of the six crashes is a killed process, the others are power cuts at their extremes.
+    Equal states after equal histories are checked once.
+    """
+    states = list(crash_states(record))
+    sizes = {check_recovered(left, history) for left, history in states}
+    assert sizes >= {0, 1, 4, 12, 13, 17, 18, 19, 26, 27, 28}
+    assert len(states) > 140
+
+
+def crash_states(record: bool = False) -> Iterator[tuple[Disk, model.History]]:
+    """Every different state that a crash of the script leaves, with its history."""
+    seen = set()
+    for number in range(fault_free_counts(record)[""]):
+        disk = Disk()
+        disk.fault = death(number)
+        history = run_until_death(disk, record=record)
+        for crash in CRASHES:
+            left = disk.after_crash(crash)
+            state = (frozenset(left.files().items()), history)
+            if state not in seen:
+                seen.add(state)
+                yield left, history
+
+
+def killed_and_opened(life: Life) -> None:
+    """The process is killed again, between two calls, and the tree opened."""
+    assert life.tree is not None
+    abandon(life.tree)
+    life.disk.restart_process()
+    life.open()
+
+
+def test_what_a_killed_process_left_in_the_cache_is_not_taken_for_durable() -> None:
+    """Killed at every call of the script, opened, killed, opened, and only then the power goes.
+
+    What the open showed and what was flushed after it is there, though the killed process had not
+    synced it, its names, or their directories.
+    """
+    seen = set()
+    for number in range(fault_free_counts()[""]):
+        disk = Disk()
+        life = Life(disk)
+        disk.fault = death(number)
+        with contextlib.suppress(Died):
+            for step in SCRIPT:
+                step(life)
+        if life.tree is not None:
+            abandon(life.tree)
+        disk.restart_process()
+        promises = (Life.open, killed_and_opened, (Life.checkpoint, Life.flush)[number % 2])
+        for promise in promises:
+            promise(life)
+            for crash in (CRASHES[1], CRASHES[-1]):
+                left = disk.after_crash(crash)
+                state = (frozenset(left.files().items()), life.history)
+                if state not in seen:
+                    seen.add(state)
+                    check_recovered(left, life.history)
+            life.insert(3)  # the last of them stay pending
+        assert life.tree is not None
+        abandon(life.tree)
+
+
+def test_a_crash_in_recovery_changes_nothing() -> None:
+    """Every crash state of the script × every call of the open that follows: depth 2.
+
+    The second crash, a kill or a power cut in turn, leaves the same leaves, wherever it happens.
+    """
+    nested = 0
+    for left, history in crash_states():
+        outcomes = set()
+        for number in range(1_000_000):
+            again = left.after_crash()
+            again.fault = death(number)
+            try:
+                tree = open_tree(again, N)
+            except Died:
+                nested += 1
+                with open_tree(again.after_crash(CRASHES[number % len(CRASHES)]), N) as tree:
+                    recovered = leaves_of(tree)
+                    assert model.allowed(history, recovered)
+                    assert tree.root == model_root(len(recovered), N)
+                    outcomes.add(len(recovered))
+            else:
+                again.fault = None
+                outcomes.add(tree.size)
+                tree.close()
+                break
+        assert len(outcomes) == 1
+    assert nested > 1000
+
+
+# Errors.
