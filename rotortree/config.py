@@ -28,6 +28,14 @@ def _check_at_least(name: str, value: object, least: int) -> None:
         raise InvalidConfigError(name, value, f"it must be an integer of at least {least}")
 
 
+def _can_be_encoded(path: str) -> bool:
+    try:
+        path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class FlushPolicy:
     """When pending leaves are written to the log and fsynced."""
 
@@ -139,7 +147,7 @@ class RotorTreeConfig:
 
     def __post_init__(self) -> None:
         path: object = self.path
-        if not isinstance(path, str) or not path or "\0" in path:
+        if not isinstance(path, str) or not path or "\0" in path or not _can_be_encoded(path):
             raise InvalidConfigError("path", path, "it must be the path of a directory")
         object.__setattr__(self, "path", PurePath(self.path).as_posix())
         check_parameters(

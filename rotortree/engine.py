@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -31,6 +31,7 @@ from rotortree.errors import (
     StorageError,
 )
 from rotortree.geometry import NODE_BYTES
+from rotortree.scheduler import Scheduler, Task
 from rotortree.storage import durable
 from rotortree.storage.environment import Environment
 from rotortree.storage.files import Lock, process_id
@@ -46,7 +47,7 @@ from rotortree.storage.format import (
 )
 from rotortree.storage.level_files import LevelFiles
 from rotortree.storage.wal import SegmentWriter, create_writer
-from rotortree.watermark import Watermark
+from rotortree.watermark import Watermark, checked_timeout
 
 __all__ = ["Engine", "OpenedTree", "remove_segments"]
 
@@ -71,6 +72,13 @@ class OpenedTree:
     commit: Commit | None
     checkpoint: Head
     first_segment: int
+
+    def release(self) -> None:
+        """Close and unlock everything."""
+        if self.log is not None:
+            self.log.close()
+        if self.lock is not None:
+            self.lock.release()
 
 
 class Engine:
@@ -100,14 +108,30 @@ class Engine:
         self._flush_lock = threading.Lock()
         self._commit_lock = threading.Lock()
         self._insert_lock = threading.Lock()
-        self._flush_due = False
         self._checkpoint_state = threading.Condition()
         self._checkpoint_due = False
         self._checkpoint_error: StorageError | None = None
         self._checkpoint_every = _entries(config, opened.identity.n)
-        scheduler = environment.scheduler
-        self._flusher = scheduler.task("rotortree-flusher", self._flush_step)
-        self._checkpointer = scheduler.task("rotortree-checkpointer", self._checkpoint_step)
+        self._flusher: Task | None = None
+        self._checkpointer: Task | None = None
+        try:
+            self._start_tasks(environment.scheduler)
+        except BaseException:
+            self._stop_tasks()
+            raise
+
+    def _start_tasks(self, scheduler: Scheduler) -> None:
+        if self._log is None:
+            return
+        if isinstance(self.config.flush_policy, FlushPolicy.Interval):
+            self._flusher = scheduler.task("rotortree-flusher", self._flush_step)
+        if self._checkpoint_every is not None:
+            self._checkpointer = scheduler.task("rotortree-checkpointer", self._checkpoint_step)
+
+    def _stop_tasks(self) -> None:
+        for task in (self._flusher, self._checkpointer):
+            if task is not None:
+                task.stop()
 
     # Whether it can be used.
 
@@ -141,9 +165,9 @@ class Engine:
     def _fatal(self) -> FlushFailedError:
         return FlushFailedError(f"the tree is failed: {self._failure}", retryable=False)
 
-    def _fail(self, cause: IoFailedError) -> FlushFailedError:
+    def _fail(self, cause: BaseException) -> FlushFailedError:
         """After this, nothing is known of what the log holds: only a new open can tell."""
-        self._failure = str(cause)
+        self._failure = str(cause) or type(cause).__name__
         self.durable.fail(self._fatal, ended=True)
         return self._fatal()
 
@@ -165,9 +189,8 @@ class Engine:
             self._calls += 1
             size = self.tree.size
         policy = self.config.flush_policy
-        if not self._flush_due and isinstance(policy, FlushPolicy.Interval):
-            self._flush_due = True
-            self._flusher.schedule(policy.seconds)
+        if isinstance(policy, FlushPolicy.Interval):
+            self._schedule_flush(policy.seconds)
         if self._checkpoint_every is not None and not self._checkpoint_due:
             self._schedule_checkpoint(0)
         return size, result
@@ -180,31 +203,9 @@ class Engine:
             self._check_writable()
             target = self.tree.size
         while self.durable.value < target:
-            if self._flush_lock.acquire(blocking=False):
-                with self._releasing_flush_lock():
+            with self._flush_lock:
+                if self.durable.value < target:
                     self._flush(self._check_writable())
-            else:
-                self.durable.wait_while(self._flush_lock.locked, target)
-
-    @contextlib.contextmanager
-    def _releasing_flush_lock(self) -> Iterator[None]:
-        """Release the flush lock, and let those who wait for durability see who goes on.
-
-        They wait for the watermark, not for the lock: who is durable already must not stand in the
-        way of the next flush.
-        """
-        try:
-            yield
-        finally:
-            self._flush_lock.release()
-            self.durable.notify()
-
-    @contextlib.contextmanager
-    def _flushing(self) -> Iterator[None]:
-        """Hold the flush lock."""
-        self._flush_lock.acquire()
-        with self._releasing_flush_lock():
-            yield
 
     def _flush(self, log: SegmentWriter) -> None:
         with self._insert_lock:
@@ -219,6 +220,7 @@ class Engine:
             with self._insert_lock:
                 self._calls += calls
             if isinstance(error, IoFailedError):
+                self._fail_if_names_are_lost(error)
                 message = f"{stop - self.durable.value} leaves stay pending: {error}"
                 raise self._flush_failed(message) from error
             raise
@@ -245,15 +247,21 @@ class Engine:
         self.durable.fail(error, ended=False)
         return error()
 
+    def _schedule_flush(self, delay: float) -> None:
+        if self._flusher is not None and not self._flusher.is_due:
+            self._flusher.schedule(delay)
+
     def _flush_step(self) -> None:
-        self._flush_due = False
         try:
             self.flush()
-        except StorageError as error:
-            if isinstance(error, FlushFailedError) and error.retryable:
-                self._flusher.schedule(_RETRY_SECONDS)
-        except Exception as error:  # a custom hasher raised; whoever waits must learn of it
+        except FlushFailedError as error:
+            if error.retryable:
+                self._schedule_flush(_RETRY_SECONDS)
+        except ClosedError:
+            pass
+        except Exception as error:  # a hasher raised, or no memory; whoever waits must learn of it
             self._flush_failed(f"{type(error).__name__}: {error}")
+            self._schedule_flush(_RETRY_SECONDS)
 
     def wait_durable(self, target: int, timeout: float | None) -> None:
         """Return when ``target`` leaves are durable.  See `DurabilityToken.wait`."""
@@ -272,16 +280,18 @@ class Engine:
             self._checkpoint(self._check_writable())
 
     def _checkpoint(self, log: SegmentWriter) -> None:
-        with self._flushing():
+        with self._flush_lock:
             self._flush(log)
             head = log.head(self.tree.root)
             if head == self.checkpoint_head and self._first_segment == log.header.number:
                 return
-            self._log = log = self._next_segment(log, head)
+            if log.header.base != head:
+                log = self._next_segment(log, head)
         try:
             self._levels.write(self.tree, self.checkpoint_head.size, head.size)
             self._write_commit(head.size, (head, log.header.number))
         except IoFailedError as error:
+            self._fail_if_names_are_lost(error)
             raise CheckpointFailedError(f"the checkpoint was not committed: {error}") from error
         # The checkpoint is committed.  What fails from here on only keeps space, until next time.
         with contextlib.suppress(IoFailedError):
@@ -290,11 +300,11 @@ class Engine:
             self._levels.map_segments(self.tree, head.size, self.config.tiering)
 
     def _next_segment(self, log: SegmentWriter, head: Head) -> SegmentWriter:
-        """A new segment that begins at ``head``, durable.
+        """Go on in a new segment that begins at ``head``, durable.
 
         Once its name exists, nothing may be written to the one before, because a recovery that
         sees the name reads that one only up to here; and nothing to the new one before its name is
-        durable.  So a failure between the two is fatal.
+        durable.  So whatever happens between the two, be it an interrupt, fails the tree.
         """
         salt = self._environment.random_bytes(SALT_BYTES)
         header = SegmentHeader(self._identity, log.header.number + 1, head, salt)
@@ -306,11 +316,20 @@ class Engine:
         try:
             durable.publish(self._fs, new.path)
             durable.sync_directory(self._fs, directory)
-        except IoFailedError as error:
+            self._log = new
+        except BaseException as error:
+            failure = self._fail(error)
             new.close()
-            raise self._fail(error) from error
+            if isinstance(error, IoFailedError):
+                raise failure from error
+            raise
         log.close()
         return new
+
+    def _fail_if_names_are_lost(self, error: IoFailedError) -> None:
+        """After a directory's fsync failed, the next one says nothing of the names it lost."""
+        if error.operation == durable.SYNC_DIRECTORY:
+            raise self._fail(error) from error
 
     def _write_commit(self, acknowledged: int, checkpoint: tuple[Head, int] | None = None) -> None:
         """Record the checkpoint, the last one if none is given, and what was acknowledged."""
@@ -336,6 +355,7 @@ class Engine:
             return
         if self.tree.size - self.checkpoint_head.size < self._checkpoint_every:
             return
+        assert self._checkpointer is not None  # there is one where there is a number of entries
         with self._checkpoint_state:
             self._checkpoint_due = True
         self._checkpointer.schedule(delay)
@@ -358,6 +378,7 @@ class Engine:
     def wait_for_checkpoint(self, timeout: float | None) -> bool:
         """Wait until no checkpoint is due or running.  See `RotorTree.wait_for_checkpoint`."""
         self.check_readable()
+        timeout = checked_timeout(timeout)
         now = self._environment.scheduler.now
         end = None if timeout is None else now() + timeout
         with self._checkpoint_state:
@@ -380,8 +401,7 @@ class Engine:
         """Flush, record what is durable, release everything.  In a forked child: nothing."""
         if self.is_foreign:
             return
-        self._flusher.stop()
-        self._checkpointer.stop()
+        self._stop_tasks()
         with self._checkpoint_lock:
             if not self._closed:
                 self._close()
@@ -392,13 +412,13 @@ class Engine:
             if on_close and self._log is not None and self._failure is None:
                 self._checkpoint(self._log)
         finally:
-            with self._flushing():
-                with self._insert_lock:
-                    self._closed = True
-                try:
+            try:
+                with self._flush_lock:
+                    with self._insert_lock:
+                        self._closed = True
                     self._last_flush()
-                finally:
-                    self._release()
+            finally:
+                self._release()
 
     def _last_flush(self) -> None:
         if self._log is None:
@@ -422,7 +442,8 @@ class Engine:
 
     def runs_here(self) -> bool:
         """Whether the caller is one of this tree's own background threads."""
-        return self._flusher.runs_here() or self._checkpointer.runs_here()
+        tasks = (self._flusher, self._checkpointer)
+        return any(task is not None and task.runs_here() for task in tasks)
 
 
 def _entries(config: RotorTreeConfig, n: int) -> int | None:

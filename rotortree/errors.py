@@ -190,13 +190,12 @@ class TreeNotFoundError(StorageError):
 class NotATreeError(StorageError):
     """``path`` is not a directory, or a directory of something else; nothing was written to it.
 
-    Attributes: ``path``, ``found`` (the name that does not belong to a tree).
+    Attribute: ``path``.
     """
 
-    def __init__(self, path: str, found: str) -> None:
-        super().__init__(f"{path}: not a tree and not empty (it holds {found!r})")
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: not a tree: {reason}")
         self.path = path
-        self.found = found
 
 
 class ConfigMismatchError(StorageError):

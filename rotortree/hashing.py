@@ -37,6 +37,7 @@ __all__ = [
     "Sha256Hasher",
     "builtin_hasher",
     "check_hasher",
+    "is_scheme_name",
 ]
 
 MAX_SCHEME_NAME = 32
@@ -45,7 +46,12 @@ MAX_SCHEME_NAME = 32
 
 @runtime_checkable
 class Hasher(Protocol):
-    """What a tree needs of a hash scheme.  Implementations must be pure and thread-safe."""
+    """What a tree needs of a hash scheme.  Implementations must be pure, thread-safe and total.
+
+    Total: they hash whatever is inserted.  If a function refuses some values, because they are not
+    elements of its field, say, refuse such leaves before they are inserted; a leaf that is in the
+    tree and cannot be hashed makes every later insertion raise.
+    """
 
     @property
     def name(self) -> str:
@@ -160,16 +166,18 @@ def builtin_hasher(name: str) -> Hasher | None:
     return None
 
 
+def is_scheme_name(name: str) -> bool:
+    """Whether headers can store it: 1 to 32 printable ASCII characters, no space."""
+    printable = all("!" <= character <= "~" for character in name)
+    return printable and 1 <= len(name) <= MAX_SCHEME_NAME
+
+
 def check_hasher(hasher: object) -> None:
     """Raise InvalidConfigError unless ``hasher`` has the protocol's shape and a storable name."""
     if isinstance(hasher, type) or not isinstance(hasher, Hasher):
         raise InvalidConfigError("hasher", hasher, "it must be a Hasher")
     name: object = hasher.name
-    if not (
-        isinstance(name, str)
-        and 1 <= len(name) <= MAX_SCHEME_NAME
-        and all("!" <= character <= "~" for character in name)
-    ):
+    if not isinstance(name, str) or not is_scheme_name(name):
         raise InvalidConfigError(
             "hasher.name", name, f"it must be 1 to {MAX_SCHEME_NAME} printable ASCII characters"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import posixpath
 from dataclasses import dataclass
 
@@ -12,6 +14,7 @@ from rotortree.errors import (
     ConfigMismatchError,
     FileLockedError,
     InvalidConfigError,
+    IoFailedError,
     NotATreeError,
     TreeNotFoundError,
 )
@@ -90,12 +93,17 @@ def open_tree(
 def _prepare_directory(config: RotorTreeConfig, environment: Environment) -> None:
     """Make the directory if it may be made; refuse one that is something else's."""
     fs, path = environment.files, config.path
-    names = set(durable.listdir(fs, path))
+    try:
+        names = set(durable.listdir(fs, path))
+    except IoFailedError as error:
+        if error.errno == errno.ENOTDIR:
+            raise NotATreeError(path, "it is not a directory") from error
+        raise
     log = map(segment_number, durable.listdir(fs, f"{path}/{WAL}") if WAL in names else ())
     if COMMIT in names or any(log):
         return
     if names - _OUR_NAMES:
-        raise NotATreeError(path, min(names - _OUR_NAMES))
+        raise NotATreeError(path, f"the directory holds {min(names - _OUR_NAMES)!r}")
     if not names & {WAL, LEVELS}:
         if config.read_only or not config.create:
             raise TreeNotFoundError(path)
@@ -168,7 +176,7 @@ def _repairs(found: Survey, damages: tuple[Damage, ...]) -> tuple[str, ...]:
 def _create(config: RotorTreeConfig, environment: Environment) -> None:
     """Make a new, empty tree.  The name of its first segment is the commit point.
 
-    The names are not durable yet: that is what going on with a recovered tree begins with.
+    That name is not durable yet: going on with a recovered tree begins with that.
     """
     fs, path = environment.files, config.path
     n = 4 if config.n is None else config.n
@@ -185,10 +193,17 @@ def _create(config: RotorTreeConfig, environment: Environment) -> None:
     )
     durable.make_directory(fs, f"{path}/{WAL}")
     durable.make_directory(fs, f"{path}/{LEVELS}")
+    _sync_names(environment, path, with_parent=True)
     header = SegmentHeader(identity, 1, EMPTY, environment.random_bytes(SALT_BYTES))
     writer = create_writer(fs, f"{path}/{WAL}", header, environment.frame_leaves)
     writer.close()
     durable.publish(fs, writer.path)
+
+
+def _sync_names(environment: Environment, path: str, *, with_parent: bool) -> None:
+    durable.sync_directory(environment.files, path)
+    if with_parent:
+        durable.sync_directory(environment.files, posixpath.dirname(path) or ".")
 
 
 def _matching_hasher(config: RotorTreeConfig, identity: Identity) -> Hasher:
@@ -225,9 +240,8 @@ def _go_on(
     """
     fs, path = environment.files, config.path
     durable.sync_directory(fs, f"{path}/{WAL}")
-    durable.sync_directory(fs, path)
-    if found.commit is None:  # else creation was finished, and this done
-        durable.sync_directory(fs, posixpath.dirname(path) or ".")
+    # A commit record shows that creation was finished, and the parent's names are durable.
+    _sync_names(environment, path, with_parent=found.commit is None)
     if decision.clean and not damages:
         return _reopen_segment(environment, decision), found.commit
     base = Head(decision.durable_size, tree.root(decision.durable_size))
@@ -243,7 +257,7 @@ def _go_on(
         durable.sync_directory(fs, f"{path}/{WAL}")
         levels.repair(tree, decision.base.size, damages)
         commit = found.commit
-        if found.commit_error is not None or (commit is None and decision.base != EMPTY):
+        if _needs_commit(found, decision):
             commit = Commit(
                 decision.identity,
                 decision.base,
@@ -252,11 +266,23 @@ def _go_on(
                 header.number,
             )
             durable.replace_file(fs, path, COMMIT, commit.encode())
-        remove_segments(environment, path, decision.first_segment)
+        with contextlib.suppress(IoFailedError):  # it only gives space back
+            remove_segments(environment, path, decision.first_segment)
     except BaseException:
         writer.close()
         raise
     return writer, commit
+
+
+def _needs_commit(found: Survey, decision: Decision) -> bool:
+    """Whether to write the commit record anew.
+
+    When it had to be rebuilt; and when segments are still there that it made useless: then it may
+    have been renamed into place without its name ever reaching the disk, and they may go only
+    when that is certain.
+    """
+    rebuilt = found.commit_error is not None or (found.commit is None and decision.base != EMPTY)
+    return rebuilt or found.segments[0].number < decision.first_segment
 
 
 def _reopen_segment(environment: Environment, decision: Decision) -> SegmentWriter:

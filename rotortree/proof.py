@@ -333,6 +333,7 @@ def verify_inclusion(
     """
     scheme = _scheme(head, hasher)
     node = bytes(one_leaf(leaf))
+    _check_count("index", index)
     if (proof.n, proof.size, proof.index) != (head.n, head.size, index):
         raise InvalidProofError(
             f"the proof is of leaf {proof.index} of {proof.size} (n = {proof.n}),"

@@ -71,7 +71,8 @@ class RotorTree(TreeReads):
         Raises InvalidConfigError; ConfigMismatchError when the tree was made with other
         parameters; FileLockedError at once when it is open elsewhere; TreeNotFoundError,
         NotATreeError; WalCorruptedError, ChecksumMismatchError, DataCorruptionError when
-        acknowledged data is damaged; UnsupportedFormatError; IoFailedError.  Then nothing that
+        acknowledged data is damaged; UnsupportedFormatError; IoFailedError; RuntimeError when a
+        background thread is needed and cannot be started.  Then nothing that
         counts was changed on disk.
         """
         if not isinstance(config, RotorTreeConfig):
@@ -91,8 +92,14 @@ class RotorTree(TreeReads):
         changes = {name: value for name, value in given.items() if value is not None}
         config = replace(config, **changes)  # type: ignore[arg-type]  # it checks its values itself
         environment = Environment() if environment is None else environment
+        config = replace(config, path=environment.files.absolute(config.path))
         opened, report = open_tree(config, environment)
-        return cls(Engine(config, environment, opened), report)
+        try:
+            engine = Engine(config, environment, opened)
+        except BaseException:
+            opened.release()
+            raise
+        return cls(engine, report)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self._engine.tree.size} leaves"
@@ -117,7 +124,7 @@ class RotorTree(TreeReads):
 
     @property
     def path(self) -> str:
-        """The tree's directory."""
+        """The tree's directory, an absolute path."""
         return self._engine.config.path
 
     @property

@@ -17,6 +17,13 @@ __all__ = ["Scheduler", "Task", "ThreadScheduler"]
 class Task(Protocol):
     """A step function that runs when it is due."""
 
+    @property
+    def is_due(self) -> bool:
+        """Whether the step will run without being scheduled again.
+
+        Whatever was done before this was read, the step will see.
+        """
+
     def schedule(self, delay: float) -> None:
         """Run the step in ``delay`` seconds, or earlier if it was due earlier already."""
 
@@ -34,20 +41,28 @@ class Scheduler(Protocol):
         """Seconds on a clock that never goes back."""
 
     def task(self, name: str, step: Callable[[], None]) -> Task:
-        """A task that is not due yet.  The step must not raise."""
+        """A task that is not due yet.  The step must not raise.
+
+        Raises RuntimeError when there is nothing that could run it.
+        """
 
 
 class _ThreadTask:
-    """A daemon thread that is started when the task is first due."""
+    """A daemon thread that sleeps until the task is due."""
 
     def __init__(self, name: str, step: Callable[[], None], now: Callable[[], float]) -> None:
-        self._name = name
         self._step = step
         self._now = now
         self._condition = threading.Condition()
         self._due: float | None = None
         self._stopped = False
-        self._thread: threading.Thread | None = None
+        # Started now, where it may fail, so that scheduling never does.
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def is_due(self) -> bool:
+        return self._due is not None
 
     def schedule(self, delay: float) -> None:
         due = self._now() + delay
@@ -55,18 +70,14 @@ class _ThreadTask:
             if self._stopped or (self._due is not None and self._due <= due):
                 return
             self._due = due
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
             self._condition.notify()
 
     def stop(self) -> None:
         with self._condition:
             self._stopped = True
             self._condition.notify()
-            thread = self._thread
-        if thread is not None and not self.runs_here():
-            thread.join()
+        if not self.runs_here():
+            self._thread.join()
 
     def runs_here(self) -> bool:
         return self._thread is threading.current_thread()

@@ -6,12 +6,22 @@ import threading
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
-from rotortree.errors import StorageError
+from rotortree.errors import InvalidConfigError, StorageError
 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["DurabilityToken", "Watermark"]
+__all__ = ["DurabilityToken", "Watermark", "checked_timeout"]
+
+
+def checked_timeout(timeout: float | None) -> float | None:
+    """A timeout as threads take it: infinity is long.  Raises InvalidConfigError for no number."""
+    if timeout is None:
+        return None
+    given: object = timeout
+    if not isinstance(given, (int, float)) or given != given:
+        raise InvalidConfigError("timeout", timeout, "it must be a number of seconds, or None")
+    return min(max(timeout, 0.0), threading.TIMEOUT_MAX)
 
 
 class Watermark:
@@ -42,16 +52,6 @@ class Watermark:
                 self._failure = error
                 self._ended = ended
             self._condition.notify_all()
-
-    def notify(self) -> None:
-        """Let everyone who waits look again."""
-        with self._condition:
-            self._condition.notify_all()
-
-    def wait_while(self, busy: Callable[[], bool], target: int) -> None:
-        """Return when ``target`` leaves are durable or nobody is busy with it."""
-        with self._condition:
-            self._condition.wait_for(lambda: self.value >= target or not busy())
 
     def wait(self, target: int, timeout: float | None) -> None:
         """Return when ``target`` leaves are durable.
@@ -109,6 +109,7 @@ class DurabilityToken:
         without it, TimeoutError after ``timeout`` seconds.  Where the flush policy is manual, the
         caller flushes; the timeout does not interrupt that.
         """
+        timeout = checked_timeout(timeout)
         if not self.is_durable:
             self._wait(self._size, timeout)
 

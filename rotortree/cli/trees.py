@@ -65,13 +65,13 @@ def create(
         raise CommandError(f"{directory}: there is a tree already")
     with RotorTree.open(directory, n=n, max_depth=max_depth, hasher=hasher) as tree:
         values = {
-            "directory": tree.path,
+            "directory": directory,
             "n": tree.n,
             "max_depth": tree.max_depth,
             "scheme": tree.hasher.name,
             "capacity": capacity(tree.n, tree.max_depth),
         }
-    text = f"created {tree.path}: n = {n}, max depth = {max_depth}, scheme {scheme}"
+    text = f"created {directory}: n = {n}, max depth = {max_depth}, scheme {scheme}"
     show(values, text, as_json=as_json)
 
 
@@ -97,7 +97,7 @@ def info(directory: Directory, as_json: Json = False) -> None:
     with open_to_read(directory) as tree:
         report = tree.recovery
         values = {
-            "directory": tree.path,
+            "directory": directory,
             "n": tree.n,
             "max_depth": tree.max_depth,
             "scheme": tree.hasher.name,
@@ -207,7 +207,7 @@ def checkpoint(directory: Directory, as_json: Json = False) -> None:
         now = tree.checkpoint_size
         tree.checkpoint()
         values = {
-            "directory": tree.path,
+            "directory": directory,
             "size": tree.checkpoint_size,
             "new": tree.checkpoint_size - now,
             "root": hexadecimal(tree.root),

@@ -15,6 +15,7 @@ from rotortree.errors import IoFailedError
 from rotortree.storage.files import File, FileSystem, OpenMode
 
 __all__ = [
+    "SYNC_DIRECTORY",
     "TEMPORARY",
     "file_size",
     "listdir",
@@ -33,6 +34,9 @@ __all__ = [
 
 TEMPORARY = ".tmp"
 """The end of the name of a file that is not yet what it will be.  Such files mean nothing."""
+
+SYNC_DIRECTORY = "fsync of the directory"
+"""The operation that an IoFailedError names when names may have been lost."""
 
 _MAX_BUFFERS = 512
 """Buffers per write; every system that has pwritev takes at least this many (IOV_MAX)."""
@@ -112,7 +116,7 @@ def sync_file(file: File, path: str) -> None:
 
 def sync_directory(fs: FileSystem, path: str) -> None:
     """Make the names in a directory durable."""
-    with translated(path, "fsync of the directory"):
+    with translated(path, SYNC_DIRECTORY):
         fs.sync_directory(path)
 
 

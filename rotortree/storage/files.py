@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import stat
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -65,6 +66,9 @@ class File(Protocol):
 
 class FileSystem(Protocol):
     """A file system."""
+
+    def absolute(self, path: str) -> str:
+        """The same path from the root, so that it stays the same when the process moves."""
 
     def open(self, path: str, mode: OpenMode) -> File:
         """Open a file.  "read" and "write" raise FileNotFoundError when there is none."""
@@ -125,12 +129,14 @@ class _OsFile:
             os.close(descriptor)
 
 
-def _sync(descriptor: int) -> None:
+def _sync(descriptor: int, *, names: bool = False) -> None:
     if sys.platform == "darwin":
         import fcntl
 
         # fsync there reaches the drive, but not through its cache.
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    elif names:
+        os.fsync(descriptor)
     else:
         os.fdatasync(descriptor)
 
@@ -166,10 +172,19 @@ class OsFileSystem:
 
     __slots__ = ()
 
+    def absolute(self, path: str) -> str:
+        """See `FileSystem.absolute`."""
+        return os.path.abspath(path)
+
     def open(self, path: str, mode: OpenMode) -> File:
         """See `FileSystem.open`."""
         flags = {"read": os.O_RDONLY, "write": os.O_RDWR, "create": os.O_RDWR | os.O_CREAT}[mode]
-        return _OsFile(os.open(path, flags | os.O_CLOEXEC, 0o666))
+        # Not to wait for the other end of something that is a pipe.
+        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "not a regular file")
+        return _OsFile(descriptor)
 
     def listdir(self, path: str) -> list[str]:
         """See `FileSystem.listdir`."""
@@ -191,7 +206,7 @@ class OsFileSystem:
         """See `FileSystem.sync_directory`."""
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(descriptor)
+            _sync(descriptor, names=True)
         finally:
             os.close(descriptor)
 

@@ -21,6 +21,7 @@ from rotortree.errors import (
     UnsupportedFormatError,
 )
 from rotortree.geometry import MAX_SIZE, NODE_BYTES, check_parameters
+from rotortree.hashing import is_scheme_name
 
 __all__ = [
     "COMMIT",
@@ -32,6 +33,7 @@ __all__ = [
     "FRAME_MAGIC",
     "LEVELS",
     "LOCK",
+    "MAX_SEGMENT",
     "SALT_BYTES",
     "SEAL_BYTES",
     "SEGMENT_BYTES",
@@ -135,6 +137,8 @@ class Identity(NamedTuple):
             name = scheme.rstrip(b"\0").decode("ascii")
         except (InvalidConfigError, UnicodeDecodeError) as error:
             raise DataCorruptionError(path, 0, f"impossible parameters: {error}") from None
+        if not is_scheme_name(name):
+            raise DataCorruptionError(path, 32, f"impossible scheme name {name!r}")
         if not shard_nodes or shard_nodes % n:
             raise DataCorruptionError(path, 12, f"impossible shard size {shard_nodes}")
         return cls(n, max_depth, shard_nodes, tree_id, name), sealed[_IDENTITY.size :]
@@ -144,10 +148,13 @@ def _body_bytes(length: int) -> int:
     return length - _IDENTITY.size - SEAL_BYTES
 
 
-_SEGMENT = struct.Struct("<QQ32s16s16x")
+_SEGMENT = struct.Struct("<QQ32s16s16s")
 SEGMENT_MAGIC = b"RotorWAL"
 SEGMENT_BYTES = 160
-"""How a segment begins, and the length of its header."""
+MAX_SEGMENT = 2**63 - 1
+"""How a segment begins, the length of its header, and the largest number."""
+
+_RESERVED = bytes(16)
 assert _SEGMENT.size == _body_bytes(SEGMENT_BYTES)
 
 
@@ -161,14 +168,16 @@ class SegmentHeader(NamedTuple):
 
     def encode(self) -> bytes:
         """The header's bytes."""
-        body = _SEGMENT.pack(self.number, self.base.size, self.base.root, self.salt)
+        body = _SEGMENT.pack(self.number, *self.base, self.salt, _RESERVED)
         return self.identity.sealed(SEGMENT_MAGIC, body)
 
     @classmethod
     def decode(cls, data: bytes, path: str) -> Self:
         """Raises as `Identity.unsealed` does."""
         identity, body = Identity.unsealed(SEGMENT_MAGIC, data, SEGMENT_BYTES, path)
-        number, size, root, salt = _SEGMENT.unpack(body)
+        number, size, root, salt, reserved = _SEGMENT.unpack(body)
+        if not 0 < number <= MAX_SEGMENT or reserved != _RESERVED:
+            raise DataCorruptionError(path, _IDENTITY.size, "impossible values in the header")
         return cls(identity, number, _head(path, size, root), salt)
 
     def key(self) -> bytes:
@@ -220,6 +229,8 @@ class Commit(NamedTuple):
             raise DataCorruptionError(path, COMMIT_BYTES, "the file goes on behind the record")
         identity, body = Identity.unsealed(COMMIT_MAGIC, data, COMMIT_BYTES, path)
         size, root, acknowledged, acknowledged_root, first, last = _COMMIT.unpack(body)
+        if not 0 < first <= last <= MAX_SEGMENT or acknowledged < size:
+            raise DataCorruptionError(path, _IDENTITY.size, "impossible values in the record")
         checkpoint = _head(path, size, root)
         return cls(identity, checkpoint, _head(path, acknowledged, acknowledged_root), first, last)
 
@@ -294,9 +305,10 @@ def segment_name(number: int) -> str:
 def segment_number(name: str) -> int | None:
     """The number of a segment's file name; None if it is not one."""
     match = _SEGMENT_NAME.fullmatch(name)
-    if match is None or segment_name(int(match[1])) != name:
+    if match is None or len(name) > len(segment_name(MAX_SEGMENT)):
         return None
-    return int(match[1])
+    number = int(match[1])
+    return number if 0 < number <= MAX_SEGMENT and segment_name(number) == name else None
 
 
 def shard_name(level: int, shard: int) -> str:

@@ -61,6 +61,7 @@ class LevelFiles:
 
     def __init__(self, fs: FileSystem, directory: str, identity: Identity) -> None:
         self._fs = fs
+        self._root = directory
         self._directory = f"{directory}/{LEVELS}"
         self._identity = identity
         self._segment_nodes = nodes_per_segment(identity)
@@ -98,7 +99,8 @@ class LevelFiles:
         checkpoint of a process that is each one, because a process that was killed may have left
         names behind that were never synced.  Raises IoFailedError; all is written again next time.
         """
-        names: dict[str, str] = {}
+        names = {self._directory: self._root}
+        durable.make_directory(self._fs, self._directory)
         for level, count in self._counts(size):
             directory = f"{self._directory}/{level}"
             old = complete_count(old_size, self._identity.n, level)
@@ -139,6 +141,9 @@ class LevelFiles:
 
         Of level 0 only headers are repaired: no leaf is ever written over.
         """
+        if not damages:
+            return
+        durable.make_directory(self._fs, self._directory)
         for level, shard in sorted({(damage.level, damage.shard) for damage in damages}):
             if level == 0:
                 header: list[bytes | memoryview] = [shard_header(self._identity, level, shard)]
@@ -151,6 +156,7 @@ class LevelFiles:
                 self._write_shard(tree, level, shard, start, stop)
                 durable.sync_directory(self._fs, f"{self._directory}/{level}")
         durable.sync_directory(self._fs, self._directory)
+        durable.sync_directory(self._fs, self._root)
 
     # Reading.
 

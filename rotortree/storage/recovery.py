@@ -20,6 +20,7 @@ from typing import NamedTuple
 from rotortree.accumulator import Accumulator
 from rotortree.config import TieringConfig
 from rotortree.errors import DataCorruptionError, IoFailedError, StorageError, WalCorruptedError
+from rotortree.geometry import capacity
 from rotortree.storage import durable
 from rotortree.storage.files import FileSystem
 from rotortree.storage.format import (
@@ -148,6 +149,7 @@ def decide(found: Survey) -> Decision | None:
     commit = _commit_of(found, headers[-1].identity)
     base = headers[0].base
     if commit is not None and commit.checkpoint != base:
+        _check_number(found, commit.first_segment, live[0].number)
         raise DataCorruptionError(
             live[0].path,
             64,
@@ -161,6 +163,7 @@ def decide(found: Survey) -> Decision | None:
             units.append((scan.path, unit))
             head = Head(unit.stop, unit.root)
         if following is not None and following.base != head:
+            _check_number(found, scan.number + 1, following.number)
             raise WalCorruptedError(
                 scan.path,
                 scan.stop,
@@ -169,6 +172,7 @@ def decide(found: Survey) -> Decision | None:
                 (head.size, following.base.size),
             )
     last = live[-1]
+    _check_capacity(last, headers[-1].identity, head)
     _check_acknowledged(last, commit, head)
     torn_bytes = last.size - last.end
     return Decision(
@@ -180,7 +184,12 @@ def decide(found: Survey) -> Decision | None:
         durable_size=max(last.durable_size, commit.acknowledged.size if commit else 0),
         torn_bytes=torn_bytes,
         torn_leaves=last.dropped,
-        clean=commit is not None and commit.acknowledged == head and not torn_bytes,
+        clean=(
+            commit is not None
+            and commit.acknowledged == head
+            and commit.last_segment == last.number
+            and not torn_bytes
+        ),
         first_segment=live[0].number,
         last=last,
     )
@@ -194,15 +203,23 @@ def _check_never_created(found: Survey) -> None:
 
 
 def _live_segments(found: Survey) -> tuple[SegmentScan, ...]:
-    """The segments from the checkpoint's on, without a gap."""
-    numbers = [scan.number for scan in found.segments]
-    first = found.commit.first_segment if found.commit else numbers[0]
-    last = max(numbers[-1], found.commit.last_segment if found.commit else 0)
-    missing = set(range(first, last + 1)).difference(numbers)
-    if missing:
-        path = f"{found.directory}/{WAL}/{segment_name(min(missing))}"
+    """The segments from the checkpoint's on.
+
+    One that is missing between others is missed by their bases and heads, or was of no use.
+    """
+    if found.commit is None:
+        return found.segments
+    numbers = {scan.number for scan in found.segments}
+    if found.commit.last_segment not in numbers:
+        _check_number(found, found.commit.last_segment, 0)
+    return tuple(scan for scan in found.segments if scan.number >= found.commit.first_segment)
+
+
+def _check_number(found: Survey, expected: int, number: int) -> None:
+    """Raise DataCorruptionError if a segment is another than the one that should be there."""
+    if number != expected:
+        path = f"{found.directory}/{WAL}/{segment_name(expected)}"
         raise DataCorruptionError(path, 0, "the log segment is missing")
-    return tuple(scan for scan in found.segments if scan.number >= first)
 
 
 def _sound_header(scan: SegmentScan) -> SegmentHeader:
@@ -228,6 +245,12 @@ def _commit_of(found: Survey, identity: Identity) -> Commit | None:
 def _units_up_to(scan: SegmentScan, stop: int | None) -> tuple[Unit, ...]:
     """The units before size ``stop``, where the next segment begins whatever lies behind it."""
     return tuple(unit for unit in scan.units if stop is None or unit.stop <= stop)
+
+
+def _check_capacity(last: SegmentScan, identity: Identity, head: Head) -> None:
+    room = capacity(identity.n, identity.max_depth)
+    if head.size > room:
+        raise DataCorruptionError(last.path, 0, f"{head.size} leaves, where {room} have room")
 
 
 def _check_acknowledged(last: SegmentScan, commit: Commit | None, head: Head) -> None:

@@ -46,7 +46,7 @@ def test_create_refuses_what_is_there(tmp_path: Path) -> None:
     assert (tree / "COMMIT").read_bytes() == before
     assert "'tree'" in run("create", tmp_path, status=2).stderr
     (tmp_path / "file").touch()
-    assert "Not a directory" in run("create", tmp_path / "file", status=2).stderr
+    assert "not a directory" in run("create", tmp_path / "file", status=2).stderr
     assert "No such file" in run("create", tmp_path / "no" / "tree", status=2).stderr
 
 

@@ -189,6 +189,9 @@ class Disk:
 
     # The seam.
 
+    def absolute(self, path: str) -> str:
+        return path
+
     def open(self, path: str, mode: OpenMode) -> File:
         def operation() -> File:
             if path not in self._names:
@@ -217,6 +220,9 @@ class Disk:
         def operation() -> None:
             if path in self._names:
                 raise FileExistsError(17, "exists", path)
+            above = posixpath.dirname(path)
+            if above and above not in self._names:
+                raise FileNotFoundError(2, "no such directory", path)
             self._names[path] = _Node(None)
 
         self.call("mkdir", path, operation)

@@ -67,14 +67,20 @@ TABLE: tuple[tuple[str, str, str, str, str, str, str], ...] = (
     ("absent", "none", ANY, ANY, ANY, ANY, NEW),
     (ANY, "none", ANY, ANY, ANY, ANY, NO_LOG),
     (ANY, "none, but level files", ANY, ANY, ANY, ANY, NO_LOG),
-    (ANY, "gap", ANY, ANY, ANY, ANY, MISSING),
-    ("valid|foreign", "first missing", ANY, ANY, ANY, ANY, MISSING),
-    ("valid|foreign", "last missing", ANY, ANY, ANY, ANY, MISSING),
+    ("valid|foreign", "gap|last missing", ANY, ANY, ANY, ANY, MISSING),
     (ANY, "first damaged", ANY, ANY, ANY, ANY, DAMAGED),
     (ANY, "last damaged", ANY, ANY, ANY, ANY, DAMAGED),
     ("absent|damaged", "older damaged", ANY, ANY, ANY, ANY, DAMAGED),
     (ANY, "one of another tree", ANY, ANY, ANY, ANY, FOREIGN),
     ("foreign", ANY, ANY, ANY, ANY, ANY, FOREIGN_COMMIT),
+    # A segment whose neighbours meet without it was of no use: here the checkpoint is where the
+    # second segment begins.
+    ("valid", "first missing", "other size", "before the end", "more", ANY, UNACKNOWLEDGED),
+    ("valid", "first missing", "other size", "before the end", ANY, "beyond", PROMISED),
+    ("valid", "first missing", "other size", "before the end", "all", ANY, CLEAN),
+    ("valid", "first missing", "other size", "before the end", ANY, ANY, OPEN),
+    ("valid", "first missing", ANY, ANY, ANY, ANY, MISSING),
+    ("absent|damaged", "gap", ANY, "not reached|within a unit|other root", ANY, ANY, MISSING),
     ("valid", ANY, "other size|other root", ANY, ANY, ANY, BASE),
     # Without the commit record, that the last segments are gone cannot be seen from the log.
     ("absent|damaged", "last missing", ANY, ANY, ANY, "beyond", PROMISED),
@@ -222,7 +228,7 @@ SITUATIONS = [Situation(*words) for words in itertools.product(*WORDS.values())]
 
 
 def test_every_combination_has_its_verdict() -> None:
-    """All 4,320 combinations of the situation words against the table of 22 rows, every row used.
+    """All 4,320 combinations of the situation words against the table of 26 rows, every row used.
 
     An error names a path below the directory; it is a WalCorruptedError exactly where acknowledged
     leaves of the log are the matter.

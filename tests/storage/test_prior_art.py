@@ -299,6 +299,7 @@ def test_7_a_checkpoint_makes_its_calls_in_this_order() -> None:
         "sync wal/K+1.wal.tmp",
         "rename wal/K+1.wal",
         "sync_directory wal",
+        "mkdir levels",
         "mkdir levels/0",
         "pwritev levels/0/00000000.nodes",
         "sync levels/0/00000000.nodes",
@@ -308,6 +309,7 @@ def test_7_a_checkpoint_makes_its_calls_in_this_order() -> None:
         "mkdir levels/2",
         "pwritev levels/2/00000000.nodes",
         "sync levels/2/00000000.nodes",
+        "sync_directory .",
         "sync_directory levels",
         "sync_directory levels/0",
         "sync_directory levels/1",
@@ -331,7 +333,7 @@ def test_7_opening_makes_its_calls_in_this_order() -> None:
     files = disk.after_crash().files()
     tree.close()
     files[f"{PATH}/levels/1/00000000.nodes"] = b"damaged"
-    disk = Disk({**files, f"{PATH}/wal/00000000.wal": b"a leftover"})
+    disk = Disk({**files, f"{PATH}/wal/00000001.wal": b"a leftover"})
     with open_tree(disk) as tree:
         check_tree(tree, 2, 4)
         calls = relevant(disk, 0, log_path(files))
@@ -348,7 +350,12 @@ def test_7_opening_makes_its_calls_in_this_order() -> None:
         "sync levels/1/00000000.nodes",
         "sync_directory levels/1",
         "sync_directory levels",
-        "unlink wal/00000000.wal",
+        "sync_directory .",
+        "pwritev COMMIT.tmp",
+        "sync COMMIT.tmp",
+        "rename COMMIT",
+        "sync_directory .",
+        "unlink wal/00000001.wal",
     ]
 
 

@@ -129,6 +129,11 @@ class StepTask:
         self._stopped = False
         self._running = False
 
+    @property
+    def is_due(self) -> bool:
+        """See `rotortree.scheduler.Task.is_due`."""
+        return self._due
+
     def schedule(self, delay: float) -> None:
         """See `rotortree.scheduler.Task.schedule`."""
         assert delay >= 0

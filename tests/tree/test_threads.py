@@ -197,3 +197,38 @@ def test_durable_insertions_from_several_threads_are_durable_when_they_return(
 
         run_together(*(lambda number=number: insert(number) for number in range(4)))
         assert tree.size == tree.durable_size == 160
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_insertions_in_memory_are_done_one_after_the_other(n: int) -> None:
+    """Four threads insert 300 batches of 1 to 40 leaves each, with and without their root.
+
+    No leaf is lost or overwritten, each thread's are in its order, each batch in one piece, and
+    each returned root is the root of some size at which the batch had just been inserted.
+    """
+    tree = LeanIMT(n)
+    returned: list[tuple[bytes, bytes]] = []
+
+    def insert(number: int) -> None:
+        for i in range(300):
+            row = b"".join(
+                bytes([number, i % 256, i // 256, j]) + bytes(28) for j in range(1 + i * 7 % 40)
+            )
+            if i % 2:
+                returned.append((row, tree.insert_many(row)))
+            else:
+                tree.extend(row)
+
+    run_together(*(lambda number=number: insert(number) for number in range(4)))
+    data = tree.snapshot().leaves()
+    leaves = [data[at : at + 32] for at in range(0, len(data), 32)]
+    expected = [(i, j) for i in range(300) for j in range(1 + i * 7 % 40)]
+    for number in range(4):
+        found = [(x[1] + 256 * x[2], x[3]) for x in leaves if x[0] == number]
+        assert found == expected
+    for row, root in returned:
+        at = data.index(row)
+        assert at % 32 == 0
+        assert tree.root_at((at + len(row)) // 32) == root
+    alone = LeanIMT(n)
+    assert alone.insert_many(data) == tree.root

@@ -1,0 +1,166 @@
+"""Interrupts (Ctrl-C), and what else is no failing call, at every call; and moving processes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rotortree_model as model
+from rotortree import (
+    ConfigMismatchError,
+    CustomHasher,
+    DataCorruptionError,
+    FlushPolicy,
+    InvalidConfigError,
+    NotATreeError,
+    RotorTree,
+    StorageError,
+)
+from tests.storage.disk import CRASHES, Disk, Fault
+from tests.storage.lives import MOMENTS, SCRIPT, Life, check_recovered
+from tests.storage.trees import abandon, leaf, leaves, leaves_of
+
+
+def interrupted(number: int, moment: Any) -> tuple[Disk, model.History]:
+    """A life in which one call is interrupted, and which then goes on as well as it can."""
+    disk = Disk()
+    disk.fault = Fault("", number, KeyboardInterrupt, moment)
+    life = Life(disk)
+    for step in SCRIPT:
+        try:
+            step(life)
+        except KeyboardInterrupt:
+            if life.tree is None or life.tree.closed:
+                disk.restart_process()
+                life.open()
+        except StorageError:
+            assert disk.hit
+    if life.tree is not None:
+        abandon(life.tree)
+    return disk, life.history
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_an_interrupt_at_any_call_loses_nothing_that_was_acknowledged(moment: str) -> None:
+    """After it the tree goes on or refuses to; what it acknowledges then survives a power cut."""
+    for number in itertools.count():
+        disk, history = interrupted(number, moment)
+        if not disk.hit:
+            break
+        for crash in (CRASHES[0], CRASHES[-1]):
+            check_recovered(disk.after_crash(crash), history)
+    assert number > 200
+
+
+def test_a_tree_stays_where_it_is_when_the_process_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opened by a relative path, then chdir to where the same path is another tree."""
+    for name, count in (("a", 4), ("b", 10)):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        with RotorTree.open("tree") as tree:
+            tree.insert_many(leaves(0, count))
+    monkeypatch.chdir(tmp_path / "a")
+    with RotorTree.open("tree") as tree:
+        tree.insert_many(leaves(4, 8))
+        monkeypatch.chdir(tmp_path / "b")
+        tree.checkpoint()
+    for name, count in (("a", 8), ("b", 10)):
+        with RotorTree.open(tmp_path / name / "tree", read_only=True) as tree:
+            assert leaves_of(tree) == leaves(0, count)
+
+
+def test_a_thread_that_cannot_be_started_leaves_no_tree_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RuntimeError from open, and the lock is free again."""
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start"):
+            RotorTree.open(tmp_path)
+    with RotorTree.open(tmp_path) as tree:
+        tree.insert_durable(leaf(0))
+
+
+def test_the_flusher_outlives_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One MemoryError in the background; a later token is settled all the same."""
+    with RotorTree.open(tmp_path, flush_policy=FlushPolicy.Interval(0.001)) as tree:
+        real = tree._engine._write_unit
+        failures = iter([MemoryError()])
+
+        def fail_once(*arguments: Any) -> None:
+            for failure in failures:
+                raise failure
+            real(*arguments)
+
+        monkeypatch.setattr(tree._engine, "_write_unit", fail_once)
+        token = tree.extend(leaves(0, 2))
+        try:
+            token.wait(10)
+        except StorageError:
+            token.wait(10)
+        assert token.is_durable
+
+
+def test_stray_names_are_passed_over_or_named(tmp_path: Path) -> None:
+    """Numbers of no segment, huge gaps, pipes, directories: the tree or a typed error, at once."""
+
+    tree_path = tmp_path / "tree"
+    with RotorTree.open(tree_path) as tree:
+        tree.insert_many(leaves(0, 5))
+    for name in ("99999999999999999999.wal", "00000000.wal", "1.wal", "x.wal"):
+        (tree_path / "wal" / name).write_bytes(b"")
+        with RotorTree.open(tree_path) as tree:
+            assert tree.size == 5
+        (tree_path / "wal" / name).unlink()
+    huge = tree_path / "wal" / "100000000.wal"
+    huge.write_bytes(b"")
+    with pytest.raises(DataCorruptionError):
+        RotorTree.open(tree_path)
+    huge.unlink()
+    os.mkfifo(huge)
+    with pytest.raises(StorageError, match="not a regular file"):
+        RotorTree.open(tree_path)
+    huge.unlink()
+    (tree_path / "wal" / "x.tmp").mkdir()
+    with RotorTree.open(tree_path) as tree:
+        assert tree.size == 5
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(NotATreeError):
+        RotorTree.open(tmp_path / "file")
+    with pytest.raises(InvalidConfigError):
+        RotorTree.open("\ud800")
+
+
+def test_a_missing_levels_directory_is_made_again(tmp_path: Path) -> None:
+    """As after a crash that lost its name, or a copy without empty directories."""
+    with RotorTree.open(tmp_path / "tree") as tree:
+        tree.insert_many(leaves(0, 9))
+    (tmp_path / "tree" / "levels").rmdir()
+    with RotorTree.open(tmp_path / "tree") as tree:
+        tree.checkpoint()
+        assert tree.checkpoint_size == 9
+    with RotorTree.open(tmp_path / "tree") as tree:
+        assert leaves_of(tree) == leaves(0, 9)
+
+
+def test_a_custom_scheme_must_be_named_again(tmp_path: Path) -> None:
+    """A stored scheme that is not built in needs its hasher; another one is refused."""
+    scheme = CustomHasher("first-child", lambda children: children[0])
+    with RotorTree.open(tmp_path, hasher=scheme) as tree:
+        tree.insert_many(leaves(0, 5))
+    for hasher in (None, CustomHasher("other", lambda children: children[0])):
+        with pytest.raises(ConfigMismatchError):
+            RotorTree.open(tmp_path, hasher=hasher)
+    with RotorTree.open(tmp_path, hasher=scheme) as tree:
+        assert tree.root == leaf(0)
