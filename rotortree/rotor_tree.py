@@ -92,7 +92,8 @@ class RotorTree(TreeReads):
         changes = {name: value for name, value in given.items() if value is not None}
         config = replace(config, **changes)  # type: ignore[arg-type]  # it checks its values itself
         environment = Environment() if environment is None else environment
-        config = replace(config, path=environment.files.absolute(config.path))
+        fs = environment.files
+        config = replace(config, path=fs.absolute(config.path))
         opened, report = open_tree(config, environment)
         try:
             engine = Engine(config, environment, opened)
