@@ -24,13 +24,13 @@ PURE_OS_NAMES = frozenset({"os.PathLike", "os.fspath"})
 """The names of `os` that do no I/O and are of use without it."""
 
 PATH_METHODS = frozenset(
-    "absolute cwd expanduser hardlink_to home is_dir is_fifo is_file is_symlink iterdir lchmod "
+    "cwd expanduser hardlink_to home is_dir is_fifo is_file is_symlink iterdir lchmod "
     "lstat read_bytes read_text readlink resolve rglob samefile symlink_to touch walk write_bytes "
     "write_text".split()
 )
 """Methods that only a `pathlib.Path` has, and that do I/O."""
 
-SHARED_METHODS = frozenset("chmod exists glob mkdir open rename rmdir stat unlink".split())
+SHARED_METHODS = frozenset("absolute chmod exists glob mkdir open rename rmdir stat unlink".split())
 """Methods that do I/O on a `pathlib.Path`, and that the seam may have, too."""
 
 SEAM_RECEIVERS = frozenset({"self", "cls", "fs", "_fs", "durable"})
