@@ -116,6 +116,7 @@ class Disk:
         self.dead = False
         self.hit = False
         self._names: dict[str, _Node] = {}
+        self._lost: dict[str, _Node] = {}  # names that a failed sync covered, until they change
         self._locks: Counter[str] = Counter()
         for path, data in (files or {}).items():
             parent = posixpath.dirname(path)
@@ -183,6 +184,9 @@ class Disk:
         self.dead = isinstance(error, Died)
         if fault.moment == "after":
             operation()
+        elif kind == "sync_directory":
+            if isinstance(error, OSError):
+                half()
         elif fault.moment == "half" or (kind == "sync" and not self.dead):
             half()
         raise error
@@ -244,11 +248,21 @@ class Disk:
     def sync_directory(self, path: str) -> None:
         def operation() -> None:
             for name in self._inside(path, self._durable):
-                del self._durable[name]
+                if name not in self._names:
+                    del self._durable[name]
             for name in self._inside(path, self._names):
-                self._durable[name] = self._names[name]
+                if self._lost.get(name) is not self._names[name]:
+                    self._durable[name] = self._names[name]
 
-        self.call("sync_directory", path, operation)
+        def lose() -> None:
+            # Not while a tree is created: section 8 of the storage format leaves that out.
+            if not any(name.endswith(".wal") for name in self._durable):
+                return
+            for name in self._inside(path, self._names):
+                if self._durable.get(name) is not self._names[name]:
+                    self._lost[name] = self._names[name]
+
+        self.call("sync_directory", path, operation, lose)
 
     def lock(self, path: str, *, shared: bool) -> Lock:
         def operation() -> Lock:
