@@ -12,7 +12,6 @@ from rotortree.config import RotorTreeConfig
 from rotortree.engine import OpenedTree, remove_segments
 from rotortree.errors import (
     ConfigMismatchError,
-    FileLockedError,
     InvalidConfigError,
     IoFailedError,
     NotATreeError,
@@ -80,7 +79,8 @@ def open_tree(
     """
     started = environment.scheduler.now()
     _prepare_directory(config, environment)
-    lock = _lock(config, environment)
+    path = f"{config.path}/{LOCK}"
+    lock = durable.take_lock(environment.files, path, shared=config.read_only)
     try:
         opened, report = _open_locked(config, environment, lock, started)
     except BaseException:
@@ -108,19 +108,6 @@ def _prepare_directory(config: RotorTreeConfig, environment: Environment) -> Non
         if config.read_only or not config.create:
             raise TreeNotFoundError(path)
         durable.make_directory(fs, path)
-
-
-def _lock(config: RotorTreeConfig, environment: Environment) -> Lock | None:
-    path = f"{config.path}/{LOCK}"
-    with durable.translated(path, "lock"):
-        try:
-            return environment.files.lock(path, shared=config.read_only)
-        except BlockingIOError:
-            raise FileLockedError(path) from None
-        except FileNotFoundError:
-            if not config.read_only:
-                raise
-            return None  # a copy without its lock file: nobody can be writing to it
 
 
 def _open_locked(

@@ -18,7 +18,6 @@ from rotortree.accumulator import Accumulator
 from rotortree.config import TieringConfig
 from rotortree.errors import (
     ConfigMismatchError,
-    FileLockedError,
     IoFailedError,
     StorageError,
     TreeNotFoundError,
@@ -82,15 +81,7 @@ def shared_lock(fs: FileSystem, directory: str) -> Iterator[None]:
 
     A copy without its lock file is nobody's.  Raises FileLockedError, IoFailedError.
     """
-    path = f"{directory}/{LOCK}"
-    lock = None
-    with durable.translated(path, "lock"):
-        try:
-            lock = fs.lock(path, shared=True)
-        except BlockingIOError:
-            raise FileLockedError(path) from None
-        except FileNotFoundError:
-            pass
+    lock = durable.take_lock(fs, f"{directory}/{LOCK}", shared=True)
     try:
         yield
     finally:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from rotortree.errors import IoFailedError
-from rotortree.storage.files import File, FileSystem, OpenMode
+from rotortree.errors import FileLockedError, IoFailedError
+from rotortree.storage.files import File, FileSystem, Lock, OpenMode
 
 __all__ = [
     "SYNC_DIRECTORY",
@@ -26,6 +26,7 @@ __all__ = [
     "replace_file",
     "sync_directory",
     "sync_file",
+    "take_lock",
     "translated",
     "unlink",
     "write_all",
@@ -49,6 +50,23 @@ def translated(path: str, operation: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise IoFailedError(path, operation, error) from error
+
+
+def take_lock(fs: FileSystem, path: str, *, shared: bool) -> Lock | None:
+    """Lock a file at once.  Raises FileLockedError.
+
+    None if a shared lock was asked for and the file is missing: in a copy without its lock file
+    nobody can be writing.
+    """
+    with translated(path, "lock"):
+        try:
+            return fs.lock(path, shared=shared)
+        except BlockingIOError:
+            raise FileLockedError(path) from None
+        except FileNotFoundError:
+            if not shared:
+                raise
+            return None
 
 
 def listdir(fs: FileSystem, path: str) -> list[str]:
