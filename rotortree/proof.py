@@ -138,6 +138,7 @@ class TreeHead:
         if found["type"] != "rotortree-head":
             raise InvalidProofError("not a tree head")
         root = None if found["root"] is None else _from_hex(found["root"], "root")
+        # Whatever the values are, __post_init__ checks them.
         return cls(found["size"], root, found["n"], found["scheme"])  # type: ignore[arg-type]
 
 
@@ -185,6 +186,7 @@ class _Codec(NamedTuple):
         if not isinstance(rows, list):
             raise InvalidProofError("hashes must be a list")
         hashes = b"".join([_from_hex(row, "a hash") for row in rows])
+        # Whatever the values are, the proof that is made of them checks them.
         return _Fields(found["n"], found["size"], found[self.number], hashes)  # type: ignore[arg-type]
 
 

@@ -64,15 +64,20 @@ def create(
     if _exists(directory):
         raise CommandError(f"{directory}: there is a tree already")
     with RotorTree.open(directory, n=n, max_depth=max_depth, hasher=hasher) as tree:
-        values = {
-            "directory": directory,
-            "n": tree.n,
-            "max_depth": tree.max_depth,
-            "scheme": tree.hasher.name,
-            "capacity": capacity(tree.n, tree.max_depth),
-        }
+        values = _parameters(directory, tree)
     text = f"created {directory}: n = {n}, max depth = {max_depth}, scheme {scheme}"
     show(values, text, as_json=as_json)
+
+
+def _parameters(directory: str, tree: RotorTree) -> dict[str, object]:
+    """What a tree was made with, as `create` and `info` print it."""
+    return {
+        "directory": directory,
+        "n": tree.n,
+        "max_depth": tree.max_depth,
+        "scheme": tree.hasher.name,
+        "capacity": capacity(tree.n, tree.max_depth),
+    }
 
 
 def _exists(directory: str) -> bool:
@@ -97,11 +102,7 @@ def info(directory: Directory, as_json: Json = False) -> None:
     with open_to_read(directory) as tree:
         report = tree.recovery
         values = {
-            "directory": directory,
-            "n": tree.n,
-            "max_depth": tree.max_depth,
-            "scheme": tree.hasher.name,
-            "capacity": capacity(tree.n, tree.max_depth),
+            **_parameters(directory, tree),
             "size": tree.size,
             "depth": tree.depth,
             "root": hexadecimal(tree.root),

@@ -18,16 +18,10 @@ from rotortree_model import (
     root,
     verify_inclusion,
 )
+from tests.model.support import BLAKE3, Leaves, make_leaves
 
-Leaves = tuple[bytes, ...]
-BLAKE3 = SCHEMES["blake3"]
 BOUND = 28
 """Trees of up to so many leaves are enumerated."""
-
-
-def make_leaves(size: int) -> Leaves:
-    """Distinct leaves: leaf i = i as 4 little-endian bytes, zero-padded to 32."""
-    return tuple(i.to_bytes(4, "little").ljust(32, b"\0") for i in range(size))
 
 
 @cache

@@ -15,20 +15,7 @@ from rotortree_model import (
     root,
     update_inclusion_proof,
 )
-
-Leaves = tuple[bytes, ...]
-BLAKE3 = SCHEMES["blake3"]
-
-
-def make_leaves(size: int) -> Leaves:
-    """Distinct leaves: leaf i = i as 4 little-endian bytes, zero-padded to 32."""
-    return tuple(i.to_bytes(4, "little").ljust(32, b"\0") for i in range(size))
-
-
-@cache
-def root_of(size: int, n: int) -> bytes | None:
-    """The BLAKE3 root of the first `size` leaves."""
-    return root(make_leaves(size), n, BLAKE3)
+from tests.model.support import BLAKE3, Leaves, make_leaves, root_of
 
 
 @cache
