@@ -33,6 +33,14 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
 }
 """What each package may import besides the standard library: a name stands for all below it."""
 
+MAY_ALSO_IMPORT: Mapping[str, tuple[str, ...]] = {
+    "rotortree_faultinject.cli": ("typer", "rich"),
+    "rotortree_faultinject.pytest_plugin": ("pytest",),
+    "rotortree_faultinject.sqlite": ("apsw",),
+    "rotortree_faultinject.tree": ("rotortree",),
+}
+"""What these modules, and those below them, may import besides: nobody has to load them."""
+
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("rotortree.errors",),
     ("rotortree.geometry",),
@@ -91,14 +99,25 @@ def type_checking_lines(source: Source) -> frozenset[int]:
     )
 
 
+def may_import(source: Source) -> tuple[str, ...]:
+    """What a file may import besides the standard library."""
+    more = [
+        name
+        for module, names in MAY_ALSO_IMPORT.items()
+        if f"{source.name}.".startswith(f"{module}.")
+        for name in names
+    ]
+    return (*MAY_IMPORT[source.name.split(".")[0]], *more)
+
+
 def forbidden_imports(
-    source: Source, modules: frozenset[str], may_import: Iterable[str]
+    source: Source, modules: frozenset[str], allowed: Iterable[str]
 ) -> list[str]:
     """The imports of a file that its package may not have, and those that nobody can check.
 
     Type checkers know `typing_extensions`: below ``if TYPE_CHECKING:`` it is no dependency.
     """
-    prefixes = tuple(may_import)
+    prefixes = tuple(allowed)
     type_only = type_checking_lines(source)
     found = [
         f"{source.name}:{line} imports {name}"
@@ -163,7 +182,7 @@ def test_packages_import_what_the_architecture_allows() -> None:
         message
         for package in package_folders()
         for source in sources(package)
-        for message in forbidden_imports(source, modules, MAY_IMPORT[package])
+        for message in forbidden_imports(source, modules, may_import(source))
     ]
     assert found == [], "\n".join(found)
 
@@ -241,6 +260,14 @@ def test_reports_a_fault_layer_that_reaches_behind_the_seam() -> None:
         "rotortree_faultinject.disk:2 imports rotortree.storage.wal",
         "rotortree_faultinject.disk:4 imports rotortree",
     ]
+
+
+def test_reports_what_another_module_may_import() -> None:
+    """A permission is for one module and those below it."""
+    text = "import apsw"
+    for name, found in (("sqlite", 0), ("sqlite.files", 0), ("sqlite_other", 1), ("disk", 1)):
+        source = snippet(text, f"rotortree_faultinject.{name}")
+        assert len(forbidden_imports(source, MODULES, may_import(source))) == found
 
 
 def test_reports_an_upward_import() -> None:
