@@ -104,10 +104,10 @@ class Engine:
         self._closed = False
         self._failure: str | None = None
         self._calls = 0
-        self._checkpoint_lock = threading.Lock()
-        self._flush_lock = threading.Lock()
-        self._commit_lock = threading.Lock()
-        self._insert_lock = threading.Lock()
+        self._checkpoint_lock = environment.scheduler.lock()
+        self._flush_lock = environment.scheduler.lock()
+        self._commit_lock = environment.scheduler.lock()
+        self._insert_lock = environment.scheduler.lock()
         self._checkpoint_state = threading.Condition()
         self._checkpoint_due = False
         self._checkpoint_error: StorageError | None = None

@@ -1,7 +1,8 @@
-"""The scheduler seam: what runs in the background, and when.
+"""The scheduler seam: what runs in the background, when, and who waits for whom.
 
 The flusher and the checkpointer are step functions.  In production a thread runs each of them; a
-test or a simulation drives them itself, with a clock of its own, in any interleaving.
+test or a simulation drives them itself, with a clock of its own, in any interleaving.  The locks
+that are held while the disk works come from here, too, so that a simulation knows who is blocked.
 """
 
 from __future__ import annotations
@@ -9,9 +10,32 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from types import TracebackType
 from typing import Protocol
 
-__all__ = ["Scheduler", "Task", "ThreadScheduler"]
+__all__ = ["Mutex", "Scheduler", "Task", "ThreadScheduler"]
+
+
+class Mutex(Protocol):
+    """What `threading.Lock` makes, as far as it is used here."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Get the lock; False if that took over ``timeout`` seconds (-1: wait for ever)."""
+
+    def release(self) -> None:
+        """Give the lock back."""
+
+    def __enter__(self) -> bool:
+        """Get the lock."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        """Give the lock back."""
 
 
 class Task(Protocol):
@@ -35,7 +59,7 @@ class Task(Protocol):
 
 
 class Scheduler(Protocol):
-    """Where tasks come from."""
+    """Where tasks and locks come from."""
 
     def now(self) -> float:
         """Seconds on a clock that never goes back."""
@@ -45,6 +69,9 @@ class Scheduler(Protocol):
 
         Raises RuntimeError when there is nothing that could run it.
         """
+
+    def lock(self) -> Mutex:
+        """A new lock."""
 
 
 class _ThreadTask:
@@ -107,3 +134,7 @@ class ThreadScheduler:
     def task(self, name: str, step: Callable[[], None]) -> Task:
         """See `Scheduler.task`."""
         return _ThreadTask(name, step, self.now)
+
+    def lock(self) -> Mutex:
+        """See `Scheduler.lock`."""
+        return threading.Lock()

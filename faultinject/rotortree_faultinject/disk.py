@@ -154,6 +154,12 @@ class SimulatedDisk:
             other.replay(operation)
         return other
 
+    def restart(self) -> None:
+        """This process ended, and the next one uses the same disk: locks and faults are gone."""
+        self._locks.clear()
+        self.faults.rules.clear()
+        self.dead = False
+
     def replay(self, operation: Operation) -> None:
         """Do again what another disk's log says."""
         self.log.append(operation)

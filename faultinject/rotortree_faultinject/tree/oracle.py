@@ -1,0 +1,118 @@
+"""What must be true of a tree, judged by the model."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from typing import NamedTuple
+
+import rotortree_model as model
+from rotortree import RotorTree, TreeHead, verify_consistency, verify_inclusion
+from rotortree.storage.files import FileSystem
+from rotortree.storage.format import SHARD_BYTES, shard_name
+
+__all__ = [
+    "LEAF_BYTES",
+    "OracleError",
+    "Recovered",
+    "check_level_files",
+    "check_proofs",
+    "check_root",
+    "leaf",
+    "model_root",
+    "row",
+    "split",
+]
+
+LEAF_BYTES = 32
+"""Length of a leaf."""
+
+
+class OracleError(AssertionError):
+    """Something that must be true of a tree is not."""
+
+
+class Recovered(NamedTuple):
+    """All leaves of a tree in one row, as a crash left it."""
+
+    leaves: bytes
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return len(self.leaves) // LEAF_BYTES
+
+    def __repr__(self) -> str:
+        digest = hashlib.blake2b(self.leaves, digest_size=3).hexdigest()
+        return f"{self.size} leaves #{digest}"
+
+
+@functools.lru_cache(1 << 16)
+def leaf(number: int) -> bytes:
+    """The leaf that lives and workloads insert as their ``number``-th."""
+    return hashlib.sha256(number.to_bytes(8, "big")).digest()
+
+
+def row(start: int, stop: int) -> bytes:
+    """Leaves [start, stop) in one row."""
+    return b"".join(map(leaf, range(start, stop)))
+
+
+def split(leaves: bytes) -> tuple[bytes, ...]:
+    """A row as the leaves that it consists of."""
+    return tuple(leaves[at : at + LEAF_BYTES] for at in range(0, len(leaves), LEAF_BYTES))
+
+
+@functools.lru_cache(1 << 14)
+def model_root(leaves: bytes, n: int) -> bytes | None:
+    """What the model says the root of a row of leaves is."""
+    return model.root(split(leaves), n, model.SCHEMES["blake3"])
+
+
+def check_root(tree: RotorTree) -> Recovered:
+    """All leaves of a tree, whose root and size must be theirs."""
+    snapshot = tree.snapshot()
+    found = Recovered(snapshot.leaves())
+    if (tree.size, snapshot.root) != (found.size, model_root(found.leaves, tree.n)):
+        raise OracleError(f"{found!r}: size {tree.size} or root {snapshot.root!r} is not theirs")
+    return found
+
+
+def check_proofs(tree: RotorTree, leaves: bytes, old_sizes: int = 4) -> None:
+    """Every leaf's proof verifies, in this tree and in an old one; so do consistency proofs."""
+    size = len(leaves) // LEAF_BYTES
+    heads = {size, *(size * part // old_sizes for part in range(old_sizes))}
+    now = TreeHead(size, model_root(leaves, tree.n), tree.n, "blake3")
+    snapshot = tree.snapshot()
+    for index in range(size):
+        at = index * LEAF_BYTES
+        verify_inclusion(now, index, leaves[at : at + LEAF_BYTES], snapshot.prove(index))
+    for old in sorted(heads):
+        root = model_root(leaves[: old * LEAF_BYTES], tree.n)
+        head = TreeHead(old, root, tree.n, "blake3")
+        if tree.root_at(old) != root:
+            raise OracleError(f"the root at size {old} of {size} is not the model's")
+        verify_consistency(head, now, snapshot.prove_consistency(old))
+        if old:
+            index = size % old
+            at = index * LEAF_BYTES
+            proof = tree.snapshot(old).prove(index)
+            verify_inclusion(head, index, leaves[at : at + LEAF_BYTES], proof)
+
+
+def check_level_files(
+    fs: FileSystem, path: str, leaves: bytes, n: int, shard_nodes: int, size: int
+) -> None:
+    """The level files of a checkpoint of ``size`` leaves are, byte by byte, what the model says."""
+    nodes = model.levels(split(leaves[: size * LEAF_BYTES]), n, model.SCHEMES["blake3"])
+    for level, members in enumerate(nodes):
+        complete = [
+            node for index, node in enumerate(members) if model.is_complete(size, n, level, index)
+        ]
+        for shard in range(-(-len(complete) // shard_nodes)):
+            expected = b"".join(complete[shard * shard_nodes : (shard + 1) * shard_nodes])
+            file = fs.open(f"{path}/levels/{shard_name(level, shard)}", "read")
+            found = file.pread(len(expected), SHARD_BYTES)
+            file.close()
+            if found != expected:
+                raise OracleError(f"level file {level}/{shard} does not hold the model's nodes")
