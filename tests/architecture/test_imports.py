@@ -110,9 +110,7 @@ def may_import(source: Source) -> tuple[str, ...]:
     return (*MAY_IMPORT[source.name.split(".")[0]], *more)
 
 
-def forbidden_imports(
-    source: Source, modules: frozenset[str], allowed: Iterable[str]
-) -> list[str]:
+def forbidden_imports(source: Source, modules: frozenset[str], allowed: Iterable[str]) -> list[str]:
     """The imports of a file that its package may not have, and those that nobody can check.
 
     Type checkers know `typing_extensions`: below ``if TYPE_CHECKING:`` it is no dependency.
