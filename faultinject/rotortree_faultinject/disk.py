@@ -85,6 +85,7 @@ class SimulatedDisk:
         self.start: Image = dict(image or {})
         self.sector_bytes = sector_bytes
         self.log: list[Operation] = []
+        self.carried: list[object] = []
         self.calls: list[Call] = []
         self.faults = FaultScript(rules)
         self.fsync_failure: FsyncFailure = fsync_failure
@@ -92,10 +93,14 @@ class SimulatedDisk:
         self.room: int | None = None
         self.on_call: Callable[[Call], None] | None = None
         self.dead = False
+        self._locks: Counter[str] = Counter()
+        self._begin()
+
+    def _begin(self) -> None:
+        """What the process sees is what the disk held at the start."""
         self._sequence = itertools.count()
         self._names: dict[str, _Inode] = {}
         self._removed: list[bytes] = []
-        self._locks: Counter[str] = Counter()
         for number, path in enumerate(sorted(self.start)):
             self._names[path] = _Inode(number, path, self.start[path])
         self._numbers = itertools.count(len(self._names))
@@ -123,8 +128,11 @@ class SimulatedDisk:
         self.log.append(Operation("mark", "", value=value))
 
     def marks(self, point: int | None = None) -> list[object]:
-        """The values of the marks among the first ``point`` operations of the log, or all."""
-        return [entry.value for entry in self.log[:point] if entry.kind == "mark"]
+        """The values of the marks among the first ``point`` operations of the log, or all.
+
+        Those from before power was lost (``carried``) come first.
+        """
+        return self.carried + [entry.value for entry in self.log[:point] if entry.kind == "mark"]
 
     def unsynced(self, profile: Profile, point: int | None = None) -> Unsynced:
         """What may and may not survive if power fails after ``point`` operations, or now."""
@@ -143,6 +151,15 @@ class SimulatedDisk:
         """
         state = self.unsynced(profile, point)
         return SimulatedDisk(state.image(state.legal(choice)), sector_bytes=self.sector_bytes)
+
+    def lose_power(self, choice: str = "", profile: Profile = PROFILES["posix"]) -> None:
+        """Lose power now, and be the disk that `crash` would give, with an empty log."""
+        state = self.unsynced(profile)
+        self.start = state.image(state.legal(choice))
+        self.carried = self.marks()
+        self.log.clear()
+        self._begin()
+        self.restart()
 
     def restarted(self, point: int | None = None) -> SimulatedDisk:
         """The disk as a new process finds it after this one was killed, now or at ``point``.

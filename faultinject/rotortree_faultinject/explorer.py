@@ -318,8 +318,8 @@ class _Explorer:
         """Every start that was not seen before, and a name for it."""
         bounds = self.result.bounds
         statistics = self.result.statistics
-        state = Unsynced({}, self.result.profile, bounds.sector_bytes)
-        marks = 0
+        state = Unsynced(self._disk.start, self.result.profile, bounds.sector_bytes)
+        marks = len(self._disk.carried)
         new = 0
         for point, operation in enumerate([None, *self._disk.log]):
             if operation is not None:
@@ -340,7 +340,7 @@ class _Explorer:
                 statistics.kills += 1
                 name = b"kill %d" % point
                 self._waiting[name] = [(Crash(point, None), marks)]
-                yield name, _Start({}, tuple(self._disk.log[:point]))
+                yield name, _Start(self._disk.start, tuple(self._disk.log[:point]))
 
     def _start(self, image: Image, crash: Crash, marks: int) -> Iterable[tuple[bytes, _Start]]:
         self.result.statistics.checked += 1

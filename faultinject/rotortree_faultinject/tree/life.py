@@ -44,7 +44,7 @@ from rotortree.config import AnyCheckpointPolicy
 from rotortree.scheduler import Scheduler
 from rotortree.storage.environment import Environment
 from rotortree_faultinject.disk import FsyncFailure, SimulatedDisk
-from rotortree_faultinject.faults import Rule
+from rotortree_faultinject.faults import Died, Rule
 from rotortree_faultinject.image import fingerprint
 from rotortree_faultinject.profiles import profile_named
 from rotortree_faultinject.schedule import StepScheduler
@@ -193,10 +193,17 @@ class Life:
         method = getattr(self, f"_step_{name}", None)
         if method is None:
             raise ValueError(f"no step {step!r}")
+        hits = self.disk.faults.hits
         try:
             method(*([argument] if argument else []))
+        except Died:
+            self._step_kill()
+        except KeyboardInterrupt:
+            if self.disk.faults.hits == hits:
+                raise
+            self.failed += 1
         except StorageError:
-            if not self.disk.faults.rules and not self.failed:
+            if self.disk.faults.hits == hits and not self.failed:
                 raise
             self.failed += 1
         self.acknowledge()
@@ -320,31 +327,23 @@ class Life:
         tree = self._open_tree()
         if tree is None:
             return
+        size = tree.size
         try:
             tree.close()
         finally:
             self._drop()
             if not tree.closed:
                 raise OracleError("close raised, and the tree is not closed")
-        if tree.durable_size != tree.size:
-            raise OracleError(f"closed, and {tree.durable_size} of {tree.size} leaves are durable")
-        self._acknowledge_closed(tree)
-
-    def _acknowledge_closed(self, tree: RotorTree) -> None:
-        self.disk.mark(("durable", tree.durable_size))
-        self.history = model.acknowledge(self.history, tree.durable_size)
+        if tree.durable_size != size:
+            raise OracleError(f"closed, and {tree.durable_size} of {size} leaves are durable")
 
     def _drop(self) -> None:
-        """The tree is gone."""
-        tree, self.tree = self.tree, None
-        if tree is not None:
-            self._acknowledge_dropped(tree)
-            abandon(tree)
+        """The tree is gone; what it acknowledged last is still promised."""
+        self.acknowledge()
+        if self.tree is not None:
+            abandon(self.tree)
+        self.tree = None
         self.scheduler.tasks.clear()
-
-    def _acknowledge_dropped(self, tree: RotorTree) -> None:
-        if tree.durable_size > self.history.acknowledged:
-            self._acknowledge_closed(tree)
 
     def _step_kill(self) -> None:
         self._drop()
@@ -352,9 +351,7 @@ class Life:
 
     def _step_crash(self, letters: str = "") -> None:
         self._drop()
-        profile = profile_named(self.options.profile)
-        self.disk = self.disk.crash(letters, profile)
-        self.disk.fsync_failure = self.options.fsync_failure
+        self.disk.lose_power(letters, profile_named(self.options.profile))
 
     def _step_fault(self, rule: str) -> None:
         self.disk.faults.rules.append(Rule.parse(rule))

@@ -132,7 +132,13 @@ _STEPS: Mapping[str, tuple[str, Mapping[str, object]]] = MappingProxyType(
             "open, insert 3, close, open, wait, close",
             {"checkpoint": "close"},
         ),
-        "torn-tail": ("open, insert 2, flush, insert 4, kill, open, insert, flush, close", {}),
+        "torn-tail": (
+            (
+                "open, insert 2, flush, append 5, fault pwritev *.wal e, flush, crash kkkkkk,"
+                " open, insert, flush, close"
+            ),
+            {},
+        ),
         "killed": ("open, insert 2, flush, kill, open, durable, kill, open, checkpoint", {}),
         "background": (
             (
