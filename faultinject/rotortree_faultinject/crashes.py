@@ -151,7 +151,8 @@ class Unsynced:
         mask = 0
         for other in range(at):
             earlier = self._micro[other]
-            if earlier.place == micro.place or requires(earlier, micro):
+            cut = isinstance(micro, Sector) and micro.cut == earlier.sequence
+            if earlier.place == micro.place or cut or requires(earlier, micro):
                 mask |= 1 << other
         return mask
 

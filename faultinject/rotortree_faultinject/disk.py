@@ -208,7 +208,7 @@ class SimulatedDisk:
         data = inode.data or b""
         if isinstance(micro, Size):
             inode.data = data[: micro.length].ljust(micro.length, b"\0")
-        else:
+        elif micro.data:  # nothing is left of a sector that was cut off
             offset = micro.number * self.sector_bytes
             end = offset + len(micro.data)
             inode.data = data[:offset].ljust(offset, b"\0") + micro.data + data[end:]
@@ -424,11 +424,10 @@ class SimulatedDisk:
         assert inode.data is not None
         old = len(inode.data)
         inode.data = inode.data[:length].ljust(length, b"\0")
-        micro: list[MicroOperation] = []
-        if length < old:
-            micro += self._sectors(inode, length, old, old)
-        micro.append(Size(next(self._sequence), inode.number, length))
-        self.log.append(Operation("truncate", inode.path, inode.number, tuple(micro), length))
+        size = Size(next(self._sequence), inode.number, length)
+        lost = self._sectors(inode, length, old, old) if length < old else ()
+        cut = [sector._replace(cut=size.sequence) for sector in lost]
+        self.log.append(Operation("truncate", inode.path, inode.number, (size, *cut), length))
 
     def sync(self, inode: _Inode) -> None:
         """Make a file durable.  Raises the error of an earlier sync that was late."""

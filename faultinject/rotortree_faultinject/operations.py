@@ -38,7 +38,8 @@ class Sector(NamedTuple):
 
     ``start`` and ``stop``: the range in the sector that was written.  From ``fresh`` on, those
     bytes lay behind the end of the file before, so that the block may be a new one; ``stale`` is
-    what that block may hold of a file that was removed.
+    what that block may hold of a file that was removed.  ``cut`` is the sequence number of the size
+    that cut the sector, if a truncation did.
     """
 
     sequence: int
@@ -49,6 +50,7 @@ class Sector(NamedTuple):
     stop: int
     fresh: int
     stale: bytes
+    cut: int | None = None
 
     @property
     def place(self) -> Place:
