@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from rotortree_faultinject.crashes import Unsynced
 from rotortree_faultinject.disk import SimulatedDisk
@@ -26,7 +26,7 @@ from rotortree_faultinject.operations import SECTOR_BYTES, Operation
 from rotortree_faultinject.profiles import Profile
 from rotortree_faultinject.subject import Subject
 
-__all__ = ["Bounds", "Crash", "Exploration", "Failure", "Statistics", "explore"]
+__all__ = ["Bounds", "Crash", "Exploration", "Failure", "Known", "Statistics", "explore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +136,10 @@ class _Result(NamedTuple):
     recoveries: int
 
 
+Known: TypeAlias = dict[bytes, _Result | None]
+"""What came of the recovery from each image, by its fingerprint; None while it is under way."""
+
+
 def describe_error(error: BaseException) -> str:
     """An exception and where it was raised, in one line."""
     frames = traceback.extract_tb(error.__traceback__)
@@ -240,13 +244,18 @@ def explore(
     *,
     executor: Executor | None = None,
     progress: Callable[[Statistics], None] | None = None,
+    known: Known | None = None,
 ) -> Exploration:
     """Explore what crashes of a subject's workload lead to.
 
     ``executor`` runs the recoveries, in this process if it is None; the subject is pickled for it.
     ``progress`` is called now and then.  Stopping it with Ctrl-C raises KeyboardInterrupt as usual.
+    ``known``: an empty dictionary, or that of earlier explorations with the same profile and bounds
+    of subjects that recover in the same way; states in it are judged, not recovered again.
     """
-    return _Explorer(subject, profile, bounds, executor, progress).explore()
+    explorer = _Explorer(subject, profile, bounds, executor, progress)
+    explorer.known = {} if known is None else known
+    return explorer.explore()
 
 
 class _Explorer:
@@ -263,7 +272,7 @@ class _Explorer:
         self._progress = progress
         self._disk = SimulatedDisk(sector_bytes=bounds.sector_bytes)
         self._started = time.monotonic()
-        self._known: dict[bytes, _Result | None] = {}
+        self.known: Known = {}
         self._waiting: dict[bytes, list[tuple[Crash, int]]] = {}
         self._judged: set[tuple[bytes, int]] = set()
 
@@ -348,12 +357,12 @@ class _Explorer:
         if (name, marks) in self._judged:
             return
         self._judged.add((name, marks))
-        if name not in self._known:
-            self._known[name] = None
+        if name not in self.known:
+            self.known[name] = None
             self.result.statistics.distinct += 1
             self._waiting[name] = [(crash, marks)]
             yield name, _Start(image)
-        elif (known := self._known[name]) is not None:
+        elif (known := self.known[name]) is not None:
             self._judge(known, crash, marks)
         else:
             self._waiting[name].append((crash, marks))
@@ -370,7 +379,7 @@ class _Explorer:
         else:
             found = future.result()
         for (name, _), one in zip(piece, found, strict=True):
-            self._known[name] = one
+            self.known[name] = one
             result.statistics.recoveries += one.recoveries
             result.statistics.nested += one.recoveries - 1
             for crash, marks in self._waiting.pop(name):

@@ -202,7 +202,7 @@ class Life:
             if self.disk.faults.hits == hits:
                 raise
             self.failed += 1
-        except StorageError:
+        except (StorageError, TimeoutError):  # the flush of a token may have failed before its wait
             if self.disk.faults.hits == hits and not self.failed:
                 raise
             self.failed += 1
@@ -306,7 +306,9 @@ class Life:
     def _check_checkpoint(self, tree: RotorTree) -> None:
         leaves = b"".join(model.issued_leaves(self.history))
         n = self.options.n
-        check_level_files(self.disk, PATH, leaves, n, self.options.groups * n, tree.checkpoint_size)
+        check_level_files(
+            self.disk.image, PATH, leaves, n, self.options.groups * n, tree.checkpoint_size
+        )
 
     def _step_background(self, name: str = "") -> None:
         if self._open_tree() is not None:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import rotortree_model as model
 from rotortree import RotorTree, TreeHead, verify_consistency, verify_inclusion
-from rotortree.storage.files import FileSystem
 from rotortree.storage.format import SHARD_BYTES, shard_name
+from rotortree_faultinject.image import Image
 
 __all__ = [
     "LEAF_BYTES",
@@ -101,7 +101,7 @@ def check_proofs(tree: RotorTree, leaves: bytes, old_sizes: int = 4) -> None:
 
 
 def check_level_files(
-    fs: FileSystem, path: str, leaves: bytes, n: int, shard_nodes: int, size: int
+    image: Image, path: str, leaves: bytes, n: int, shard_nodes: int, size: int
 ) -> None:
     """The level files of a checkpoint of ``size`` leaves are, byte by byte, what the model says."""
     nodes = model.levels(split(leaves[: size * LEAF_BYTES]), n, model.SCHEMES["blake3"])
@@ -111,8 +111,6 @@ def check_level_files(
         ]
         for shard in range(-(-len(complete) // shard_nodes)):
             expected = b"".join(complete[shard * shard_nodes : (shard + 1) * shard_nodes])
-            file = fs.open(f"{path}/levels/{shard_name(level, shard)}", "read")
-            found = file.pread(len(expected), SHARD_BYTES)
-            file.close()
-            if found != expected:
+            found = image.get(f"{path}/levels/{shard_name(level, shard)}") or b""
+            if found[SHARD_BYTES : SHARD_BYTES + len(expected)] != expected:
                 raise OracleError(f"level file {level}/{shard} does not hold the model's nodes")

@@ -49,9 +49,11 @@ class TreeSubject(Subject):
     def run(self, disk: SimulatedDisk) -> None:
         """Live the life to its end."""
         life = Life(self.options, disk)
-        life.live(self.steps)
-        if life.tree is not None:
-            abandon(life.tree)
+        try:
+            life.live(self.steps)
+        finally:
+            if life.tree is not None:
+                abandon(life.tree)
 
     def recover(self, disk: SimulatedDisk) -> Recovered:
         """Open what is left; its root must be that of its leaves."""
@@ -79,7 +81,9 @@ class TreeSubject(Subject):
         check_proofs(tree, leaves)
         tree.checkpoint()
         n = self.options.n
-        check_level_files(disk, PATH, leaves, n, self.options.groups * n, tree.checkpoint_size)
+        check_level_files(
+            disk.image, PATH, leaves, n, self.options.groups * n, tree.checkpoint_size
+        )
         tree.close()
 
     def _reopen(self, disk: SimulatedDisk, leaves: bytes) -> RotorTree:
