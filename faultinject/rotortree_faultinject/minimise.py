@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from rotortree_faultinject.explorer import Bounds, Crash, Failure, explore
+from rotortree_faultinject.explorer import Bounds, Crash, Exploration, Failure, explore
 from rotortree_faultinject.finding import Finding, FindingError, make_subject, replay
 from rotortree_faultinject.profiles import profile_named
 from rotortree_faultinject.subject import Subject
@@ -62,6 +62,7 @@ class _Minimiser:
         if self._trials <= 0:
             return False
         found = self._found
+        profile = profile_named(found.profile)
         bounds = replace(
             _BOUNDS,
             depth=max(1, len(found.crashes)),
@@ -69,7 +70,11 @@ class _Minimiser:
             seed=found.seed,
             sector_bytes=found.sector_bytes,
         )
-        exploration = explore(subject, profile_named(found.profile), bounds)
+        if not found.crashes:  # the workload itself fails: there is nothing to explore
+            failure = Failure((), found.check, found.message)
+            candidate = Finding.of(Exploration(subject, profile, bounds), failure)
+            return before == _LATEST and self._try(candidate)
+        exploration = explore(subject, profile, bounds)
         self._trials -= exploration.statistics.recoveries + 1
         same = [failure for failure in exploration.failures if failure.check == found.check]
         first = min(same, key=lambda failure: _order(failure.crashes), default=None)

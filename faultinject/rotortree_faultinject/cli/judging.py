@@ -1,0 +1,34 @@
+"""Commands about the laboratory itself: profiles."""
+
+import textwrap
+from collections.abc import Iterator
+
+from rotortree_faultinject.profiles import PROFILES, Profile
+
+__all__ = ["profiles"]
+
+_WIDTH = 88
+
+
+def profiles() -> None:
+    """The kinds of file systems there are, and what each lets survive a power failure."""
+    for profile in PROFILES.values():
+        print(profile.name)
+        for text in (profile.description, "; ".join(_flags(profile))):
+            print(textwrap.fill(text, _WIDTH, initial_indent="  ", subsequent_indent="  "))
+        print()
+
+
+def _flags(profile: Profile) -> Iterator[str]:
+    """What a profile allows besides the order of what survives."""
+    words = {"z": "zeros", "g": "garbage", "s": "stale bytes"}
+    torn = ", ".join(words[letter] for letter in profile.torn)
+    place = "anywhere" if profile.torn_in_place else "in new blocks"
+    yield f"torn sectors read as {torn} {place}" if torn else "no torn sectors"
+    yield "a rename is atomic" if profile.atomic_rename else "a rename is two names"
+    if profile.sync_covers_everything:
+        yield "a file's sync covers everything before it"
+    elif profile.sync_covers_all_names:
+        yield "a file's sync covers all names"
+    else:
+        yield f"a file's sync covers {'its' if profile.sync_covers_names else 'no'} names"
