@@ -17,9 +17,10 @@ Any string of letters is a choice: what the profile forbids counts as not surviv
 from __future__ import annotations
 
 import itertools
+import math
 import random
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from rotortree_faultinject.image import Image, parents
 from rotortree_faultinject.operations import (
@@ -31,9 +32,11 @@ from rotortree_faultinject.operations import (
     Sector,
     Size,
 )
-from rotortree_faultinject.profiles import Profile, covers, inode_of
+from rotortree_faultinject.profiles import Profile, covers, failed
 
 __all__ = ["Enumeration", "Unsynced"]
+
+_T = TypeVar("_T")
 
 _GARBAGE = bytes((index * 181 + 97) & 0xFF for index in range(1 << 16))
 
@@ -71,6 +74,7 @@ class Unsynced:
         self._names: dict[str, int] = {}
         self._contents: dict[int, bytes | None] = {}
         self._micro: list[MicroOperation] = []
+        self._units: list[_Unit] = []
         self._clean: set[int] = set()
         for number, path in enumerate(sorted(start)):
             self._names[path] = number
@@ -89,104 +93,96 @@ class Unsynced:
         if kind in ("sync", "sync_directory"):
             self._settle(self._covered(operation))
         elif kind in ("failed_sync", "failed_sync_directory"):
-            self._clean.update(self._micro[at].sequence for at in self._covered(operation))
+            self._clean |= {micro.sequence for micro in self._micro if failed(operation, micro)}
+            self._keep(self._micro)
         elif kind == "lost_sync":
-            self._drop(self._covered(operation))
-        self._micro += operation.micro
+            assert isinstance(operation.value, bytes)  # the content that the file went back to
+            self._keep([micro for micro in self._micro if not failed(operation, micro)])
+            self._contents[operation.inode] = operation.value
+        for micro in operation.micro:
+            self._add(micro)
 
-    def _covered(self, sync: Operation) -> set[int]:
-        """Positions of what a sync makes durable, with all that it cannot be durable without."""
-        covered = {
-            at
-            for at, micro in enumerate(self._micro)
-            if micro.sequence not in self._clean and covers(self.profile, sync, micro)
-        }
-        for at in sorted(covered, reverse=True):
-            mask = self._required(at)
-            covered |= {other for other in range(at) if mask >> other & 1}
-        return self._closed(covered)
+    def _keep(self, micro: Sequence[MicroOperation]) -> None:
+        """Go on with only these."""
+        self._micro, self._units = [], []
+        for one in micro:
+            self._add(one)
 
-    def _closed(self, positions: set[int]) -> set[int]:
-        """With the other halves of atomic renames, and everything that anything in it requires."""
-        while True:
-            mask = 0
-            for unit in self._units():
-                if any(unit.bits >> at & 1 for at in positions):
-                    mask |= unit.bits | unit.requires
-            closed = {at for at in range(len(self._micro)) if mask >> at & 1}
-            if closed <= positions:
-                return positions
-            positions = positions | closed
+    def _add(self, micro: MicroOperation) -> None:
+        bit = 1 << len(self._micro)
+        unit = _Unit(bit, self._required(micro))
+        last = self._micro[-1] if self._micro else None
+        if self.profile.atomic_rename and _are_one_rename(last, micro):
+            first = self._units.pop()
+            unit = _Unit(first.bits | bit, first.requires | (unit.requires & ~first.bits))
+        self._units.append(unit)
+        self._micro.append(micro)
 
-    def _settle(self, positions: set[int]) -> None:
-        letters = ["k" if at in positions else "-" for at in range(len(self._micro))]
-        chosen = self._chosen("".join(letters))
-        for micro, _ in chosen.values():
-            if isinstance(micro, Name):
-                _apply_name(self._names, micro)
-        for inode in {inode_of(self._micro[at]) for at in positions}:
-            if not self._is_directory(inode):
-                self._contents[inode] = self._content(inode, chosen)
-        for micro in (self._micro[at] for at in positions):
-            if isinstance(micro, Name) and micro.inode is not None:
-                self._contents.setdefault(micro.inode, None if micro.is_directory else b"")
-        self._drop(positions)
+    def _required(self, micro: MicroOperation) -> int:
+        """Those among the earlier micro-operations that one cannot survive without, as bits.
 
-    def _drop(self, positions: set[int]) -> None:
-        self._micro = [micro for at, micro in enumerate(self._micro) if at not in positions]
-
-    def _is_directory(self, inode: int) -> bool:
-        if inode in self._contents:
-            return self._contents[inode] is None
-        return any(
-            isinstance(micro, Name) and micro.inode == inode and micro.is_directory
-            for micro in self._micro
-        )
-
-    # What depends on what.
-
-    def _required(self, at: int) -> int:
-        """The earlier micro-operations that one cannot survive without, as bits."""
-        micro, requires = self._micro[at], self.profile.requires
+        Nothing waits for what counts as clean: the file system believes that it is on the disk.
+        """
+        requires, place, clean = self.profile.requires, micro.place, self._clean
+        cut = micro.cut if isinstance(micro, Sector) else None
         mask = 0
-        for other in range(at):
-            earlier = self._micro[other]
-            cut = isinstance(micro, Sector) and micro.cut == earlier.sequence
-            if earlier.place == micro.place or cut or requires(earlier, micro):
-                mask |= 1 << other
+        for at, earlier in enumerate(self._micro):
+            if (
+                earlier.place == place
+                or earlier.sequence == cut
+                or (requires(earlier, micro) and earlier.sequence not in clean)
+            ):
+                mask |= 1 << at
         return mask
 
-    def _units(self) -> list[_Unit]:
-        """What survives together, in the order of the log."""
-        units: list[_Unit] = []
-        renames: dict[int, int] = {}
+    def _covered(self, sync: Operation) -> int:
+        """What a sync makes durable, with all that it cannot be durable without, as bits."""
+        mask = 0
         for at, micro in enumerate(self._micro):
-            rename = micro.rename if isinstance(micro, Name) else None
-            unit = _Unit(1 << at, self._required(at))
-            if rename is None or not self.profile.atomic_rename:
-                units.append(unit)
-            elif rename in renames:
-                first = units[renames[rename]]
-                bits = first.bits | unit.bits
-                units[renames[rename]] = _Unit(bits, (first.requires | unit.requires) & ~bits)
-            else:
-                renames[rename] = len(units)
-                units.append(unit)
-        return units
+            if micro.sequence not in self._clean and covers(self.profile, sync, micro):
+                mask |= 1 << at
+        return self._closed(mask)
+
+    def _closed(self, mask: int) -> int:
+        """With the other halves of atomic renames, and everything that anything in it requires."""
+        for unit in reversed(self._units):
+            if unit.bits & mask:
+                mask |= unit.bits | unit.requires
+        return mask
+
+    def _settle(self, mask: int) -> None:
+        settled = [micro for at, micro in enumerate(self._micro) if mask >> at & 1]
+        chosen = {micro.place: (micro, "k") for micro in settled}
+        for micro in settled:
+            if isinstance(micro, Name):
+                _apply_name(self._names, micro)
+                if micro.inode is not None:
+                    empty = None if micro.is_directory else b""
+                    self._contents.setdefault(micro.inode, empty)
+        for inode in {micro.inode for micro in settled if not isinstance(micro, Name)}:
+            self._contents[inode] = self._content(inode, chosen)
+        self._keep([micro for at, micro in enumerate(self._micro) if not mask >> at & 1])
+
+    # Choices.
 
     def legal(self, choice: str) -> str:
         """The choice that a string of letters stands for."""
         asked = choice[: len(self._micro)].ljust(len(self._micro), "-")
-        mask = 0
-        for unit in self._units():
-            wanted = all(asked[at] != "-" for at in range(len(asked)) if unit.bits >> at & 1)
-            if wanted and unit.requires & mask == unit.requires:
-                mask |= unit.bits
+        wanted = sum(1 << at for at, letter in enumerate(asked) if letter != "-")
+        mask = self._allowed(wanted)
         letters = []
         for at, micro in enumerate(self._micro):
             torn = asked[at] in self._torn(micro)
             letters.append("-" if not mask >> at & 1 else asked[at] if torn else "k")
         return "".join(letters)
+
+    def _allowed(self, wanted: int) -> int:
+        """The part of a set that survives under the profile."""
+        mask = 0
+        for unit in self._units:
+            if unit.bits & wanted == unit.bits and unit.requires & mask == unit.requires:
+                mask |= unit.bits
+        return mask
 
     def _torn(self, micro: MicroOperation) -> str:
         """How a sector may be torn under the profile."""
@@ -203,89 +199,101 @@ class Unsynced:
 
         Only those in which one of the last ``new`` micro-operations survives, if it is not 0: with
         none of them the state is one of an earlier point.  All if there are no more than ``limit``;
-        else all subsets, if there are no more than that, and samples of torn sectors; else none,
-        all, every single omission and survivor, every pair of them, and samples.
+        else all subsets, if there is room for them, and samples of torn sectors; else none, all,
+        every single omission and survivor, pairs of them, and samples of both.
         """
-        units = self._units()
-        least = 1 << (len(self._micro) - new) if new else 0
-        some = list(itertools.islice(self._masks(units), 4 * limit + 1))
-        masks = [mask for mask in some if mask >= least]
-        if len(some) <= 4 * limit and len(masks) <= limit:
-            existing = sum(self._torn_count(mask) for mask in masks)
-            if existing <= limit:
-                whole = [letters for mask in masks for letters in self._letters(mask)]
-                return Enumeration(whole, existing, True, True, True)
-            plain = [self._kept(mask) for mask in masks]
-            choices = plain + self._samples(masks, limit - len(plain), random.Random(seed))
-            return Enumeration(_unique(choices), existing, True, False, True)
-        masks = [mask for mask in self._small_sets(units) if mask >= least][:limit]
+        drawn = random.Random(seed)
+        tears = any(map(self._torn, self._micro))
+        room = max(1, limit // 2) if tears else limit  # for whole sectors
+        masks = list(itertools.islice(self._sets(new), limit + 1))
+        existing = sum(map(self._torn_count, masks))
+        if existing <= limit:
+            masks.sort(key=self._smallness)
+            whole = [letters for mask in masks for letters in self._letters(mask)]
+            return Enumeration(whole, existing, True, True, True)
+        exact, subsets = len(masks) <= limit, len(masks) <= room
+        existing = existing if exact else self._bound()
+        if subsets:
+            masks.sort(key=self._smallness)
+        else:
+            masks = _first(room, self._some_sets(new, room, drawn))
         plain = [self._kept(mask) for mask in masks]
-        choices = plain + self._samples(masks, limit - len(plain), random.Random(seed))
-        return Enumeration(_unique(choices), self._bound(), False, False, False)
+        torn = self._tears(masks, limit - len(plain), drawn) if tears else ()
+        choices = _first(limit, itertools.chain(plain, torn))
+        return Enumeration(choices, existing, exact, False, subsets)
 
-    @staticmethod
-    def _masks(units: Sequence[_Unit]) -> Iterator[int]:
-        """Every set that may survive, once, as bits."""
-        last = len(units)
-        stack = [(0, 0)]
+    def _smallness(self, mask: int) -> tuple[int, int]:
+        """Sorts sets: the fewest omissions or survivors first."""
+        count = mask.bit_count()
+        return min(count, len(self._micro) - count), mask
+
+    def _sets(self, new: int) -> Iterator[int]:
+        """Every set that may survive, once, as bits; with one of the last ``new`` if that is not 0.
+
+        Of those, first the ones with the first of them, then the others with the second…
+        """
+        if not new:
+            yield from self._supersets(0, 0)
+        barred = 0
+        for unit in self._units:
+            if new and unit.bits >> (len(self._micro) - new):
+                needed = self._closed(unit.bits)
+                if not needed & barred:
+                    yield from self._supersets(needed, barred)
+                barred |= unit.bits
+
+    def _supersets(self, needed: int, barred: int) -> Iterator[int]:
+        """Every set that may survive, has all of a closed set, and nothing that is barred."""
+        units = [unit for unit in self._units if not unit.bits & (needed | barred)]
+        stack = [(0, needed)]
         while stack:
             at, mask = stack.pop()
-            while at < last:
+            while at < len(units):
                 unit = units[at]
                 at += 1
                 if unit.requires & mask == unit.requires:
                     stack.append((at, mask | unit.bits))
             yield mask
 
-    def _small_sets(self, units: Sequence[_Unit]) -> Iterator[int]:
-        """None, all, single and paired omissions and survivors, each closed under the profile."""
+    def _some_sets(self, new: int, attempts: int, drawn: random.Random) -> Iterator[int]:
+        """None, all, single and paired omissions and survivors, then random sets.
+
+        Each as far as the profile allows, and some more than once.
+        """
+        last = (1 << new) - 1 << (len(self._micro) - new)
+        for mask in itertools.chain(self._small_sets(), self._random_sets(attempts, drawn)):
+            if not new or mask & last:
+                yield mask
+
+    def _small_sets(self) -> Iterator[int]:
         everything = (1 << len(self._micro)) - 1
-        seen = set()
-        pairs = list(itertools.combinations(range(len(units)), 2))
-        singles = [(at,) for at in range(len(units))]
-        for group in [(), *singles, *pairs]:
-            for mask in (
-                self._without(units, group, everything),
-                self._with_only(units, group),
-            ):
-                if mask not in seen:
-                    seen.add(mask)
-                    yield mask
+        bits = [unit.bits for unit in self._units]
+        pairs = (a | b for a, b in itertools.combinations(bits, 2))
+        for mask in itertools.chain([0], bits, pairs):
+            yield self._closed(mask)
+            yield self._allowed(everything & ~mask)
 
-    @staticmethod
-    def _without(units: Sequence[_Unit], omitted: tuple[int, ...], everything: int) -> int:
-        mask = everything
-        for at in omitted:
-            mask &= ~units[at].bits
-        kept = 0
-        for unit in units:
-            if unit.bits & mask == unit.bits and unit.requires & kept == unit.requires:
-                kept |= unit.bits
-        return kept
+    def _random_sets(self, count: int, drawn: random.Random) -> Iterator[int]:
+        for _ in range(count):
+            chance = drawn.random()
+            yield self._allowed(
+                sum(unit.bits for unit in self._units if drawn.random() < chance),
+            )
 
-    @staticmethod
-    def _with_only(units: Sequence[_Unit], survivors: tuple[int, ...]) -> int:
-        mask = 0
-        for at in survivors:
-            mask |= units[at].bits | units[at].requires
-        for unit in reversed(units):
-            if unit.bits & mask:
-                mask |= unit.bits | unit.requires
-        return mask
+    # Torn sectors.
 
     def _tops(self, mask: int) -> list[int]:
-        """The positions of the surviving sectors that no later surviving one replaces."""
+        """The positions of surviving sectors that may be torn and no later one replaces."""
         tops: dict[Place, int] = {}
         for at, micro in enumerate(self._micro):
             if mask >> at & 1 and isinstance(micro, Sector):
                 tops[micro.place] = at
-        return list(tops.values())
+        return [at for at in tops.values() if self._torn(self._micro[at])]
 
     def _torn_count(self, mask: int) -> int:
-        count = 1
-        for at in self._tops(mask) if self.profile.torn else ():
-            count *= 1 + len(self._torn(self._micro[at]))
-        return count
+        if not self.profile.torn:
+            return 1
+        return math.prod(1 + len(self._torn(self._micro[at])) for at in self._tops(mask))
 
     def _kept(self, mask: int) -> str:
         return "".join("k" if mask >> at & 1 else "-" for at in range(len(self._micro)))
@@ -293,38 +301,31 @@ class Unsynced:
     def _letters(self, mask: int) -> Iterator[str]:
         """The choices in which exactly this set survives, each torn in every way."""
         plain = self._kept(mask)
-        tops = [at for at in self._tops(mask) if self._torn(self._micro[at])]
+        tops = self._tops(mask) if self.profile.torn else []
         for torn in itertools.product(*("k" + self._torn(self._micro[at]) for at in tops)):
-            letters = list(plain)
-            for at, letter in zip(tops, torn, strict=True):
-                letters[at] = letter
-            yield "".join(letters)
+            yield _changed(plain, dict(zip(tops, torn, strict=True)))
 
-    def _samples(self, masks: Sequence[int], count: int, drawn: random.Random) -> list[str]:
-        """Torn choices: every single torn sector of the first sets, then random ones."""
-        found: list[str] = []
-        if not self.profile.torn:
-            return found
-        for mask in masks:
-            if len(found) >= count // 2:
-                break
-            for at in self._tops(mask):
-                plain = self._kept(mask)
-                torn = self._torn(self._micro[at])
-                found += [plain[:at] + letter + plain[at + 1 :] for letter in torn]
-        while len(found) < count:
+    def _tears(self, masks: Sequence[int], count: int, drawn: random.Random) -> Iterator[str]:
+        """Torn choices: every single torn sector and all of them, of half of them, then random."""
+        yield from itertools.islice(self._simple_tears(masks), (count + 1) // 2)
+        for _ in range(count):
             mask = drawn.choice(masks)
-            letters = list(self._kept(mask))
-            for at in self._tops(mask):
-                letters[at] = drawn.choice("k" + self._torn(self._micro[at]))
-            found.append("".join(letters))
-        return found
+            tops = self._tops(mask)
+            letters = (drawn.choice("k" + self._torn(self._micro[at])) for at in tops)
+            yield _changed(self._kept(mask), dict(zip(tops, letters, strict=True)))
+
+    def _simple_tears(self, masks: Sequence[int]) -> Iterator[str]:
+        for mask in masks:
+            plain, tops = self._kept(mask), self._tops(mask)
+            for letter in self.profile.torn:
+                torn = [at for at in tops if letter in self._torn(self._micro[at])]
+                if len(torn) > 1:
+                    yield _changed(plain, dict.fromkeys(torn, letter))
+                for at in torn:
+                    yield _changed(plain, {at: letter})
 
     def _bound(self) -> int:
-        bound = 1
-        for micro in self._micro:
-            bound *= 2 + len(self._torn(micro))
-        return bound
+        return math.prod(2 + len(self._torn(micro)) for micro in self._micro)
 
     # What is left.
 
@@ -387,6 +388,16 @@ class Unsynced:
         data[offset : offset + self._sector_bytes] = sector
 
 
+def _are_one_rename(first: MicroOperation | None, second: MicroOperation) -> bool:
+    """Whether these are the halves of a rename, which follow one another."""
+    return (
+        isinstance(first, Name)
+        and isinstance(second, Name)
+        and first.rename is not None
+        and first.rename == second.rename
+    )
+
+
 def _apply_name(names: dict[str, int], micro: Name) -> None:
     if micro.inode is None:
         names.pop(micro.path, None)
@@ -394,5 +405,18 @@ def _apply_name(names: dict[str, int], micro: Name) -> None:
         names[micro.path] = micro.inode
 
 
-def _unique(choices: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(choices))
+def _changed(choice: str, letters: Mapping[int, str]) -> str:
+    changed = list(choice)
+    for at, letter in letters.items():
+        changed[at] = letter
+    return "".join(changed)
+
+
+def _first(count: int, values: Iterable[_T]) -> list[_T]:
+    """The first different values."""
+    found: dict[_T, None] = {}
+    for value in values:
+        if len(found) >= count:
+            break
+        found[value] = None
+    return list(found)

@@ -11,8 +11,9 @@ file size  `Size`               a length
 name       `Name`               the inode that a path names, or none
 =========  ===================  ==============================================================
 
-A write is the sectors that it touches and, if the file grows, a size.  A rename is two names.  An
-inode of which nothing but its name survived is an empty file, or an empty directory.
+A write is, page by page, the sectors that it touches and, if the file grows, a size.  A truncation
+is a size, and sectors of zeros where bytes were cut off.  A rename is two names.  An inode of which
+nothing but its name survived is an empty file, or an empty directory.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 from typing import NamedTuple, TypeAlias
 
 __all__ = [
+    "PAGE_BYTES",
     "SECTOR_BYTES",
     "MicroOperation",
     "Name",
@@ -31,6 +33,10 @@ __all__ = [
 
 SECTOR_BYTES = 512
 """What a disk writes as a whole, unless a simulated one is told otherwise."""
+
+
+PAGE_BYTES = 4096
+"""What a long write is split at: each of its pages that makes the file longer is a new size."""
 
 
 class Sector(NamedTuple):

@@ -14,12 +14,23 @@ import posixpath
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeAlias
 
 from rotortree_faultinject.operations import MicroOperation, Name, Operation, Sector, Size
 
-__all__ = ["PROFILES", "Profile", "covers", "inode_of", "profile_named"]
+__all__ = [
+    "PROFILES",
+    "Profile",
+    "Requires",
+    "covers",
+    "directory_of",
+    "failed",
+    "inode_of",
+    "profile_named",
+]
 
-Requires = Callable[[MicroOperation, MicroOperation], bool]
+Requires: TypeAlias = Callable[[MicroOperation, MicroOperation], bool]
+"""Of two micro-operations, the first done before: whether the second survives only with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +69,27 @@ def covers(profile: Profile, sync: Operation, micro: MicroOperation) -> bool:
     if sync.kind.endswith("sync_directory"):
         if not isinstance(micro, Name):
             return False
-        return profile.sync_covers_all_names or (posixpath.dirname(micro.path) or ".") == sync.path
+        return profile.sync_covers_all_names or directory_of(micro.path) == sync.path
     if isinstance(micro, Name):
         if profile.sync_covers_all_names:
             return True
         return profile.sync_covers_names and micro.moved == sync.inode
     return micro.inode == sync.inode
+
+
+def failed(sync: Operation, micro: MicroOperation) -> bool:
+    """Whether a sync that failed was about a micro-operation, under whatever profile.
+
+    A failing file is its sectors and sizes, a failing directory the names in it.
+    """
+    if isinstance(micro, Name):
+        return sync.kind.endswith("sync_directory") and directory_of(micro.path) == sync.path
+    return micro.inode == sync.inode
+
+
+def directory_of(path: str) -> str:
+    """The directory that a name is in, ``"."`` for the root."""
+    return posixpath.dirname(path) or "."
 
 
 def _all(a: MicroOperation, b: MicroOperation) -> bool:
