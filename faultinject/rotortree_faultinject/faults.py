@@ -18,6 +18,9 @@ A capital letter is for that call and all that follow; after the last letter eve
  e    the process dies at it, half-way
 ====  =========================================================================================
 
+A letter that means nothing for a call, such as short for a rename, lets it work; ``h`` and ``e``
+are then ``x`` and ``d``.
+
 So ``xxwxW`` fails twice, works once, fails once more and works ever after; ``wX`` works once and is
 broken from then on.
 """
@@ -26,8 +29,9 @@ from __future__ import annotations
 
 import errno as errors
 import re
+import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 __all__ = ["KINDS", "Died", "FaultScript", "Rule"]
@@ -50,6 +54,7 @@ KINDS = (
 """The calls of the seam, by which rules pick them."""
 
 _LETTERS = "wxhaislmrkde"
+_PLAIN = re.compile(r"""[^\s'"\\]+""")
 
 
 class Died(BaseException):
@@ -81,13 +86,26 @@ class Rule:
             raise ValueError(f"no error has the number {self.errno}")
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.path} {self.script} {errors.errorcode[self.errno]}"
+        words = (self.kind, self.path, self.script, errors.errorcode[self.errno])
+        return " ".join(word if _PLAIN.fullmatch(word) else shlex.quote(word) for word in words)
 
     @classmethod
     def parse(cls, text: str) -> Rule:
-        """The rule that ``str`` of one gives; the error may be left out."""
-        kind, path, script, *code = text.split()
-        return cls(kind, path, script, *(getattr(errors, name) for name in code))
+        """The rule that ``str`` of one gives; the error may be left out.
+
+        Its words are quoted as those of a shell.  Raises ValueError for anything else.
+        """
+        try:
+            words = shlex.split(text)
+        except ValueError as error:
+            raise ValueError(f"{text!r} is no rule: {error}") from None
+        if len(words) not in (3, 4):
+            raise ValueError(f"{text!r} is no rule: a call, a path, a script, maybe an error")
+        kind, path, script, name = [*words, "EIO"][:4]
+        numbers = {known: number for number, known in errors.errorcode.items()}
+        if name not in numbers:
+            raise ValueError(f"no error {name!r}: there are {', '.join(sorted(numbers))}")
+        return cls(kind, path, script, numbers[name])
 
     def next(self, kind: str, path: str) -> str | None:
         """The letter for a call; None if the rule does not pick it."""
@@ -105,11 +123,11 @@ class Rule:
 class FaultScript:
     """The rules of a disk, and how many of its calls went wrong by them.
 
-    The first rule that picks a call decides.
+    The first rule that picks a call decides.  The rules are copied, and count from the start.
     """
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
-        self.rules = list(rules)
+        self.rules = [replace(rule, calls=0) for rule in rules]
         self.hits = 0
 
     def next(self, kind: str, path: str) -> tuple[str, int]:
