@@ -10,9 +10,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
-from rotortree.storage.files import File, FileSystem
+from rotortree.storage.files import File, FileSystem, OpenMode
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.image import fingerprint
 from rotortree_faultinject.operations import SECTOR_BYTES
@@ -48,6 +48,13 @@ _NAMED_BEFORE_SYNC = (
 )
 
 
+def _failure(code: int, caught: OSError) -> apsw.Error:
+    """The same error as SQLite knows it."""
+    failure = apsw.IOError(str(caught))
+    failure.extendedresult = code  # type: ignore[attr-defined]  # apsw's stubs do not know it
+    return failure
+
+
 def _attempt(code: int, operation: Callable[[], T]) -> T:
     """Do an operation of the seam; what it raises is what SQLite would get on Unix."""
     while True:
@@ -58,9 +65,7 @@ def _attempt(code: int, operation: Callable[[], T]) -> T:
         except OSError as caught:
             if caught.errno == errno.ENOSPC:
                 raise apsw.FullError(str(caught)) from caught
-            failure = apsw.IOError(str(caught))
-            failure.extendedresult = code
-            raise failure from caught
+            raise _failure(code, caught) from caught
 
 
 class SqliteFileSystem(apsw.VFS):
@@ -83,9 +88,10 @@ class SqliteFileSystem(apsw.VFS):
         if path is None:
             raise apsw.CantOpenError("temporary files: set temp_store to memory")
         create = bool(flags[0] & apsw.SQLITE_OPEN_CREATE)
+        mode: OpenMode = "create" if create else "write"
         try:
-            file = self.fs.open(path, "create" if create else "write")
-        except OSError as caught:
+            file = _attempt(apsw.SQLITE_IOERR, lambda: self.fs.open(path, mode))
+        except apsw.IOError as caught:
             raise apsw.CantOpenError(str(caught)) from caught
         flags[1] = flags[0]
         names = create and bool(flags[0] & _NAMED_BEFORE_SYNC)
@@ -94,11 +100,11 @@ class SqliteFileSystem(apsw.VFS):
     def xAccess(self, pathname: str, flags: int) -> bool:
         """Whether a file is there; an empty one counts as missing, as on Unix."""
         try:
-            file = self.fs.open(pathname, "read")
-        except FileNotFoundError:
-            return False
-        except OSError as caught:
-            raise apsw.IOError(str(caught)) from caught
+            file = _attempt(apsw.SQLITE_IOERR_ACCESS, lambda: self.fs.open(pathname, "read"))
+        except apsw.IOError as caught:
+            if isinstance(caught.__cause__, FileNotFoundError):
+                return False
+            raise
         try:
             return _attempt(apsw.SQLITE_IOERR_ACCESS, file.size) > 0
         finally:
@@ -112,7 +118,7 @@ class SqliteFileSystem(apsw.VFS):
             _attempt(apsw.SQLITE_IOERR_DELETE, lambda: self.fs.unlink(filename))
         except apsw.IOError as caught:
             if isinstance(caught.__cause__, FileNotFoundError):
-                caught.extendedresult = apsw.SQLITE_IOERR_DELETE_NOENT
+                raise _failure(apsw.SQLITE_IOERR_DELETE_NOENT, caught.__cause__) from caught
             raise
         if syncdir:
             _attempt(apsw.SQLITE_IOERR_DIR_FSYNC, lambda: self.fs.sync_directory("."))
@@ -120,6 +126,10 @@ class SqliteFileSystem(apsw.VFS):
     def xFullPathname(self, name: str) -> str:
         """Names are paths."""
         return name
+
+    def xGetLastError(self) -> tuple[int, str | None]:
+        """There is nothing more to say of an error than what was raised."""
+        return 0, None
 
     def xRandomness(self, numbytes: int) -> bytes:
         """There is no randomness."""
@@ -276,21 +286,21 @@ def connected(
         vfs.unregister()
 
 
-Row = tuple[int, str, str]
+_Row: TypeAlias = tuple[int | float | bytes | str | None, ...]
 
 
 class Found(NamedTuple):
     """What recovery finds: the words of ``PRAGMA integrity_check``, and all rows, or no table."""
 
     integrity: str
-    rows: tuple[Row, ...] | None
+    rows: tuple[_Row, ...] | None
 
 
 def _body(number: int, version: int) -> str:
     return f"{number:03d}.{version} " * 40
 
 
-def _rows(numbers: range, version: int) -> list[Row]:
+def _rows(numbers: range, version: int) -> list[_Row]:
     return [(number, f"kind {number % 3}", _body(number, version)) for number in numbers]
 
 
@@ -310,11 +320,11 @@ _TRANSACTIONS: Sequence[Callable[[apsw.Connection], object]] = (
 
 
 def _find(db: apsw.Connection) -> Found:
-    (integrity,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+    integrity = str(db.execute("PRAGMA integrity_check(1)").get)
     if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'items'").fetchone():
         return Found(integrity, None)
     rows = db.execute("SELECT id, kind, body FROM items ORDER BY id").fetchall()
-    return Found(integrity, tuple((int(row[0]), str(row[1]), str(row[2])) for row in rows))
+    return Found(integrity, tuple(rows))
 
 
 class SqliteSubject(Subject):
@@ -338,8 +348,9 @@ class SqliteSubject(Subject):
         """Every transaction, a mark after its commit, and an orderly end."""
         with connected(disk, self.journal, self.synchronous, closes=True) as db:
             for number, transaction in enumerate(_TRANSACTIONS):
-                with db:
-                    transaction(db)
+                db.execute("BEGIN")
+                transaction(db)
+                db.execute("COMMIT")
                 disk.mark(number + 1)
 
     def recover(self, disk: SimulatedDisk) -> Found:
@@ -375,7 +386,7 @@ class SqliteSubject(Subject):
         }
 
 
-def _states() -> tuple[tuple[Row, ...] | None, ...]:
+def _states() -> tuple[tuple[_Row, ...] | None, ...]:
     """The rows after 0, 1, 2, … commits."""
     db = apsw.Connection(":memory:")
     states = [_find(db).rows]
