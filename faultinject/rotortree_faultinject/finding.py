@@ -235,9 +235,10 @@ def replay(finding: Finding) -> Failure | None:
     return rerun(finding).failure
 
 
-def rerun(finding: Finding) -> Rerun:
-    """As `replay`, with all that happened on the way."""
-    subject = make_subject(finding.subject, finding.parameters)
+def rerun(finding: Finding, subject: Subject | None = None) -> Rerun:
+    """As `replay`, with all that happened on the way; of ``subject``, if it is there already."""
+    if subject is None:
+        subject = make_subject(finding.subject, finding.parameters)
     disk = SimulatedDisk(sector_bytes=finding.sector_bytes)
     try:
         subject.run(disk)
