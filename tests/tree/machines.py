@@ -28,7 +28,8 @@ from rotortree import (
 )
 from rotortree.scheduler import ThreadScheduler
 from rotortree.storage.environment import Environment
-from tests.tree.support import PARENT, StepScheduler, make_leaves, wait_for_checkpoints
+from rotortree_faultinject.schedule import StepScheduler
+from tests.tree.support import PARENT, make_leaves, wait_for_checkpoints
 
 MOST_LEAVES = 700
 """A history stops growing here: n = 255 is at depth 2 by then."""

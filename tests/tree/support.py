@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from types import MappingProxyType
@@ -118,65 +118,6 @@ def wait_for_checkpoints(tree: RotorTree, most: int) -> None:
     while tree.size - tree.checkpoint_size >= most:
         assert time.monotonic() < end, "no checkpoint within a minute"
         assert tree.wait_for_checkpoint(60)
-
-
-class StepTask:
-    """A background task that runs when the test says so."""
-
-    def __init__(self, step: Callable[[], None]) -> None:
-        self._step = step
-        self._due = False
-        self._stopped = False
-        self._running = False
-
-    @property
-    def is_due(self) -> bool:
-        """See `rotortree.scheduler.Task.is_due`."""
-        return self._due
-
-    def schedule(self, delay: float) -> None:
-        """See `rotortree.scheduler.Task.schedule`."""
-        assert delay >= 0
-        self._due = not self._stopped
-
-    def stop(self) -> None:
-        """See `rotortree.scheduler.Task.stop`."""
-        self._stopped, self._due = True, False
-
-    def runs_here(self) -> bool:
-        """See `rotortree.scheduler.Task.runs_here`."""
-        return self._running
-
-    def run(self) -> bool:
-        """Run the step if it is due; whether it was."""
-        if not self._due:
-            return False
-        self._due, self._running = False, True
-        try:
-            self._step()
-        finally:
-            self._running = False
-        return True
-
-
-class StepScheduler:
-    """A scheduler without threads; its clock stands still."""
-
-    def __init__(self) -> None:
-        self.tasks: list[StepTask] = []
-
-    def now(self) -> float:
-        """See `rotortree.scheduler.Scheduler.now`."""
-        return 0.0
-
-    def task(self, name: str, step: Callable[[], None]) -> StepTask:
-        """See `rotortree.scheduler.Scheduler.task`."""
-        self.tasks.append(StepTask(step))
-        return self.tasks[-1]
-
-    def run_due(self) -> int:
-        """Run each task that is due once; how many were."""
-        return sum(task.run() for task in self.tasks)
 
 
 def cut(items: Sequence[bytes], cuts: Sequence[int]) -> list[Sequence[bytes]]:

@@ -178,7 +178,7 @@ class Life:
         self.history = model.History()
         self.tokens: list[DurabilityToken] = []
         self.issued = 0
-        self.failed = 0
+        self._sound = 0
 
     # Steps.
 
@@ -193,20 +193,22 @@ class Life:
         method = getattr(self, f"_step_{name}", None)
         if method is None:
             raise ValueError(f"no step {step!r}")
-        hits = self.disk.faults.hits
         try:
             method(*([argument] if argument else []))
         except Died:
             self._step_kill()
         except KeyboardInterrupt:
-            if self.disk.faults.hits == hits:
+            if not self.is_troubled:
                 raise
-            self.failed += 1
         except (StorageError, TimeoutError):  # the flush of a token may have failed before its wait
-            if self.disk.faults.hits == hits and not self.failed:
+            if not self.is_troubled:
                 raise
-            self.failed += 1
         self.acknowledge()
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether a call went wrong since the tree was last known to be sound: it may raise then."""
+        return self.disk.faults.hits > self._sound
 
     def acknowledge(self) -> None:
         """Take note of what the tree says is durable, which every token below that says, too."""
@@ -224,7 +226,7 @@ class Life:
         if self._open_tree() is not None:
             return
         self.tree = open_tree(self.disk, self.options, self.scheduler)
-        self.failed = 0
+        self._sound = self.disk.faults.hits
         self.tokens.clear()
         found = check_root(self.tree)
         leaves = split(found.leaves)
@@ -362,11 +364,11 @@ class Life:
         """Calls work again; a tree that says it is failed for good must keep to that."""
         self.disk.faults.rules.clear()
         tree = self._open_tree()
-        if tree is None or not self.failed:
+        if tree is None or not self.is_troubled:
             return
         with contextlib.suppress(FlushFailedError):
             tree.flush()
-            self.failed = 0
+            self._sound = self.disk.faults.hits
 
 
 def describe(history: model.History) -> str:

@@ -1,0 +1,77 @@
+"""Any history of calls, crashes and faults: what was acknowledged is there, nothing is wrong."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from rotortree.engine import Engine
+from rotortree_faultinject.finding import Finding, replay
+from rotortree_faultinject.tree.fuzz import trial
+from tests.faultinject.machine import FINDING, LifeMachine
+
+EXAMPLES = 500
+"""Histories of the default run, always the same; ``make fuzz`` goes on with others."""
+
+
+def run_machine(examples: int) -> None:
+    """Live so many lives of up to 30 rules, always the same ones."""
+    run_state_machine_as_test(
+        LifeMachine,
+        settings=settings(
+            derandomize=True,
+            deadline=None,
+            max_examples=examples,
+            stateful_step_count=30,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_any_history_keeps_its_promises() -> None:
+    """500 histories of up to 30 rules, n of 2 to 4, every policy, profile and fsync failure.
+
+    Batches over groups, frames and shards; background tasks; proofs at old sizes; failing calls;
+    killed processes; power failures with any fate of what was not synced, also within recovery.
+    """
+    run_machine(EXAMPLES)
+
+
+def test_a_history_that_fails_is_short_and_replays_from_its_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A tree that acknowledges before it syncs: Hypothesis finds a life of few steps and saves it.
+
+    The file alone shows the failure again, and no failure once the tree is mended.
+    """
+    flush = Engine._flush
+
+    def early(engine: Engine, log: object) -> None:
+        engine.durable.rise(engine.tree.size)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "_flush", early)
+        with pytest.raises(BaseException):  # noqa: B017, PT011  # Hypothesis may group several
+            run_machine(60)
+        finding = Finding.load(FINDING)
+        steps = finding.parameters["steps"]
+        assert isinstance(steps, list)
+        assert len(steps) <= 6
+        failure = replay(finding)
+        assert failure is not None
+        assert failure.check == "workload"
+    assert Engine._flush is flush
+    assert replay(finding) is None
+
+
+@pytest.mark.parametrize("start", range(0, 80, 10))
+def test_random_lives_and_their_ends_keep_the_promises(start: int) -> None:
+    """Ten of the fuzzer's lives, and crashes at every point of their last parts.
+
+    Nested crashes and kills, too; bounded to 12 states per crash point and 4 in recovery, 150
+    distinct ones per life.
+    """
+    for seed in range(start, start + 10):
+        one = trial(seed)
+        assert one.failure is None, (one.subject.parameters(), one.failure)
