@@ -41,7 +41,7 @@ JOURNAL_MODES = ("delete", "truncate", "persist", "wal")
 SYNCHRONOUS = ("off", "normal", "full", "extra")
 """How often SQLite syncs."""
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _NAMED_BEFORE_SYNC = (
     apsw.SQLITE_OPEN_MAIN_JOURNAL | apsw.SQLITE_OPEN_SUPER_JOURNAL | apsw.SQLITE_OPEN_WAL
@@ -55,7 +55,7 @@ def _failure(code: int, caught: OSError) -> apsw.Error:
     return failure
 
 
-def _attempt(code: int, operation: Callable[[], T]) -> T:
+def _attempt(code: int, operation: Callable[[], _T]) -> _T:
     """Do an operation of the seam; what it raises is what SQLite would get on Unix."""
     while True:
         try:
