@@ -10,23 +10,32 @@ order, whatever executor does the work.
 
 from __future__ import annotations
 
-import itertools
 import time
 import traceback
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
-from rotortree_faultinject.crashes import Unsynced
+from rotortree_faultinject.crashes import Enumeration, Unsynced
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.image import Image, fingerprint
 from rotortree_faultinject.operations import SECTOR_BYTES, Operation
 from rotortree_faultinject.profiles import Profile
 from rotortree_faultinject.subject import Subject
 
-__all__ = ["Bounds", "Crash", "Exploration", "Failure", "Known", "Statistics", "explore"]
+__all__ = [
+    "Bounds",
+    "Crash",
+    "Exploration",
+    "Failure",
+    "Known",
+    "Statistics",
+    "describe_error",
+    "explore",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +100,8 @@ class Statistics:
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        exists = f"{self.existing:,}" if self.exact else f"at most {self.existing:.3g}"
+        bits = self.existing.bit_length()
+        exists = f"{self.existing:,}" if self.exact else f"less than 2^{bits}"
         if self.exhaustive:
             extent = "all of them"
         else:
@@ -105,7 +115,7 @@ class Statistics:
 
 @dataclass(slots=True)
 class Exploration:
-    """The result: statistics, failures, and how often the subject reached what (`Counter`)."""
+    """The result.  ``complete``: nothing stopped it before all that the bounds allow was done."""
 
     subject: Subject
     profile: Profile
@@ -116,23 +126,36 @@ class Exploration:
 
 
 class _Start(NamedTuple):
-    """Where a recovery starts: a power failure's image, or a killed process's log."""
+    """Where a recovery starts: a power failure's image, or a killed process's log after one."""
 
     image: Image
-    log: tuple[Operation, ...] = ()
+    log: tuple[Operation, ...] | None = None
+
+
+_Outcome: TypeAlias = tuple[Hashable] | None
+"""What `Subject.recover` returned, or None if it raised."""
+
+
+class _End(NamedTuple):
+    """What crashes in a recovery end in.
+
+    ``crashes``: those after the first.  ``expected``: what the outcome must be the same as; None if
+    any legal one will do.
+    """
+
+    crashes: tuple[Crash, ...]
+    expected: _Outcome
+    outcome: _Outcome
+    error: str
 
 
 class _Result(NamedTuple):
-    """What came of one recovery and of the crashes in it.
+    """What came of one recovery, and every different end of crashes in it."""
 
-    ``outcome`` is what `recover` returned, in a tuple; ``error`` what it raised.  ``nested``: the
-    same of every different end of the crashes in it, and whether recovery had returned before.
-    """
-
-    outcome: tuple[Hashable] | None
+    outcome: _Outcome
     error: str
     progress_error: str
-    nested: tuple[tuple[tuple[Crash, ...], bool, tuple[Hashable] | None, str], ...]
+    ends: tuple[_End, ...]
     recoveries: int
 
 
@@ -154,12 +177,14 @@ class _Recoverer:
         self._subject = subject
         self._profile = profile
         self._bounds = bounds
-        self._seen: dict[bytes, tuple[tuple[Hashable] | None, str, int]] = {}
+        self._seen: dict[bytes, tuple[_Outcome, str, int]] = {}
 
     def recover(self, start: _Start) -> _Result:
         """Recover from a start, and from every crash in that."""
         bounds = self._bounds
-        disk = self._disk(start)
+        disk = SimulatedDisk(start.image, sector_bytes=bounds.sector_bytes)
+        for operation in start.log or ():
+            disk.replay(operation)
         outcome, error = self._attempt(disk)
         end = len(disk.log)
         progress_error = ""
@@ -168,61 +193,66 @@ class _Recoverer:
                 self._subject.go_on(disk, outcome[0])
             except Exception as caught:
                 progress_error = describe_error(caught)
-        nested: dict[tuple[bool, tuple[Hashable] | None, str], tuple[Crash, ...]] = {}
-        depth = max(bounds.depth - 1, 1 if start.log else 0)
+        depth = bounds.depth - 1
+        if start.log is None:
+            self._seen[fingerprint(start.image)] = outcome, error, depth
+        else:
+            depth = max(depth, 1)
+        ends: dict[tuple[_Outcome, _Outcome, str], _End] = {}
         recoveries = 1
-        for crashes, after, found, raised in self._within(disk, start, end, depth):
-            nested.setdefault((after, found, raised), crashes)
+        for found in self._within(disk, start, end, depth, outcome):
+            ends.setdefault(found[1:], found)
             recoveries += 1
-        ends = tuple((crashes, *end) for end, crashes in nested.items())
-        return _Result(outcome, error, progress_error, ends, recoveries)
+        return _Result(outcome, error, progress_error, tuple(ends.values()), recoveries)
 
-    def _disk(self, start: _Start) -> SimulatedDisk:
-        disk = SimulatedDisk(start.image, sector_bytes=self._bounds.sector_bytes)
-        for operation in start.log:
-            disk.replay(operation)
-        return disk
-
-    def _attempt(self, disk: SimulatedDisk) -> tuple[tuple[Hashable] | None, str]:
+    def _attempt(self, disk: SimulatedDisk) -> tuple[_Outcome, str]:
         try:
             return (self._subject.recover(disk),), ""
         except Exception as caught:
             return None, describe_error(caught)
 
     def _within(
-        self, disk: SimulatedDisk, start: _Start, end: int, depth: int
-    ) -> Iterator[tuple[tuple[Crash, ...], bool, tuple[Hashable] | None, str]]:
-        """Every different end of a crash within a recovery that did the log up to ``end``."""
-        if depth <= 0:
+        self, disk: SimulatedDisk, start: _Start, end: int, depth: int, outcome: _Outcome
+    ) -> Iterator[_End]:
+        """What power failures in a recovery that did the log up to ``end``, and after it, end in.
+
+        Nobody knew the outcome before it returned.  But what a power failure left is all durable,
+        so that recovery from it finds the same however often it is cut short.
+        """
+        begin = len(start.log or ())
+        if depth <= 0 or outcome is None or (start.log is None and end == 0):
             return
         state = Unsynced(start.image, self._profile, self._bounds.sector_bytes)
-        for operation in disk.log[: len(start.log)]:
+        for operation in disk.log[:begin]:
             state.apply(operation)
-        for point in range(len(start.log), end):
-            operation = disk.log[point]
+        expected = outcome if start.log is None else None
+        for point, operation in enumerate(disk.log[begin:end], begin + 1):
             state.apply(operation)
-            after = point + 1 == end
-            new = 0 if after or not operation.micro else len(operation.micro)
-            limit = self._bounds.nested_per_point
-            for choice in state.enumerate(limit, self._bounds.seed + point, new).choices:
-                crash = Crash(point + 1, choice)
-                for crashes, _, outcome, error in self._nested(state.image(choice), depth):
-                    yield (crash, *crashes), after, outcome, error
+            if point < end:
+                yield from self._power_failures(state, point, len(operation.micro), depth, expected)
+        yield from self._power_failures(state, end, 0, depth, outcome)
 
-    def _nested(
-        self, image: Image, depth: int
-    ) -> Iterator[tuple[tuple[Crash, ...], bool, tuple[Hashable] | None, str]]:
+    def _power_failures(
+        self, state: Unsynced, point: int, new: int, depth: int, expected: _Outcome
+    ) -> Iterator[_End]:
+        bounds = self._bounds
+        for choice in state.enumerate(bounds.nested_per_point, bounds.seed + point, new).choices:
+            crash = Crash(point, choice)
+            for found in self._nested(state.image(choice), depth, expected):
+                yield found._replace(crashes=(crash, *found.crashes))
+
+    def _nested(self, image: Image, depth: int, expected: _Outcome) -> Iterator[_End]:
         """The end of recovering from an image, and those of the crashes within that."""
         mark = fingerprint(image)
         known = self._seen.get(mark)
-        if known is not None and known[2] >= depth:
-            yield (), False, known[0], known[1]
+        if known is not None and known[2] >= depth - 1:
+            yield _End((), expected, known[0], known[1])
             return
         disk = SimulatedDisk(image, sector_bytes=self._bounds.sector_bytes)
         outcome, error = self._attempt(disk)
-        self._seen[mark] = outcome, error, depth
-        yield (), False, outcome, error
-        yield from self._within(disk, _Start(image), len(disk.log), depth - 1)
+        self._seen[mark] = outcome, error, depth - 1
+        yield _End((), expected, outcome, error)
+        yield from self._within(disk, _Start(image), len(disk.log), depth - 1, outcome)
 
 
 def _work(
@@ -233,8 +263,34 @@ def _work(
     return [recoverer.recover(start) for start in starts]
 
 
-_BATCH = 64
-"""Starts per piece of work."""
+_STARTS = 64
+_CHECKS = 4096
+"""Of each at the most, in one piece of work."""
+
+_AHEAD = 4
+"""Pieces that an executor has at once."""
+
+
+class _Check(NamedTuple):
+    """What came of a start is to be judged for a crash before which there were so many marks.
+
+    ``key`` names the start: an image's fingerprint, or the point at which the process was killed.
+    """
+
+    key: bytes | int
+    crash: Crash
+    marks: int
+
+
+class _Piece(NamedTuple):
+    """A piece of work: what to recover from, what to judge then, and the statistics until here."""
+
+    starts: dict[bytes | int, _Start]
+    checks: list[_Check]
+    statistics: Statistics
+
+
+_Submitted: TypeAlias = tuple[_Piece, Future[list[_Result]] | None]
 
 
 def explore(
@@ -268,157 +324,163 @@ class _Explorer:
         progress: Callable[[Statistics], None] | None,
     ) -> None:
         self.result = Exploration(subject, profile, bounds)
+        self.known: Known = {}
         self._executor = executor
         self._progress = progress
         self._disk = SimulatedDisk(sector_bytes=bounds.sector_bytes)
+        self._marks: list[object] = []
         self._started = time.monotonic()
-        self.known: Known = {}
-        self._waiting: dict[bytes, list[tuple[Crash, int]]] = {}
-        self._judged: set[tuple[bytes, int]] = set()
+        self._killed: dict[int, _Result] = {}
 
     def explore(self) -> Exploration:
-        result, statistics = self.result, self.result.statistics
+        result = self.result
         try:
             result.subject.run(self._disk)
         except Exception as caught:
             result.failures.append(Failure((), "workload", describe_error(caught)))
             return result
-        statistics.operations = len(self._disk.log)
-        pieces = self._pieces()
-        pending: list[tuple[list[tuple[bytes, _Start]], Future[list[_Result]] | None]] = []
-        for piece in pieces:
-            pending.append((piece, self._submit(piece)))
-            while len(pending) > (4 if self._executor else 0):
-                self._finish(*pending.pop(0))
-            if self._is_enough():
-                result.complete = False
-                break
-        for piece, future in pending:
-            self._finish(piece, future)
-        statistics.seconds = time.monotonic() - self._started
+        self._marks = self._disk.marks()
+        try:
+            with closing(self._submitted()) as submitted:
+                for piece, future in submitted:
+                    self._finish(piece, future)
+                    if self._is_enough():
+                        result.complete = False
+                        break
+        finally:
+            for key in [key for key, found in self.known.items() if found is None]:
+                del self.known[key]
         return result
 
     def _is_enough(self) -> bool:
         bounds, statistics = self.result.bounds, self.result.statistics
-        statistics.seconds = time.monotonic() - self._started
         if self._progress is not None:
             self._progress(statistics)
-        return (
-            len(self.result.failures) >= bounds.failures
-            or (bounds.states is not None and statistics.distinct >= bounds.states)
-            or (bounds.seconds is not None and statistics.seconds >= bounds.seconds)
+        return len(self.result.failures) >= bounds.failures or (
+            bounds.seconds is not None and statistics.seconds >= bounds.seconds
         )
 
-    def _submit(self, piece: list[tuple[bytes, _Start]]) -> Future[list[_Result]] | None:
+    def _submitted(self) -> Generator[_Submitted, None, None]:
+        """The pieces in order, each with what an executor that works ahead makes of it."""
+        pending: deque[_Submitted] = deque()
+        try:
+            for piece in self._pieces():
+                pending.append((piece, self._submit(piece)))
+                if len(pending) > (_AHEAD if self._executor else 0):
+                    yield pending.popleft()
+            while pending:
+                yield pending.popleft()
+        finally:
+            for _, future in pending:
+                if future is not None:
+                    future.cancel()
+
+    def _submit(self, piece: _Piece) -> Future[list[_Result]] | None:
         if self._executor is None:
             return None
-        result = self.result
-        starts = [start for _, start in piece]
+        result, starts = self.result, list(piece.starts.values())
         return self._executor.submit(_work, result.subject, result.profile, result.bounds, starts)
 
     # What there is to do.
 
-    def _pieces(self) -> Iterator[list[tuple[bytes, _Start]]]:
-        iterator = iter(self._starts())
-        while piece := list(itertools.islice(iterator, _BATCH)):
-            yield piece
+    def _pieces(self) -> Iterator[_Piece]:
+        counted = Statistics(operations=len(self._disk.log))
+        piece = _Piece({}, [], counted)
+        listed: set[tuple[bytes | int, int]] = set()
+        for check, start in self._checks(counted):
+            if (check.key, check.marks) in listed:
+                continue
+            listed.add((check.key, check.marks))
+            if isinstance(check.key, int) or check.key not in self.known:
+                if counted.distinct == self.result.bounds.states:
+                    self.result.complete = False
+                    break
+                piece.starts[check.key] = start
+                if isinstance(check.key, bytes):
+                    counted.distinct += 1
+                    self.known[check.key] = None
+            piece.checks.append(check)
+            if len(piece.starts) == _STARTS or len(piece.checks) == _CHECKS:
+                yield piece._replace(statistics=replace(counted))
+                piece = _Piece({}, [], counted)
+        yield piece
 
-    def _starts(self) -> Iterator[tuple[bytes, _Start]]:
-        """Every start that was not seen before, and a name for it."""
-        bounds = self.result.bounds
-        statistics = self.result.statistics
-        state = Unsynced(self._disk.start, self.result.profile, bounds.sector_bytes)
-        marks = len(self._disk.carried)
-        new = 0
-        for point, operation in enumerate([None, *self._disk.log]):
-            if operation is not None:
+    def _checks(self, counted: Statistics) -> Iterator[tuple[_Check, _Start]]:
+        """All that is to be judged, in order, and where to start the recovery from."""
+        bounds, disk = self.result.bounds, self._disk
+        state = Unsynced(disk.start, self.result.profile, bounds.sector_bytes)
+        marks, new = len(disk.carried), 0
+        for point in range(len(disk.log) + 1):
+            if point:
+                operation = disk.log[point - 1]
                 state.apply(operation)
                 marks += operation.kind == "mark"
                 new = len(operation.micro)
-                if not new and operation.kind not in ("mark", "sync", "sync_directory"):
-                    continue  # a failed sync changes nothing by itself
-            statistics.points += 1
             listing = state.enumerate(bounds.per_point, bounds.seed + point, new)
-            statistics.existing += listing.existing
-            statistics.exact &= listing.exact
-            statistics.exhaustive &= listing.exhaustive
-            statistics.subsets &= listing.subsets
+            _count(counted, listing)
             for choice in listing.choices:
-                yield from self._start(state.image(choice), Crash(point, choice), marks)
+                counted.checked += 1
+                image = state.image(choice)
+                yield _Check(fingerprint(image), Crash(point, choice), marks), _Start(image)
             if bounds.kills and state.micro:
-                statistics.kills += 1
-                name = b"kill %d" % point
-                self._waiting[name] = [(Crash(point, None), marks)]
-                yield name, _Start(self._disk.start, tuple(self._disk.log[:point]))
-
-    def _start(self, image: Image, crash: Crash, marks: int) -> Iterable[tuple[bytes, _Start]]:
-        self.result.statistics.checked += 1
-        name = fingerprint(image)
-        if (name, marks) in self._judged:
-            return
-        self._judged.add((name, marks))
-        if name not in self.known:
-            self.known[name] = None
-            self.result.statistics.distinct += 1
-            self._waiting[name] = [(crash, marks)]
-            yield name, _Start(image)
-        elif (known := self.known[name]) is not None:
-            self._judge(known, crash, marks)
-        else:
-            self._waiting[name].append((crash, marks))
+                counted.kills += 1
+                start = _Start(disk.start, tuple(disk.log[:point]))
+                yield _Check(point, Crash(point, None), marks), start
 
     # What came of it.
 
-    def _finish(
-        self, piece: list[tuple[bytes, _Start]], future: Future[list[_Result]] | None
-    ) -> None:
-        result = self.result
+    def _finish(self, piece: _Piece, future: Future[list[_Result]] | None) -> None:
+        result, before = self.result, self.result.statistics
+        starts = list(piece.starts.values())
         if future is None:
-            starts = [start for _, start in piece]
             found = _work(result.subject, result.profile, result.bounds, starts)
         else:
             found = future.result()
-        for (name, _), one in zip(piece, found, strict=True):
-            self.known[name] = one
-            result.statistics.recoveries += one.recoveries
-            result.statistics.nested += one.recoveries - 1
-            for crash, marks in self._waiting.pop(name):
-                self._judge(one, crash, marks)
-
-    def _judge(self, found: _Result, crash: Crash, count: int) -> None:
-        marks = self._marks(count)
-        first = (crash,)
-        if found.outcome is None:
-            self._fail(first, "recover", found.error)
-            return
-        self._judge_outcome(first, marks, found.outcome)
-        if found.progress_error:
-            self._fail(first, "go on", found.progress_error)
-        for crashes, after, outcome, error in found.nested:
-            path = first + crashes
-            if outcome is None:
-                self._fail(path, "recover", error)
-                continue
-            if outcome != found.outcome and (after or crash.choice is not None):
-                self._fail(path, "same", f"{outcome[0]!r}, and before: {found.outcome[0]!r}")
+        for key, one in zip(piece.starts, found, strict=True):
+            if isinstance(key, int):
+                self._killed[key] = one
             else:
-                self._judge_outcome(path, marks, outcome)
+                self.known[key] = one
+        recoveries = sum(one.recoveries for one in found)
+        result.statistics = replace(
+            piece.statistics,
+            recoveries=before.recoveries + recoveries,
+            nested=before.nested + recoveries - len(found),
+            seconds=time.monotonic() - self._started,
+        )
+        for check in piece.checks:
+            self._judge(check)
 
-    def _judge_outcome(
-        self, crashes: tuple[Crash, ...], marks: Sequence[object], outcome: tuple[Hashable]
-    ) -> None:
-        message = self.result.subject.judge(marks, outcome[0])
-        if message is not None:
-            self._fail(crashes, "judge", message)
+    def _judge(self, check: _Check) -> None:
+        key, crash, count = check
+        found = self._killed[key] if isinstance(key, int) else self.known[key]
+        assert found is not None  # pieces are finished in order
+        self._judge_end(_End((), None, found.outcome, found.error), crash, count)
+        if found.progress_error:
+            self._fail((crash,), "go on", found.progress_error)
+        for end in found.ends:
+            self._judge_end(end, crash, count)
 
-    def _marks(self, count: int) -> list[object]:
-        return self._disk.marks()[:count]
+    def _judge_end(self, end: _End, crash: Crash, marks: int) -> None:
+        crashes = (crash, *end.crashes)
+        if end.outcome is None:
+            self._fail(crashes, "recover", end.error)
+        elif end.expected is not None and end.outcome != end.expected:
+            self._fail(crashes, "same", f"{end.outcome[0]!r}, and before: {end.expected[0]!r}")
+        else:
+            message = self.result.subject.judge(self._marks[:marks], end.outcome[0])
+            if message is not None:
+                self._fail(crashes, "judge", message)
 
     def _fail(self, crashes: tuple[Crash, ...], check: str, message: str) -> None:
         if len(self.result.failures) < self.result.bounds.failures:
             self.result.failures.append(Failure(crashes, check, message))
 
 
-def coverage(explorations: Iterable[Exploration]) -> Counter[str]:
-    """How many failures each check noticed, over several explorations."""
-    return Counter(failure.check for one in explorations for failure in one.failures)
+def _count(counted: Statistics, listing: Enumeration) -> None:
+    """Add a crash point to the statistics."""
+    counted.points += 1
+    counted.existing += listing.existing
+    counted.exact &= listing.exact
+    counted.exhaustive &= listing.exhaustive
+    counted.subsets &= listing.subsets
