@@ -24,7 +24,6 @@ from rotortree_faultinject.cli.replaying import smaller
 from rotortree_faultinject.explorer import Exploration, Failure
 from rotortree_faultinject.finding import Finding
 from rotortree_faultinject.profiles import Profile
-from rotortree_faultinject.report import states_per_second
 
 if TYPE_CHECKING:
     from rotortree_faultinject.tree.fuzz import Trial
@@ -41,8 +40,8 @@ def fuzz(
 ) -> None:
     """Live random lives of a tree, with crashes and failing calls, for ever or for --seconds.
 
-    A life belongs to a seed: the first to --seed, each next one to the number after it.  Every
-    violation is a line on stdout.
+    A life belongs to a seed: the first to --seed, each next one to the number after it.  After
+    --seconds no more lives begin.  Every violation is a line on stdout.
     """
     profiles = chosen_profiles(profile)
     with Outputs(findings=findings) as outputs:
@@ -60,8 +59,8 @@ class _Fuzzer:
 
     def __init__(self, outputs: Outputs, *, saves: bool) -> None:
         self.violations = 0
-        self._lives = 0
-        self._states = 0
+        self._count = 0
+        self._recoveries = 0
         self._outputs = outputs
         self._saves = saves
         self._started = time.monotonic()
@@ -70,16 +69,22 @@ class _Fuzzer:
         """Live for so long; without an end, until an interrupt."""
         with pool(jobs) as executor, Monitor() as monitor:
             monitor.begin("random lives")
-            lives = itertools.product(itertools.count(seed), profiles)
-            for trial, profile in _trials(lives, executor, 2 * jobs):
-                self._lives += 1
-                self._states += trial.states
+            for trial, profile in _trials(self._lives(seed, seconds, profiles), executor, jobs):
+                self._count += 1
+                self._recoveries += trial.states
                 if trial.failure is not None:
                     self._report(trial, trial.failure, profile)
-                elapsed = time.monotonic() - self._started
-                monitor.show(self._states, elapsed)
-                if seconds is not None and elapsed >= seconds:
+                monitor.show(self._recoveries, time.monotonic() - self._started)
+
+    def _lives(
+        self, seed: int, seconds: float | None, profiles: Sequence[Profile]
+    ) -> Iterator[tuple[int, Profile]]:
+        """Seeds and profiles, until time is up."""
+        for at in itertools.count(seed):
+            for profile in profiles:
+                if seconds is not None and time.monotonic() - self._started >= seconds:
                     return
+                yield at, profile
 
     def _report(self, trial: "Trial", failure: Failure, profile: Profile) -> None:
         from rotortree_faultinject.tree.fuzz import BOUNDS
@@ -98,8 +103,8 @@ class _Fuzzer:
         """All of it in one line."""
         seconds = time.monotonic() - self._started
         return (
-            f"{self._lives} random lives, {self.violations} with violations: {self._states:,}"
-            f" recoveries in {seconds:.1f} s, {states_per_second(self._states, seconds)}"
+            f"{self._count} random lives, {self.violations} with violations:"
+            f" {self._recoveries:,} recoveries in {seconds:.1f} s"
         )
 
 
@@ -116,5 +121,10 @@ def _trials(
             continue
         waiting.append((executor.submit(trial, seed, profile), profile))
         if len(waiting) > ahead:
-            future, known = waiting.popleft()
-            yield future.result(), known
+            yield _result(*waiting.popleft())
+    while waiting:
+        yield _result(*waiting.popleft())
+
+
+def _result(future: "Future[Trial]", profile: Profile) -> tuple["Trial", Profile]:
+    return future.result(), profile
