@@ -305,12 +305,12 @@ class _Replay:
 
     def _failures(self) -> Iterator[tuple[str, str]]:
         """What is wrong in the end, as the explorer judges it."""
-        first, last = self._outcomes[0], self._outcomes[-1]
+        last, expected = self._outcomes[-1], self._expected()
         if last is None:
             yield "recover", self._error
             return
-        if first is not None and last != first and self._must_be_the_same():
-            yield "same", f"{last[0]!r}, and before: {first[0]!r}"
+        if expected is not None and last != expected:
+            yield "same", f"{last[0]!r}, and before: {expected[0]!r}"
         message = self._subject.judge(self._marks, last[0])
         if message is not None:
             yield "judge", message
@@ -319,7 +319,13 @@ class _Replay:
         except Exception as error:
             yield "go on", describe_error(error)
 
-    def _must_be_the_same(self) -> bool:
-        """Not if a power failure takes away the cache that a killed process's recovery read."""
-        first, second = self._finding.crashes[:2]
-        return first.choice is not None or second.point >= self._returned[0]
+    def _expected(self) -> tuple[Hashable] | None:
+        """What the last outcome must be the same as.
+
+        It is the first one, unless a power failure took away the cache that a killed process's
+        recovery was reading: then the one after that.
+        """
+        crashes = self._finding.crashes
+        if len(crashes) > 1 and crashes[0].choice is None and crashes[1].point < self._returned[0]:
+            return self._outcomes[1]
+        return self._outcomes[0]
