@@ -23,21 +23,24 @@ from rotortree_faultinject.operations import (
 
 __all__ = ["Cache", "Inode"]
 
+_ROOT = (".", "/")
+
 
 class Inode:
     """A file's bytes as processes see them, and as the last sync left them; None: a directory.
 
-    ``late_error``: what the next sync will raise.  ``locks``: those that are held, and whether
-    they are shared.
+    ``doubtful``: a sync failed, and none succeeded since.  ``late_error``: what the next sync will
+    raise.  ``locks``: those that are held, and whether they are shared.
     """
 
-    __slots__ = ("data", "late_error", "locks", "number", "path", "synced")
+    __slots__ = ("data", "doubtful", "late_error", "locks", "number", "path", "synced")
 
     def __init__(self, number: int, path: str, data: bytes | None) -> None:
         self.number = number
         self.path = path
         self.data = data
         self.synced = data
+        self.doubtful = False
         self.late_error = 0
         self.locks: dict[object, bool] = {}
 
@@ -55,6 +58,7 @@ class Cache:
         self._sector_bytes = sector_bytes
         self._page_bytes = max(1, PAGE_BYTES // sector_bytes) * sector_bytes
         self._removed = b""
+        self._root = Inode(-1, ".", None)
         self._inodes: dict[int, Inode] = {}
         self._sequence = itertools.count()
         for path in sorted(start):
@@ -67,6 +71,8 @@ class Cache:
 
     def look_up(self, path: str) -> Inode:
         """What a path names.  Raises FileNotFoundError or NotADirectoryError."""
+        if path in _ROOT:
+            return self._root
         self._check_parents(path)
         if path not in self.names:
             raise FileNotFoundError(errno.ENOENT, "no such file or directory", path)
@@ -81,7 +87,7 @@ class Cache:
 
     def check_directory(self, path: str) -> None:
         """Raise as `look_up` does unless a path names a directory."""
-        if path not in (".", "/") and self.look_up(path).data is not None:
+        if self.look_up(path).data is not None:
             raise NotADirectoryError(errno.ENOTDIR, "not a directory", path)
 
     def listdir(self, path: str) -> list[str]:
@@ -93,15 +99,18 @@ class Cache:
 
     def open(self, path: str, *, create: bool) -> Inode:
         """A file, made if it is missing and ``create``."""
-        self._check_parents(path)
-        if create and path not in self.names:
-            return self._make("create", path, b"")
-        return self.look_up(path)
+        try:
+            return self.look_up(path)
+        except FileNotFoundError:
+            self._check_parents(path)
+            if create:
+                return self._make("create", path, b"")
+            raise
 
     def mkdir(self, path: str) -> None:
         """Make a directory."""
         self._check_parents(path)
-        if path in self.names or path in (".", "/"):
+        if path in self.names or path in _ROOT:
             raise FileExistsError(errno.EEXIST, "exists", path)
         self._make("mkdir", path, None)
 
@@ -122,6 +131,8 @@ class Cache:
         replaced = self.names.get(new)
         if replaced is not None and replaced.data is None:
             raise IsADirectoryError(errno.EISDIR, "is a directory", new)
+        if new in _ROOT:
+            raise OSError(errno.EBUSY, "is the root", new)
         if old == new:
             return
         self._name(new, inode)
@@ -156,7 +167,11 @@ class Cache:
         return sum(len(inode.data or b"") for inode in self.names.values())
 
     def write(self, inode: Inode, data: bytes, offset: int) -> None:
-        """Write to a file, page by page: a long write that grows it is several new sizes."""
+        """Write to a file, page by page: a long write that grows it is several new sizes.
+
+        After a failed sync the size may be marked clean, as pages may; whoever writes the file's
+        last bytes again makes it dirty again, because that I/O updates the size on disk.
+        """
         old = inode.data or b""
         at, size, end = offset, len(old), offset + len(data)
         inode.data = old[:offset].ljust(offset, b"\0") + data + old[end:]
@@ -164,7 +179,7 @@ class Cache:
         while at < end:
             stop = min(end, at - at % self._page_bytes + self._page_bytes)
             micro += self._sectors(inode, at, stop, len(old))
-            if stop > size:
+            if stop > size or (inode.doubtful and stop == len(inode.data)):
                 micro.append(Size(next(self._sequence), inode.number, stop))
             at = stop
         self.log.append(Operation("write", inode.path, inode.number, tuple(micro), (offset, end)))
@@ -200,8 +215,13 @@ class Cache:
 
     def sync(self, inode: Inode) -> None:
         """Make a file durable."""
-        inode.synced = inode.data
+        inode.synced, inode.doubtful = inode.data, False
         self.log.append(Operation("sync", inode.path, inode.number))
+
+    def fail_sync(self, inode: Inode) -> None:
+        """Mark a file clean, though its content never reached the disk."""
+        inode.doubtful = True
+        self.log.append(Operation("failed_sync", inode.path, inode.number))
 
     def revert(self, inode: Inode) -> None:
         """Throw away what was not synced of a file."""
@@ -218,7 +238,9 @@ class Cache:
             self._sequence = itertools.count(micro.sequence + 1)
         inode = self._inodes.get(operation.inode)
         if inode is not None and operation.kind == "sync":
-            inode.synced = inode.data
+            inode.synced, inode.doubtful = inode.data, False
+        elif inode is not None and operation.kind == "failed_sync":
+            inode.doubtful = True
         elif inode is not None and operation.kind == "lost_sync":
             inode.data = inode.synced
 

@@ -300,7 +300,7 @@ class SimulatedDisk:
         if self.fsync_failure == "reverted":
             self._cache.revert(inode)
             return None
-        self.log.append(Operation("failed_sync", inode.path, inode.number))
+        self._cache.fail_sync(inode)
         if self.fsync_failure == "late":
             inode.late_error = errno.EIO
             return True
@@ -398,7 +398,7 @@ class _SimulatedFile:
 
         def operation() -> memoryview:
             if length > len(self._data):
-                raise ValueError("the map is longer than the file")
+                raise OSError(errno.EINVAL, "the file is shorter than the map", self._inode.path)
             return memoryview(self._data[:length])
 
         return self._disk.call("map", self._inode.path, operation)
