@@ -9,6 +9,7 @@ What no code can promise: a disk that says "synced" and lies; `sync` is believed
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator, Sequence
 
 from rotortree.errors import FileLockedError, IoFailedError
@@ -17,6 +18,7 @@ from rotortree.storage.files import File, FileSystem, Lock, OpenMode
 __all__ = [
     "SYNC_DIRECTORY",
     "TEMPORARY",
+    "check_written",
     "file_size",
     "listdir",
     "make_directory",
@@ -124,6 +126,21 @@ def write_all(file: File, path: str, buffers: Sequence[bytes | memoryview], offs
             if written:
                 rest[-1] = rest[-1][written:]
     return offset
+
+
+def check_written(
+    file: File, path: str, buffers: Sequence[bytes | memoryview], offset: int
+) -> None:
+    """Read back what was written from ``offset`` on.
+
+    Raises IoFailedError when it is something else: the write was lost, or went somewhere else.
+    """
+    for buffer in buffers:
+        found = read_exactly(file, path, len(buffer), offset)
+        with translated(path, "read back"):
+            if found != bytes(buffer):
+                raise OSError(errno.EIO, f"not what was written at offset {offset}")
+        offset += len(buffer)
 
 
 def sync_file(file: File, path: str) -> None:

@@ -58,7 +58,10 @@ class File(Protocol):
         """Return when the file's bytes and length would survive a power failure."""
 
     def map(self, length: int) -> memoryview:
-        """The first ``length`` > 0 bytes, read-only, which must exist; stays valid after close."""
+        """The first ``length`` > 0 bytes, read-only; stays valid after close.
+
+        An error where the file is shorter.
+        """
 
     def close(self) -> None:
         """Release the file.  Idempotent."""
@@ -121,6 +124,8 @@ class _OsFile:
         _sync(self._descriptor)
 
     def map(self, length: int) -> memoryview:
+        if length > self.size():  # mmap raises ValueError
+            raise OSError(errno.EINVAL, "the file is shorter than the map")
         return memoryview(mmap.mmap(self._descriptor, length, access=mmap.ACCESS_READ))
 
     def close(self) -> None:

@@ -133,6 +133,8 @@ class LevelFiles:
         try:
             durable.write_all(file, path, buffers, offset)
             durable.sync_file(file, path)
+            # The log that also has these leaves goes, and the memory is given up for the file.
+            durable.check_written(file, path, buffers, offset)
         finally:
             file.close()
 

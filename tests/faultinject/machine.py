@@ -17,7 +17,7 @@ from rotortree_faultinject.explorer import Failure, describe_error
 from rotortree_faultinject.finding import Finding, class_path
 from rotortree_faultinject.profiles import PROFILES
 from rotortree_faultinject.tree.fuzz import FAULTS
-from rotortree_faultinject.tree.life import Life, Options, abandon
+from rotortree_faultinject.tree.life import Life, Options
 from rotortree_faultinject.tree.workloads import TreeSubject
 
 __all__ = ["FINDING", "MOST_LEAVES", "LifeMachine"]
@@ -187,5 +187,4 @@ class LifeMachine(RuleBasedStateMachine):
         try:
             self.do("crash", "open")
         finally:
-            if self.life.tree is not None:
-                abandon(self.life.tree)
+            self.life.end()

@@ -16,6 +16,7 @@ A step is a line of text, so that a life can be written down, found again, made 
 ``kill``               the process ends; what it wrote and did not sync is in the cache
 ``crash LETTERS``      power fails; the letters say what became of everything that was not synced
 ``fault RULE``         from now on calls go wrong by a rule of `rotortree_faultinject.faults`
+``room BYTES``         the disk has room for so many bytes in all
 ``mend``               no call goes wrong any more
 =====================  ========================================================================
 
@@ -59,10 +60,13 @@ from rotortree_faultinject.tree.oracle import (
     split,
 )
 
-__all__ = ["PATH", "Life", "Options", "abandon", "open_tree"]
+__all__ = ["LIES", "PATH", "Life", "Options", "abandon", "open_tree"]
 
 PATH = "tree"
 """Where the tree is on the disk."""
+
+LIES = frozenset("lmr")
+"""Letters of fault scripts by which a disk says something that is not so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,8 @@ class Life:
         self.history = model.History()
         self.tokens: list[DurabilityToken] = []
         self.issued = 0
+        self.lied_to = False
+        self.names_in_doubt = False
         self._sound = 0
 
     # Steps.
@@ -207,8 +213,9 @@ class Life:
 
     @property
     def is_troubled(self) -> bool:
-        """Whether a call went wrong since the tree was last known to be sound: it may raise then."""
-        return self.disk.faults.hits > self._sound
+        """Whether a call went wrong since the tree was known to be sound; then it may raise."""
+        in_doubt = self.lied_to or self.names_in_doubt
+        return in_doubt or self.disk.faults.hits > self._sound
 
     def acknowledge(self) -> None:
         """Take note of what the tree says is durable, which every token below that says, too."""
@@ -225,14 +232,19 @@ class Life:
     def _step_open(self) -> None:
         if self._open_tree() is not None:
             return
+        if any(entry.kind == "failed_sync_directory" for entry in self.disk.log):
+            self.names_in_doubt = True  # section 8 of the storage format: an error is all right
         self.tree = open_tree(self.disk, self.options, self.scheduler)
-        self._sound = self.disk.faults.hits
+        if self.disk.room is None:
+            self._sound = self.disk.faults.hits
         self.tokens.clear()
         found = check_root(self.tree)
-        leaves = split(found.leaves)
-        if not model.allowed(self.history, leaves):
-            raise OracleError(f"{found!r} after {describe(self.history)}")
-        self.history = model.after_crash(self.history, leaves)
+        if self.lied_to:  # then a promise may be lost, but nothing may be wrong
+            self.history = model.History(self.history.issued)
+        message = verdict(self.history, found)
+        if message is not None:
+            raise OracleError(message)
+        self.history = model.after_crash(self.history, split(found.leaves))
         self.disk.mark(("open", found.leaves))
         check_proofs(self.tree, found.leaves)
 
@@ -306,6 +318,8 @@ class Life:
         self._check_checkpoint(tree)
 
     def _check_checkpoint(self, tree: RotorTree) -> None:
+        if self.lied_to:
+            return
         leaves = b"".join(model.issued_leaves(self.history))
         n = self.options.n
         check_level_files(
@@ -335,14 +349,14 @@ class Life:
         try:
             tree.close()
         finally:
-            self._drop()
+            self.end()
             if not tree.closed:
                 raise OracleError("close raised, and the tree is not closed")
         if tree.durable_size != size:
             raise OracleError(f"closed, and {tree.durable_size} of {size} leaves are durable")
 
-    def _drop(self) -> None:
-        """The tree is gone; what it acknowledged last is still promised."""
+    def end(self) -> None:
+        """The process is gone; what the tree acknowledged last is still promised."""
         self.acknowledge()
         if self.tree is not None:
             abandon(self.tree)
@@ -350,19 +364,26 @@ class Life:
         self.scheduler.tasks.clear()
 
     def _step_kill(self) -> None:
-        self._drop()
+        self.end()
         self.disk.restart()
 
     def _step_crash(self, letters: str = "") -> None:
-        self._drop()
+        self.end()
         self.disk.lose_power(letters, profile_named(self.options.profile))
 
-    def _step_fault(self, rule: str) -> None:
-        self.disk.faults.rules.append(Rule.parse(rule))
+    def _step_fault(self, text: str) -> None:
+        rule = Rule.parse(text)
+        self.disk.faults.rules.append(rule)
+        self.lied_to = self.lied_to or bool(set(rule.script.lower()) & LIES)
+
+    def _step_room(self, room: str) -> None:
+        self.disk.room = int(room)
+        self._sound = -1
 
     def _step_mend(self) -> None:
         """Calls work again; a tree that says it is failed for good must keep to that."""
         self.disk.faults.rules.clear()
+        self.disk.room = None
         tree = self._open_tree()
         if tree is None or not self.is_troubled:
             return

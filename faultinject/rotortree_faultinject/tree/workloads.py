@@ -52,8 +52,7 @@ class TreeSubject(Subject):
         try:
             life.live(self.steps)
         finally:
-            if life.tree is not None:
-                abandon(life.tree)
+            life.end()
 
     def recover(self, disk: SimulatedDisk) -> Recovered:
         """Open what is left; its root must be that of its leaves."""
