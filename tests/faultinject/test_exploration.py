@@ -63,6 +63,17 @@ def test_crashes_under_every_schedule_of_one_preemption(name: str) -> None:
     assert found.distinct > 50
 
 
+@pytest.mark.parametrize("n", [2, 3, 4])
+@pytest.mark.parametrize("profile", ["posix", "ext4-ordered"])
+def test_every_crash_of_a_checkpoint_beside_inserts_and_a_flush(profile: str, n: int) -> None:
+    """Two preemptions: every schedule, every crash point, every subset, and working on from it."""
+    subject = CONCURRENT["checkpoint and flush"].with_arity(n)
+    bounds = Bounds(per_point=4096)
+    found = explore_schedules(subject, 2, PROFILES[profile], bounds)
+    assert found.failed == []
+    assert found.schedules > 100
+
+
 @pytest.mark.parametrize("name", list(CONCURRENT))
 def test_crashes_under_random_schedules(name: str) -> None:
     """The same with any number of preemptions: 60 random schedules."""

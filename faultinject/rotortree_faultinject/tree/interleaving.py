@@ -83,6 +83,11 @@ class Concurrent(TreeSubject):
         options = self.options.changes()
         return Concurrent(self.steps, self.actors, options, choices, self.name)
 
+    def with_arity(self, n: int) -> Concurrent:
+        """The same for trees of another arity."""
+        options = {**self.options.changes(), "n": n}
+        return Concurrent(self.steps, self.actors, options, self.choices, self.name)
+
     def parameters(self) -> Mapping[str, object]:
         """See `Subject.parameters`."""
         actors = {actor: list(doings) for actor, doings in self.actors.items()}
