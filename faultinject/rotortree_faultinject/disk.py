@@ -186,7 +186,12 @@ class SimulatedDisk:
                 with contextlib.suppress(OSError):  # there was no room for half of it
                     wrong("e")
             raise Died
-        if letter == "k":
+        if letter in "kjq":
+            if letter == "q":
+                operation()
+            elif letter == "j":
+                with contextlib.suppress(OSError):
+                    wrong("j")
             raise KeyboardInterrupt
         if letter == "i":
             raise InterruptedError(errno.EINTR, "interrupted", path)
@@ -295,7 +300,7 @@ class SimulatedDisk:
         """What a failing sync does before it raises; True: it returns success."""
         if letter == "l":
             return True
-        if letter not in "xh" or self.fsync_failure == "dirty":
+        if letter not in "xhj" or self.fsync_failure == "dirty":
             return None
         if self.fsync_failure == "reverted":
             self._cache.revert(inode)
@@ -369,7 +374,7 @@ class _SimulatedFile:
         def wrong(letter: str) -> int | None:
             if letter == "l":
                 return len(data)
-            if letter in "hes":
+            if letter in "hejs":
                 half = data[: max(letter == "s", len(data) // 2)]
                 written = self._disk.write(self._inode, half, offset)
                 return written if letter == "s" else None

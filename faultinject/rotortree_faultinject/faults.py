@@ -14,12 +14,14 @@ A capital letter is for that call and all that follow; after the last letter eve
  m    it is misdirected: what is read or written lies one sector further
  r    bits rot: one bit of what is read or written is another
  k    the user interrupts it (KeyboardInterrupt), before it did anything
+ j    the user interrupts it half-way: half of the bytes were written; a sync failed unheard
+ q    the user interrupts it after it did its work
  d    the process dies at it, before it did anything; later calls raise `Died`, too
  e    the process dies at it, half-way
 ====  =========================================================================================
 
-A letter that means nothing for a call, such as short for a rename, lets it work; ``h`` and ``e``
-are then ``x`` and ``d``.
+A letter that means nothing for a call, such as short for a rename, lets it work; ``h``, ``j`` and
+``e`` are then ``x``, ``k`` and ``d``.
 
 So ``xxwxW`` fails twice, works once, fails once more and works ever after; ``wX`` works once and is
 broken from then on.
@@ -53,7 +55,7 @@ KINDS = (
 )
 """The calls of the seam, by which rules pick them."""
 
-_LETTERS = "wxhaislmrkde"
+_LETTERS = "wxhaislmrkjqde"
 _PLAIN = re.compile(r"""[^\s'"\\]+""")
 
 
