@@ -151,6 +151,7 @@ class Interleaver(StepScheduler):
         self._actors: list[_Actor] = []
         self._current: _Actor | None = None
         self._finished = threading.Semaphore(0)
+        self._is_over = False
 
     def lock(self) -> _TurnLock:  # type: ignore[override]  # as good as a real one
         """A lock for which actors wait in turns."""
@@ -162,17 +163,27 @@ class Interleaver(StepScheduler):
 
     def run(self) -> None:
         """Run all actors to their ends; raise what the first of them raised, or Deadlock."""
-        for actor in self._actors:
-            threading.Thread(target=self._live, args=(actor,), daemon=True).start()
+        threads = [
+            threading.Thread(target=self._live, args=(actor,), daemon=True)
+            for actor in self._actors
+        ]
+        for thread in threads:
+            thread.start()
         self._go_on()
         self._finished.acquire()
         self._current = None
         errors = [actor.error for actor in self._actors if actor.error is not None]
+        waiting = [actor for actor in self._actors if not actor.done]
+        self._is_over = True
+        for actor in waiting:
+            actor.turn.release()
+        for thread in threads:
+            thread.join()
         if errors:
             raise errors[0]
-        if not all(actor.done for actor in self._actors):
-            waiting = ", ".join(actor.name for actor in self._actors if not actor.done)
-            raise Deadlock(f"all that are left wait for locks: {waiting}")
+        if waiting:
+            names = ", ".join(actor.name for actor in waiting)
+            raise Deadlock(f"all that are left wait for locks: {names}")
 
     def switch(self) -> None:
         """A point at which another actor may go on.  Does nothing outside of `run`."""
@@ -187,6 +198,8 @@ class Interleaver(StepScheduler):
         actor.waits_for = lock
         self._pause(actor)
         actor.waits_for = None
+        if self._is_over:
+            raise Deadlock(f"{actor.name} waits for ever")
 
     def _live(self, actor: _Actor) -> None:
         actor.turn.acquire()
@@ -195,7 +208,8 @@ class Interleaver(StepScheduler):
         except BaseException as error:
             actor.error = error
         actor.done = True
-        self._go_on()
+        if not self._is_over:
+            self._go_on()
 
     def _pause(self, actor: _Actor) -> None:
         if self._go_on() is not actor:

@@ -1,0 +1,215 @@
+"""Actors that take turns: every schedule once, the same each time, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import threading
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from rotortree.scheduler import Mutex
+from rotortree_faultinject.schedule import (
+    Deadlock,
+    Decision,
+    Interleaver,
+    StepScheduler,
+    schedules,
+)
+
+
+def counting(
+    steps: int, trace: list[str]
+) -> Callable[[tuple[int, ...]], tuple[Sequence[Decision], str]]:
+    """Runs two actors of so many steps each under a schedule; returns it and who went when."""
+
+    def run(choices: tuple[int, ...]) -> tuple[Sequence[Decision], str]:
+        interleaver = Interleaver(choices)
+        trace.clear()
+
+        def act(name: str) -> None:
+            for _ in range(steps):
+                interleaver.switch()
+                trace.append(name)
+
+        for name in "ab":
+            interleaver.add(name, lambda name=name: act(name))  # type: ignore[misc]
+        interleaver.run()
+        return interleaver.decisions, "".join(trace)
+
+    return run
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4])
+def test_without_a_bound_every_interleaving_comes_up(steps: int) -> None:
+    """Two actors of k steps: all C(2k, k) orders of their steps, each schedule run once."""
+    run = counting(steps, [])
+    orders: list[str] = []
+
+    def collect(choices: tuple[int, ...]) -> Sequence[Decision]:
+        decisions, order = run(choices)
+        orders.append(order)
+        return decisions
+
+    done = list(schedules(collect, preemptions=4 * steps))
+    assert len(set(done)) == len(done) == len(orders)
+    assert set(orders) == {
+        order for order in set(orders) if order.count("a") == order.count("b") == steps
+    }
+    assert len(set(orders)) == math.comb(2 * steps, steps)
+
+
+@pytest.mark.parametrize(("preemptions", "switches"), [(0, 1), (1, 3), (2, 5)])
+def test_a_bound_on_preemptions_bounds_the_turns_that_are_taken_away(
+    preemptions: int, switches: int
+) -> None:
+    """With p preemptions the actor changes at most 2p + 1 times, and some schedule does so."""
+    run = counting(5, [])
+    most = 0
+
+    def collect(choices: tuple[int, ...]) -> Sequence[Decision]:
+        nonlocal most
+        decisions, order = run(choices)
+        most = max(most, sum(a != b for a, b in itertools.pairwise(order)))
+        return decisions
+
+    for _ in schedules(collect, preemptions):
+        pass
+    assert preemptions <= most <= switches
+
+
+def test_the_same_schedule_is_the_same_run() -> None:
+    """Ten runs under one list of choices: the same decisions and the same order."""
+    run = counting(6, [])
+    choices = (0, 1, 0, 0, 1, 1, 0, 1)
+    assert len({(tuple(decisions), order) for decisions, order in map(run, [choices] * 10)}) == 1
+
+
+def test_a_lock_keeps_others_out_under_every_schedule() -> None:
+    """Two actors read, switch and write a counter under a lock: both counts are there, always."""
+
+    def run(choices: tuple[int, ...]) -> Sequence[Decision]:
+        interleaver = Interleaver(choices)
+        lock = interleaver.lock()
+        counter = [0]
+
+        def act() -> None:
+            interleaver.switch()
+            with lock:
+                seen = counter[0]
+                interleaver.switch()
+                counter[0] = seen + 1
+
+        interleaver.add("a", act)
+        interleaver.add("b", act)
+        interleaver.run()
+        assert counter == [2]
+        return interleaver.decisions
+
+    assert len(list(schedules(run, 6))) > 5
+
+
+def test_without_the_lock_a_count_is_lost_under_some_schedule() -> None:
+    """The check above can fail: the same without the lock."""
+    lost = []
+
+    def run(choices: tuple[int, ...]) -> Sequence[Decision]:
+        interleaver = Interleaver(choices)
+        counter = [0]
+
+        def act() -> None:
+            interleaver.switch()
+            seen = counter[0]
+            interleaver.switch()
+            counter[0] = seen + 1
+
+        interleaver.add("a", act)
+        interleaver.add("b", act)
+        interleaver.run()
+        lost.append(counter != [2])
+        return interleaver.decisions
+
+    list(schedules(run, 1))
+    assert any(lost)
+    assert not all(lost)
+
+
+def test_a_deadlock_is_an_error_that_names_who_waits() -> None:
+    """Two locks taken in both orders: the schedule in which each has one raises Deadlock."""
+    interleaver = Interleaver([0, 1])
+    first, second = interleaver.lock(), interleaver.lock()
+
+    def act(mine: Mutex, other: Mutex) -> None:
+        with mine:
+            interleaver.switch()
+            other.acquire()
+
+    interleaver.add("one", lambda: act(first, second))
+    interleaver.add("two", lambda: act(second, first))
+    with pytest.raises(Deadlock, match="one, two"):
+        interleaver.run()
+
+
+def test_an_error_of_an_actor_is_raised_and_the_others_end() -> None:
+    """What an actor raises comes out of run; the others have run to their ends."""
+    interleaver = Interleaver()
+    done = []
+
+    def fail() -> None:
+        raise ValueError("mine")
+
+    interleaver.add("bad", fail)
+    interleaver.add("good", lambda: done.append(True))
+    with pytest.raises(ValueError, match="mine"):
+        interleaver.run()
+    assert done == [True]
+
+
+def test_a_wait_with_a_timeout_ends_because_the_clock_stands_still() -> None:
+    """acquire with a timeout, or without blocking, returns False at once if the lock is held."""
+    interleaver = Interleaver()
+    lock = interleaver.lock()
+    assert lock.acquire()
+    assert not lock.acquire(timeout=5)
+    assert not lock.acquire(blocking=False)
+    with pytest.raises(Deadlock):
+        lock.acquire()
+    lock.release()
+    assert lock.acquire()
+
+
+def _take(lock: Mutex) -> None:
+    lock.acquire()
+
+
+def test_actors_end_with_their_threads() -> None:
+    """After a run no thread of it is left, not even of those that waited for ever."""
+    before = threading.active_count()
+    counting(3, [])(())
+    interleaver = Interleaver()
+    lock = interleaver.lock()
+    lock.acquire()
+    interleaver.add("late", functools.partial(_take, lock))
+    with pytest.raises(Deadlock, match="late"):
+        interleaver.run()
+    assert threading.active_count() == before
+
+
+def test_tasks_run_when_told_and_only_if_due() -> None:
+    """A step scheduler's tasks: due once scheduled, run once each, never after a stop."""
+    scheduler = StepScheduler()
+    ran: list[str] = []
+    flusher = scheduler.task("a-flusher", lambda: ran.append("flusher"))
+    other = scheduler.task("a-checkpointer", lambda: ran.append("checkpointer"))
+    assert scheduler.run_due() == 0
+    flusher.schedule(1.0)
+    other.schedule(0)
+    assert (flusher.is_due, scheduler.run_due("flusher"), flusher.is_due) == (True, 1, False)
+    assert scheduler.run_due() == 1
+    assert ran == ["flusher", "checkpointer"]
+    flusher.stop()
+    flusher.schedule(0)
+    assert scheduler.run_due() == 0
+    assert (flusher.runs_here(), scheduler.now()) == (False, 0.0)
