@@ -1,0 +1,106 @@
+"""Random logs of a simulated disk, and brute force over what crashes leave of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+from hypothesis import strategies as st
+
+from rotortree.storage.files import File
+from rotortree_faultinject.crashes import Unsynced
+from rotortree_faultinject.disk import FsyncFailure, SimulatedDisk
+from rotortree_faultinject.faults import Rule
+from rotortree_faultinject.image import fingerprint
+
+__all__ = [
+    "NAMES",
+    "SECTOR",
+    "START",
+    "Steps",
+    "all_choices",
+    "all_images",
+    "disk_after",
+    "log_steps",
+]
+
+SECTOR = 4
+"""Bytes of a sector: small ones make small files of many."""
+
+START = {"old": b"0123456789", "d": None, "d/old": b"abcd"}
+"""What is on the disk before."""
+
+Steps = list[tuple[str, int, int, int]]
+"""Calls, each with three small numbers that say which file, where and how much."""
+
+NAMES = ("old", "new", "d/old", "d/new")
+"""The files."""
+
+_CHANGES = ("write", "write", "truncate", "create", "rename", "unlink")
+_SYNCS = ("sync", "sync_directory", "fail")
+
+
+def log_steps(most: int, kinds: Sequence[str] = _CHANGES + _SYNCS) -> st.SearchStrategy[Steps]:
+    """Steps for `disk_after`, at most so many."""
+    kind = st.sampled_from(kinds)
+    small = st.integers(0, 3)
+    return st.lists(st.tuples(kind, small, small, st.integers(0, 12)), max_size=most)
+
+
+def disk_after(
+    steps: Steps, *, fsync_failure: FsyncFailure = "clean", aligned: bool = False
+) -> SimulatedDisk:
+    """A disk on which these steps were done, as far as they can be.
+
+    ``aligned``: every file, write and truncation begins and ends with a sector.
+    """
+    start = {**START, "old": b"01234567"} if aligned else START
+    disk = SimulatedDisk(start, sector_bytes=SECTOR, fsync_failure=fsync_failure)
+    for number, step in enumerate(steps):
+        try:
+            _step(disk, number, *step, grain=SECTOR if aligned else 1)
+        except OSError:
+            disk.faults.rules.clear()
+    return disk
+
+
+def _step(
+    disk: SimulatedDisk, number: int, kind: str, one: int, two: int, count: int, *, grain: int
+) -> None:
+    path, count = NAMES[one], count // grain * grain
+    if kind == "rename":
+        disk.rename(path, NAMES[two])
+    elif kind == "unlink":
+        disk.unlink(path)
+    elif kind == "sync_directory":
+        disk.sync_directory(("d", ".")[two % 2])
+    elif kind == "create":
+        disk.open(path, "create")
+    else:
+        _change(disk, disk.open(path, "write"), kind, number, two * 2 // grain * grain, count)
+
+
+def _change(
+    disk: SimulatedDisk, file: File, kind: str, number: int, offset: int, count: int
+) -> None:
+    if kind == "write":
+        file.pwritev([bytes([65 + number]) * count], offset)
+    elif kind == "truncate":
+        file.truncate(count)
+    else:
+        if kind == "fail":
+            disk.faults.rules.append(Rule("sync", "*", "x"))
+        file.sync()
+
+
+def all_choices(state: Unsynced, letters: str) -> Iterator[str]:
+    """Every legal choice made of these letters, by trying all strings of them."""
+    for asked in itertools.product(letters, repeat=len(state.micro)):
+        choice = "".join(asked)
+        if state.legal(choice) == choice:
+            yield choice
+
+
+def all_images(state: Unsynced, letters: str = "-kzgs") -> set[bytes]:
+    """The fingerprints of everything that may be left, by brute force."""
+    return {fingerprint(state.image(choice)) for choice in all_choices(state, letters)}
