@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import posixpath
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
@@ -15,7 +14,8 @@ Image: TypeAlias = Mapping[str, bytes | None]
 
 def parents(path: str) -> Iterable[str]:
     """The directories that hold a path, nearest first, without the root."""
-    while (path := posixpath.dirname(path)) not in ("", "/"):
+    while (end := path.rfind("/")) > 0:
+        path = path[:end]
         yield path
 
 
