@@ -2,6 +2,10 @@
 # Another interpreter: `make test PYTHON=python3.13` (after `make clean`).
 
 PYTHON ?= python3
+SECONDS ?= 60
+SEED ?= $(shell date +%s)
+SEED := $(SEED)
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
@@ -11,12 +15,16 @@ SOURCES := pyproject.toml model faultinject
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test check bench bench-quick clean
+.PHONY: help run test check crash fuzz kill-score damage bench bench-quick clean
 
 help:
 	@echo "make run          install the package into $(VENV) and run the demonstration"
 	@echo "make test         everything: ruff, mypy --strict, all tests, on all cores"
 	@echo "make check        ruff and mypy --strict alone"
+	@echo "make crash        every crash of the built-in workloads, under every profile, to depth 3"
+	@echo "make fuzz         random lives of a tree, crashed everywhere; SECONDS=60, SEED: the clock"
+	@echo "make kill-score   plant every known fault in the tree, and see that it is caught"
+	@echo "make damage       damage every byte of small trees, and see what opening makes of it"
 	@echo "make bench        the benchmarks, in full (benchmarks/run.py)"
 	@echo "make bench-quick  the benchmarks, at small sizes"
 	@echo "make clean        remove $(VENV), caches and build results"
@@ -36,6 +44,22 @@ check: $(VENV)/.installed-dev
 	    { echo "Not formatted: run $(BIN)/ruff format" >&2; exit 1; }
 	@echo "mypy --strict"
 	@$(BIN)/mypy --no-error-summary
+
+crash: $(VENV)/.installed
+	@$(BIN)/rotortree-crash explore --depth 3 --kills --jobs $(JOBS) --per-point 256 \
+	    --profile prefix --profile ext4-ordered --profile ext4-writeback --profile xfs \
+	    --profile btrfs --profile posix
+
+fuzz: $(VENV)/.installed
+	@echo "seed $(SEED)"
+	@$(BIN)/rotortree-crash fuzz --seconds $(SECONDS) --seed $(SEED) --jobs $(JOBS) \
+	    --findings findings
+
+kill-score: $(VENV)/.installed
+	@$(BIN)/rotortree-crash kill-score --jobs $(JOBS)
+
+damage: $(VENV)/.installed
+	@$(BIN)/rotortree-crash damage --jobs $(JOBS)
 
 bench: $(VENV)/.installed-bench
 	@$(BIN)/python benchmarks/run.py
