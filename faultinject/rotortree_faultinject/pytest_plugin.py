@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:  # a run that explores nothing loads nothing
+if TYPE_CHECKING:  # here and below: a test run that explores nothing loads little
     from rotortree_faultinject.disk import SimulatedDisk
     from rotortree_faultinject.explorer import Bounds, Exploration, Failure
     from rotortree_faultinject.profiles import Profile
