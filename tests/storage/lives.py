@@ -13,7 +13,9 @@ from rotortree import (
     RotorTree,
     StorageError,
 )
-from tests.storage.disk import Died, Disk, Fault, Moment
+from rotortree_faultinject.disk import Call, SimulatedDisk
+from rotortree_faultinject.faults import Died
+from tests.storage.disk import Moment, go_wrong
 from tests.storage.trees import (
     abandon,
     check_goes_on,
@@ -30,7 +32,9 @@ MOMENTS: tuple[Moment, ...] = ("before", "half", "after")
 class Life:
     """A tree on a disk, and the history of what was issued and acknowledged."""
 
-    def __init__(self, disk: Disk, *, record: bool = False, on_close: bool = False) -> None:
+    def __init__(
+        self, disk: SimulatedDisk, *, record: bool = False, on_close: bool = False
+    ) -> None:
         self.disk = disk
         self.history = model.History()
         self.record = record
@@ -126,18 +130,18 @@ SCRIPT: tuple[Step, ...] = (
 
 
 @functools.cache
-def fault_free_counts(record: bool = False, on_close: bool = False) -> dict[str, int]:
-    """How often the script makes each kind of call, and how many calls it makes ("")."""
-    disk = Disk()
+def fault_free_calls(record: bool = False, on_close: bool = False) -> tuple[Call, ...]:
+    """The calls that the script makes where nothing goes wrong."""
+    disk = SimulatedDisk()
     life = Life(disk, record=record, on_close=on_close)
     for step in SCRIPT:
         step(life)
-    counts = {**disk.counts, "": len(disk.calls)}
+    calls = tuple(disk.calls)
     check_goes_on(disk, N, life.size)
-    return counts
+    return calls
 
 
-def check_recovered(disk: Disk, history: model.History) -> int:
+def check_recovered(disk: SimulatedDisk, history: model.History) -> int:
     """The oracle: opening succeeds, with a legal outcome, twice the same, and it goes on."""
     with open_tree(disk, N) as tree:
         recovered = leaves_of(tree)
@@ -147,7 +151,7 @@ def check_recovered(disk: Disk, history: model.History) -> int:
     return len(recovered)
 
 
-def run_until_death(disk: Disk, **options: bool) -> model.History:
+def run_until_death(disk: SimulatedDisk, **options: bool) -> model.History:
     """Run the script on a disk that dies at some call; return what must be true of the rest."""
     life = Life(disk, **options)
     with contextlib.suppress(Died):
@@ -159,9 +163,6 @@ def run_until_death(disk: Disk, **options: bool) -> model.History:
     return life.history
 
 
-# Deaths.
-
-
-def death(number: int) -> Fault:
+def die_at(disk: SimulatedDisk, number: int) -> None:
     """The process ends at this call: before it for even numbers, else half-way if it is a write."""
-    return Fault("", number, Died, "half" if number % 2 else "before")
+    go_wrong(disk, "e" if number % 2 else "d", number)

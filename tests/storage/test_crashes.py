@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
 import rotortree_model as model
-from tests.storage.disk import CRASHES, Died, Disk
+from rotortree import StorageError
+from rotortree_faultinject.disk import SimulatedDisk
+from rotortree_faultinject.faults import Died
+from tests.storage.disk import CRASHES, after_crash, after_crashes, go_wrong
 from tests.storage.lives import (
     SCRIPT,
     Life,
     N,
     check_recovered,
-    death,
-    fault_free_counts,
+    die_at,
+    fault_free_calls,
     run_until_death,
 )
 from tests.storage.trees import (
@@ -28,11 +32,11 @@ from tests.storage.trees import (
 
 def test_there_is_something_to_fail() -> None:
     """The script makes every kind of call of the seam, and some hundreds."""
-    counts = fault_free_counts()
+    counts = Counter(call.kind for call in fault_free_calls())
     assert set(counts) == set(
         "lock listdir mkdir open size pread pwritev sync rename unlink sync_directory map".split()
-    ) | {""}
-    assert counts[""] > 200
+    )
+    assert counts.total() > 200
     assert counts["sync"] > 10
 
 
@@ -49,15 +53,14 @@ def test_a_crash_at_any_call_loses_nothing_that_was_acknowledged(record: bool) -
     assert len(states) > 140
 
 
-def crash_states(record: bool = False) -> Iterator[tuple[Disk, model.History]]:
+def crash_states(record: bool = False) -> Iterator[tuple[SimulatedDisk, model.History]]:
     """Every different state that a crash of the script leaves, with its history."""
     seen = set()
-    for number in range(fault_free_counts(record)[""]):
-        disk = Disk()
-        disk.fault = death(number)
+    for number in range(len(fault_free_calls(record))):
+        disk = SimulatedDisk()
+        die_at(disk, number)
         history = run_until_death(disk, record=record)
-        for crash in CRASHES:
-            left = disk.after_crash(crash)
+        for left in after_crashes(disk):
             state = (frozenset(left.files().items()), history)
             if state not in seen:
                 seen.add(state)
@@ -68,7 +71,7 @@ def killed_and_opened(life: Life) -> None:
     """The process is killed again, between two calls, and the tree opened."""
     assert life.tree is not None
     abandon(life.tree)
-    life.disk.restart_process()
+    life.disk.restart()
     life.open()
 
 
@@ -76,24 +79,27 @@ def test_what_a_killed_process_left_in_the_cache_is_not_taken_for_durable() -> N
     """Killed at every call of the script, opened, killed, opened, and only then the power goes.
 
     What the open showed and what was flushed after it is there, though the killed process had not
-    synced it, its names, or their directories.
+    synced it, its names, or their directories.  Half-way through a sync means that it failed, and
+    that the process ended before it could do anything about it.
     """
     seen = set()
-    for number in range(fault_free_counts()[""]):
-        disk = Disk()
+    for number, call in enumerate(fault_free_calls()):
+        disk = SimulatedDisk()
         life = Life(disk)
-        disk.fault = death(number)
-        with contextlib.suppress(Died):
+        die_at(disk, number)
+        if number % 2 and call.kind == "sync":
+            go_wrong(disk, "xD", number)
+        with contextlib.suppress(Died, StorageError):
             for step in SCRIPT:
                 step(life)
+        assert disk.faults.hits
         if life.tree is not None:
             abandon(life.tree)
-        disk.restart_process()
+        disk.restart()
         promises = (Life.open, killed_and_opened, (Life.checkpoint, Life.flush)[number % 2])
         for promise in promises:
             promise(life)
-            for crash in (CRASHES[1], CRASHES[-1]):
-                left = disk.after_crash(crash)
+            for left in after_crashes(disk, (CRASHES[1], CRASHES[-1])):
                 state = (frozenset(left.files().items()), life.history)
                 if state not in seen:
                     seen.add(state)
@@ -112,19 +118,19 @@ def test_a_crash_in_recovery_changes_nothing() -> None:
     for left, history in crash_states():
         outcomes = set()
         for number in range(1_000_000):
-            again = left.after_crash()
-            again.fault = death(number)
+            again = after_crash(left)
+            die_at(again, number)
             try:
                 tree = open_tree(again, N)
             except Died:
                 nested += 1
-                with open_tree(again.after_crash(CRASHES[number % len(CRASHES)]), N) as tree:
+                with open_tree(after_crash(again, CRASHES[number % len(CRASHES)]), N) as tree:
                     recovered = leaves_of(tree)
                     assert model.allowed(history, recovered)
                     assert tree.root == model_root(len(recovered), N)
                     outcomes.add(len(recovered))
             else:
-                again.fault = None
+                again.faults.rules.clear()
                 outcomes.add(tree.size)
                 tree.close()
                 break

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -18,7 +17,16 @@ from rotortree import (
     RotorTree,
     StorageError,
 )
-from tests.storage.disk import CRASHES, Disk, Fault
+from rotortree_faultinject.disk import Call, SimulatedDisk
+from tests.storage.disk import (
+    CRASHES,
+    FAILING,
+    after_crash,
+    after_crashes,
+    disk_of,
+    go_wrong,
+    spare_creation,
+)
 from tests.storage.lives import (
     MOMENTS,
     SCRIPT,
@@ -26,7 +34,7 @@ from tests.storage.lives import (
     N,
     Step,
     check_recovered,
-    fault_free_counts,
+    fault_free_calls,
 )
 from tests.storage.trees import (
     PATH,
@@ -107,16 +115,14 @@ def check_failed_for_good(life: Life) -> None:
     assert tree.closed
 
 
-def faults(counts: dict[str, int]) -> Iterator[Fault]:
-    """Every call of every kind, failing before, half-way and after it did its work."""
+def faults(calls: Sequence[Call]) -> Iterator[tuple[str, int, int]]:
+    """Every call, failing before, half-way and after it did its work: letter, number, error."""
     codes = itertools.cycle((errno.EIO, errno.ENOSPC))
-    for kind, count in counts.items():
-        for number in range(count if kind else 0):
-            for moment in MOMENTS:
-                possible = {"half": kind == "pwritev", "after": kind != "lock"}  # it would be held
-                if possible.get(moment, True):
-                    error = functools.partial(OSError, next(codes), "injected")
-                    yield Fault(kind, number, error, moment)
+    for number, call in enumerate(calls):
+        for moment in MOMENTS:
+            possible = {"half": call.kind == "pwritev", "after": call.kind != "lock"}  # it is held
+            if possible.get(moment, True):
+                yield FAILING[moment], number, next(codes)
 
 
 @pytest.mark.parametrize(
@@ -131,19 +137,19 @@ def test_a_failing_call_fails_its_operation_or_nothing(options: dict[str, bool])
     """
     outcome = Counter[str]()
     seen = set()
-    for fault in faults(fault_free_counts(**options)):
-        disk = Disk()
-        disk.fault = fault
+    for letter, number, code in faults(fault_free_calls(**options)):
+        disk = SimulatedDisk()
+        spare_creation(disk)
+        go_wrong(disk, letter, number, code=code)
         life = Life(disk, **options)
         live_through(life, outcome)
-        assert disk.hit
+        assert disk.faults.hits
         outcome["runs"] += 1
-        disk.fault = None
+        disk.faults.rules.clear()
         assert life.tree is not None
         if not life.tree.closed:
             abandon(life.tree)
-        for crash in (CRASHES[0], CRASHES[-1]):
-            left = disk.after_crash(crash)
+        for left in after_crashes(disk, (CRASHES[0], CRASHES[-1])):
             state = (frozenset(left.files().items()), life.history)
             if state not in seen:
                 seen.add(state)
@@ -161,13 +167,13 @@ def test_what_a_failed_fsync_left_in_the_cache_alone_is_not_believed(closed: boo
     The next open, without a reboot, must not build on what it reads there: what it shows survives
     a power cut.
     """
-    disk = Disk()
+    disk = SimulatedDisk()
     life = Life(disk)
     life.open()
     life.insert(3)
     life.flush()
     life.insert(2)
-    disk.fault = Fault("sync", disk.counts["sync"], lambda: OSError(errno.EIO, "injected"))
+    go_wrong(disk, "x", kind="sync")
     assert life.tree is not None
     with pytest.raises(FlushFailedError):
         life.flush()
@@ -176,16 +182,16 @@ def test_what_a_failed_fsync_left_in_the_cache_alone_is_not_believed(closed: boo
             life.close()
     else:
         abandon(life.tree)
-        disk.restart_process()
+        disk.restart()
     life.open()
     abandon(life.tree)
-    check_recovered(disk.after_crash(CRASHES[-1]), life.history)
+    check_recovered(after_crash(disk, CRASHES[-1]), life.history)
 
 
 @pytest.mark.parametrize("most", [1, 7, 31, 32, 33, 100, 300])
 def test_short_reads_and_writes_are_finished(most: int) -> None:
     """At most so many bytes per call: the same files as without a limit."""
-    whole, short = Disk(), Disk()
+    whole, short = SimulatedDisk(), SimulatedDisk()
     short.most = most
     for disk in (whole, short):
         life = Life(disk)
@@ -197,7 +203,7 @@ def test_short_reads_and_writes_are_finished(most: int) -> None:
 
 def test_a_write_that_moves_nothing_is_an_error() -> None:
     """A file system that writes 0 bytes for ever ends in a retryable error, not in a loop."""
-    disk = Disk()
+    disk = SimulatedDisk()
     with open_tree(disk, N) as tree:
         tree.insert(leaf(0))
         disk.most = 0
@@ -213,14 +219,13 @@ def test_a_write_that_moves_nothing_is_an_error() -> None:
 @pytest.mark.parametrize("number", range(3))
 def test_a_disk_that_stays_broken_loses_nothing(kind: str, number: int) -> None:
     """From one of the first calls of a kind on, every one fails: typed errors, and the oracle."""
-    disk = Disk()
+    disk = SimulatedDisk()
     life = Life(disk)
     life.open()
     seen = disk.counts[kind] + number
 
-    def broken(call: object) -> None:
-        if getattr(call, "kind", None) == kind and disk.counts[kind] >= seen:
-            disk.counts[kind] += 1
+    def broken(call: Call) -> None:
+        if call.kind == kind and disk.counts[kind] > seen:
             raise OSError(errno.EIO, "broken")
 
     disk.on_call = broken
@@ -235,8 +240,8 @@ def test_a_disk_that_stays_broken_loses_nothing(kind: str, number: int) -> None:
     check_tree_if_open(life.tree, life.size)
     with contextlib.suppress(StorageError):
         life.close()
-    disk.on_call = lambda call: None
-    check_recovered(disk.after_crash(), life.history)
+    disk.on_call = None
+    check_recovered(after_crash(disk), life.history)
 
 
 def check_tree_if_open(tree: RotorTree, size: int) -> None:
@@ -250,31 +255,31 @@ def test_opening_fails_typed_and_unlocks() -> None:
 
     Both for a clean tree and for one that needs recovery and repair.
     """
-    disk = Disk()
+    disk = SimulatedDisk()
     life = Life(disk)
     for step in SCRIPT[:13]:
         step(life)
     assert life.tree is not None
-    unclean = disk.after_crash()
+    unclean = after_crash(disk)
     life.close()
-    clean = disk.after_crash()
+    clean = after_crash(disk)
     files = unclean.files()
     files[f"{PATH}/levels/1/00000000.nodes"] = b"nothing"
-    for start, size in ((clean, 18), (unclean, 17), (Disk(files), 17)):
+    for start, size in ((clean, 18), (unclean, 17), (disk_of(files), 17)):
         count = 0
         refused = 0
         while True:
-            again = start.after_crash()
-            again.fault = Fault("", count, lambda: OSError(errno.EIO, "injected"))
+            again = after_crash(start)
+            go_wrong(again, "x", count)
             try:
                 tree = open_tree(again)
             except IoFailedError as error:
                 refused += error.path.startswith(PATH) and error.errno == errno.EIO
                 tree = open_tree(again)
-            again.fault = None
+            again.faults.rules.clear()
             with tree:
                 check_tree(tree, N, size)
-            if not again.hit:
+            if not again.faults.hits:
                 break
             count += 1
         assert refused > 15

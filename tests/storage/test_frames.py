@@ -8,7 +8,8 @@ import pytest
 
 from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES, Frame, SegmentHeader
 from rotortree.storage.wal import SegmentScan, scan_segment
-from tests.storage.disk import Disk
+from rotortree_faultinject.disk import SimulatedDisk
+from tests.storage.disk import disk_of
 from tests.storage.trees import leaf, open_tree
 
 SECOND = SEGMENT_BYTES + FRAME_BYTES + 32
@@ -17,7 +18,7 @@ SECOND = SEGMENT_BYTES + FRAME_BYTES + 32
 
 def scan_with(changes: dict[str, Any]) -> SegmentScan:
     """The scan of a log of two leaves, the second one's frame changed and sealed anew."""
-    disk = Disk()
+    disk = SimulatedDisk()
     with open_tree(disk, 2) as tree:
         tree.insert_durable(leaf(0))
         tree.insert_durable(leaf(1))
@@ -26,7 +27,7 @@ def scan_with(changes: dict[str, Any]) -> SegmentScan:
     frame = Frame.decode(data[SECOND:], key)
     assert frame is not None
     sealed = frame._replace(**changes).encode(key)
-    changed = Disk({path: data[:SECOND] + sealed + data[SECOND + FRAME_BYTES :]})
+    changed = disk_of({path: data[:SECOND] + sealed + data[SECOND + FRAME_BYTES :]})
     return scan_segment(changed.open(path, "read"), path, 1)
 
 

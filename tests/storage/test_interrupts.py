@@ -21,39 +21,40 @@ from rotortree import (
     RotorTree,
     StorageError,
 )
-from tests.storage.disk import CRASHES, Disk, Fault
+from rotortree_faultinject.disk import SimulatedDisk
+from tests.storage.disk import CRASHES, INTERRUPTED, Moment, after_crashes, go_wrong
 from tests.storage.lives import MOMENTS, SCRIPT, Life, check_recovered
 from tests.storage.trees import abandon, leaf, leaves, leaves_of
 
 
-def interrupted(number: int, moment: Any) -> tuple[Disk, model.History]:
+def interrupted(number: int, moment: Moment) -> tuple[SimulatedDisk, model.History]:
     """A life in which one call is interrupted, and which then goes on as well as it can."""
-    disk = Disk()
-    disk.fault = Fault("", number, KeyboardInterrupt, moment)
+    disk = SimulatedDisk()
+    go_wrong(disk, INTERRUPTED[moment], number)
     life = Life(disk)
     for step in SCRIPT:
         try:
             step(life)
         except KeyboardInterrupt:
             if life.tree is None or life.tree.closed:
-                disk.restart_process()
+                disk.restart()
                 life.open()
         except StorageError:
-            assert disk.hit
+            assert disk.faults.hits
     if life.tree is not None:
         abandon(life.tree)
     return disk, life.history
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_an_interrupt_at_any_call_loses_nothing_that_was_acknowledged(moment: str) -> None:
+def test_an_interrupt_at_any_call_loses_nothing_that_was_acknowledged(moment: Moment) -> None:
     """After it the tree goes on or refuses to; what it acknowledges then survives a power cut."""
     for number in itertools.count():
         disk, history = interrupted(number, moment)
-        if not disk.hit:
+        if not disk.faults.hits:
             break
-        for crash in (CRASHES[0], CRASHES[-1]):
-            check_recovered(disk.after_crash(crash), history)
+        for left in after_crashes(disk, (CRASHES[0], CRASHES[-1])):
+            check_recovered(left, history)
     assert number > 200
 
 

@@ -22,7 +22,9 @@ from rotortree import (
     WalCorruptedError,
 )
 from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES
-from tests.storage.disk import CRASHES, Call, Died, Disk, Fault
+from rotortree_faultinject.disk import Call, SimulatedDisk
+from rotortree_faultinject.faults import Died
+from tests.storage.disk import CRASHES, after_crash, after_crashes, disk_of, go_wrong
 from tests.storage.trees import (
     PATH,
     abandon,
@@ -46,7 +48,7 @@ def test_1_no_stale_node_is_ever_mapped_back(n: int) -> None:
     """
     for seed in range(40):
         choose = random.Random(100 * n + seed)
-        disk, size = Disk(), 0
+        disk, size = SimulatedDisk(), 0
         tree = open_tree(disk, n)
         while size < 60:
             count = choose.randint(1, 3 * n)
@@ -66,7 +68,7 @@ def test_1_no_stale_node_is_ever_mapped_back(n: int) -> None:
 
 def test_2_no_flipped_bit_of_the_commit_record_empties_or_rebases_the_tree() -> None:
     """Every bit of COMMIT after the log was cut (n = 4, 130 leaves + 3): the same tree."""
-    disk = Disk()
+    disk = SimulatedDisk()
     with open_tree(disk, 4, environment=environment(disk, 4, 50)) as tree:
         tree.insert_many(leaves(0, 130))
         tree.checkpoint()
@@ -76,7 +78,7 @@ def test_2_no_flipped_bit_of_the_commit_record_empties_or_rebases_the_tree() -> 
     for bit in range(8 * len(files[COMMIT])):
         data = bytearray(files[COMMIT])
         data[bit // 8] ^= 1 << bit % 8
-        damaged = Disk({**files, COMMIT: bytes(data)})
+        damaged = disk_of({**files, COMMIT: bytes(data)})
         with open_tree(damaged, read_only=True) as tree:
             assert (tree.size, tree.root) == (133, root)
             assert tree.snapshot().leaves(128, 133) == b"".join(leaves(128, 133))
@@ -85,7 +87,7 @@ def test_2_no_flipped_bit_of_the_commit_record_empties_or_rebases_the_tree() -> 
 
 def test_3_a_crash_between_level_files_and_commit_record_opens() -> None:
     """At every call of a second checkpoint: the level files are newer than COMMIT, or not."""
-    started = Disk()
+    started = SimulatedDisk()
     with open_tree(started, 3) as tree:
         tree.insert_many(leaves(0, 20))
         tree.checkpoint()
@@ -93,9 +95,9 @@ def test_3_a_crash_between_level_files_and_commit_record_opens() -> None:
     older = started.files()[COMMIT]
     between = 0
     for number in range(1000):
-        disk = Disk(started.files())
+        disk = disk_of(started.files())
         tree = open_tree(disk)
-        disk.fault = Fault("", len(disk.calls) + number, Died)
+        go_wrong(disk, "d", number)
         try:
             tree.checkpoint()
         except Died:
@@ -105,9 +107,9 @@ def test_3_a_crash_between_level_files_and_commit_record_opens() -> None:
                 != started.files()[f"{PATH}/levels/0/00000003.nodes"]
             )
             between += grown and files[COMMIT] == older
-            check_goes_on(disk.after_crash(), 3, 50)
+            check_goes_on(after_crash(disk), 3, 50)
         else:
-            disk.fault = None
+            disk.faults.rules.clear()
             tree.close()
             break
         finally:
@@ -117,11 +119,11 @@ def test_3_a_crash_between_level_files_and_commit_record_opens() -> None:
 
 def test_4_a_damaged_length_in_the_log_is_not_the_end_of_it() -> None:
     """Each bit of each length of 20 frames but the last: WalCorruptedError, and nothing is cut."""
-    disk = Disk()
+    disk = SimulatedDisk()
     tree = open_tree(disk, 2)
     for index in range(20):
         tree.insert_durable(leaf(index))
-    files = disk.after_crash().files()
+    files = after_crash(disk).files()
     tree.close()
     path = log_path(disk.files())
     for frame in range(19):
@@ -129,7 +131,7 @@ def test_4_a_damaged_length_in_the_log_is_not_the_end_of_it() -> None:
         for bit in range(64):
             data = bytearray(files[path])
             data[offset + 24 + bit // 8] ^= 1 << bit % 8
-            damaged = Disk({**files, path: bytes(data)})
+            damaged = disk_of({**files, path: bytes(data)})
             with pytest.raises(WalCorruptedError) as caught:
                 open_tree(damaged)
             assert (caught.value.path, caught.value.offset) == (path, offset)
@@ -142,20 +144,19 @@ def test_5_an_interrupted_creation_is_no_tree_yet() -> None:
     Until the first segment has its name, a reader is told that there is no tree.
     """
     for number in range(1000):
-        disk = Disk()
-        disk.fault = Fault("", number, Died, "half")
+        disk = SimulatedDisk()
+        go_wrong(disk, "e", number)
         try:
             tree = open_tree(disk, 2)
         except Died:
-            for crash in CRASHES:
-                left = disk.after_crash(crash)
+            for left in after_crashes(disk):
                 with open_tree(left, 2) as tree:
                     assert tree.size == 0
                     if not any(path.endswith(".wal") for path in disk.files()):
                         assert tree.recovery.created
                 check_goes_on(left, 2, 0)
         else:
-            disk.fault = None
+            disk.faults.rules.clear()
             tree.close()
             assert number > 20
             return
@@ -167,7 +168,7 @@ def test_6_a_token_does_not_wait_for_ever_when_the_flush_fails(
     kind: str, policy: FlushPolicy.Manual | FlushPolicy.Interval
 ) -> None:
     """Waiting with no timeout ends with FlushFailedError, whoever flushes."""
-    disk = Disk()
+    disk = SimulatedDisk()
     tree = open_tree(disk, 2, flush_policy=policy)
     may_fail = threading.Event()
 
@@ -193,7 +194,7 @@ def test_6_a_token_does_not_wait_for_ever_when_the_flush_fails(
     for thread in threads:
         thread.join(20)
     assert len(raised) == 5
-    disk.on_call = lambda call: None
+    disk.on_call = None
     if kind == "pwritev":
         tree.close()
         assert token.is_durable
@@ -210,15 +211,15 @@ def test_6_a_token_does_not_wait_for_ever_when_the_flush_fails(
 def test_7_a_zero_filled_log_tail_opens(length: int) -> None:
     """Zeros behind the last frame, unclosed or closed: dropped, reported, and it goes on."""
     for closed in (False, True):
-        disk = Disk()
+        disk = SimulatedDisk()
         tree = open_tree(disk, 2)
         tree.insert_many(leaves(0, 5))
         tree.flush()
-        left = disk.after_crash()
+        left = after_crash(disk)
         tree.close()
         files = (disk if closed else left).files()
         path = log_path(disk.files())
-        disk = Disk({**files, path: files[path] + bytes(length)})
+        disk = disk_of({**files, path: files[path] + bytes(length)})
         with open_tree(disk) as tree:
             assert tree.recovery.torn_bytes == length
             check_tree(tree, 2, 5)
@@ -227,7 +228,7 @@ def test_7_a_zero_filled_log_tail_opens(length: int) -> None:
 
 def test_7_a_large_batch_over_several_frames_is_whole_or_absent() -> None:
     """Its write cut at every byte, the process dead: 2 leaves or 12, n = 2, frames of 3 leaves."""
-    disk = Disk()
+    disk = SimulatedDisk()
     tree = open_tree(disk, 2)
     tree.insert_many(leaves(0, 2))
     tree.flush()
@@ -235,13 +236,13 @@ def test_7_a_large_batch_over_several_frames_is_whole_or_absent() -> None:
     start = len(disk.files()[path])
     tree.insert_many(leaves(2, 12))
     tree.flush()
-    files = disk.after_crash().files()
+    files = after_crash(disk).files()
     tree.close()
     frames = 4
     assert len(files[path]) == start + frames * FRAME_BYTES + 10 * 32
     for length in range(start, len(files[path]) + 1):
         for tail in (b"", bytes(len(files[path]) - length)):
-            left = Disk({**files, path: files[path][:length] + tail})
+            left = disk_of({**files, path: files[path][:length] + tail})
             with open_tree(left, read_only=True) as tree:
                 expected = 12 if length == len(files[path]) else 2
                 # The last leaf may end in zeros, which zeros do not damage.
@@ -250,7 +251,7 @@ def test_7_a_large_batch_over_several_frames_is_whole_or_absent() -> None:
 
 def test_7_a_damaged_upper_level_is_seen() -> None:
     """A flipped bit above the leaves is not believed: ``recovery.repaired`` names it."""
-    disk = Disk()
+    disk = SimulatedDisk()
     with open_tree(disk, 4) as tree:
         tree.insert_many(leaves(0, 70))
         tree.checkpoint()
@@ -258,7 +259,7 @@ def test_7_a_damaged_upper_level_is_seen() -> None:
     path = f"{PATH}/levels/2/00000000.nodes"
     damaged = bytearray(files[path])
     damaged[130] ^= 1
-    with open_tree(Disk({**files, path: bytes(damaged)})) as tree:
+    with open_tree(disk_of({**files, path: bytes(damaged)})) as tree:
         assert path in tree.recovery.repaired[0]
         check_tree(tree, 4, 70)
 
@@ -266,7 +267,7 @@ def test_7_a_damaged_upper_level_is_seen() -> None:
 # The order of system calls.
 
 
-def relevant(disk: Disk, start: int, newest: str) -> list[str]:
+def relevant(disk: SimulatedDisk, start: int, newest: str) -> list[str]:
     """The calls that change the disk or make it durable, as words; ``newest`` is segment K."""
     old = posixpath.basename(newest).removesuffix(".wal")
     new = f"{int(old) + 1:08d}"
@@ -286,7 +287,7 @@ def test_7_a_checkpoint_makes_its_calls_in_this_order() -> None:
     Each file's sync is before the directories', these before COMMIT's rename, its directory's sync
     after it, and the deletion of segments last.
     """
-    disk = Disk()
+    disk = SimulatedDisk()
     with open_tree(disk, 2, environment=environment(disk, 2, 100)) as tree:
         tree.insert_many(leaves(0, 4))
         start, newest = len(disk.calls), log_path(disk.files())
@@ -324,16 +325,16 @@ def test_7_a_checkpoint_makes_its_calls_in_this_order() -> None:
 
 def test_7_opening_makes_its_calls_in_this_order() -> None:
     """The last flush is written anew, in the next segment, before older files change."""
-    disk = Disk()
+    disk = SimulatedDisk()
     tree = open_tree(disk, 2)
     tree.insert_many(leaves(0, 2))
     tree.checkpoint()
     tree.insert_many(leaves(2, 4))
     tree.flush()
-    files = disk.after_crash().files()
+    files = after_crash(disk).files()
     tree.close()
     files[f"{PATH}/levels/1/00000000.nodes"] = b"damaged"
-    disk = Disk({**files, f"{PATH}/wal/00000001.wal": b"a leftover"})
+    disk = disk_of({**files, f"{PATH}/wal/00000001.wal": b"a leftover"})
     with open_tree(disk) as tree:
         check_tree(tree, 2, 4)
         calls = relevant(disk, 0, log_path(files))
@@ -362,7 +363,7 @@ def test_7_opening_makes_its_calls_in_this_order() -> None:
 def test_7_the_parent_directory_is_synced_when_a_tree_is_created() -> None:
     """The name of the tree is durable, however its path is spelled."""
     for path in ("above/tree", "above/tree/", RotorTreeConfig("above/tree/")):
-        disk = Disk({"above/other": b""})
+        disk = disk_of({"above/other": b""})
         with RotorTree.open(path, environment=environment(disk)):
             assert Call("sync_directory", "above") in disk.calls
 
@@ -373,18 +374,18 @@ def test_7_a_failed_fsync_is_never_retried_into_an_acknowledgement() -> None:
     For each fsync of a flush and of a checkpoint of the log; then power fails, and what had been
     acknowledged is there.
     """
-    disk = Disk()
+    disk = SimulatedDisk()
     tree = open_tree(disk, 2)
     tree.insert_many(leaves(0, 3))
     tree.flush()
     token = tree.insert_many(leaves(3, 5))[1]
-    disk.fault = Fault("sync", disk.counts["sync"], lambda: OSError(errno.EIO, "injected"))
+    go_wrong(disk, "x", kind="sync")
     for change in (tree.flush, tree.flush, tree.checkpoint, token.wait, tree.close):
         with pytest.raises(FlushFailedError) as caught:
             change()
         assert not caught.value.retryable
         assert not token.is_durable
         assert tree.durable_size == 3
-    check_goes_on(disk.after_crash(CRASHES[-1]), 2, 3)
+    check_goes_on(after_crash(disk, CRASHES[-1]), 2, 3)
     with pytest.raises(DataCorruptionError):
-        open_tree(Disk({COMMIT: b""}))
+        open_tree(disk_of({COMMIT: b""}))

@@ -8,7 +8,8 @@ import pytest
 
 from rotortree import DataCorruptionError, TieringConfig, WalCorruptedError
 from rotortree.geometry import complete_count, depth
-from tests.storage.disk import Disk
+from rotortree_faultinject.disk import SimulatedDisk
+from tests.storage.disk import after_crash, disk_of
 from tests.storage.trees import PATH, check_goes_on, check_tree, leaves, log_path, open_tree
 
 HEADER = 128
@@ -17,7 +18,7 @@ HEADER = 128
 
 def files_of(n: int, size: int, *, logged: int = 0) -> dict[str, bytes]:
     """The files of a closed tree whose last checkpoint has all but ``logged`` leaves."""
-    disk = Disk()
+    disk = SimulatedDisk()
     with open_tree(disk, n) as tree:
         tree.insert_many(leaves(0, size - logged))
         tree.checkpoint()
@@ -42,9 +43,11 @@ def stored_nodes(n: int, size: int) -> Iterator[tuple[int, int, str, int]]:
             yield level, index, path, HEADER + 32 * place
 
 
-def check_repaired(disk: Disk, n: int, size: int, path: str, tiering: TieringConfig) -> None:
+def check_repaired(
+    disk: SimulatedDisk, n: int, size: int, path: str, tiering: TieringConfig
+) -> None:
     """The first open repairs and reports it, and the second has nothing to repair."""
-    with open_tree(Disk(disk.files()), read_only=True, tiering=tiering) as tree:
+    with open_tree(disk_of(disk.files()), read_only=True, tiering=tiering) as tree:
         assert any(path in entry for entry in tree.recovery.repaired)
         check_tree(tree, n, size)
     with open_tree(disk, tiering=tiering) as tree:
@@ -65,7 +68,7 @@ def test_a_damaged_upper_node_is_repaired(n: int, size: int, pinned: int | None)
     repaired = 0
     for level, _, path, offset in stored_nodes(n, size):
         if level > 0:
-            disk = Disk(flip(files, path, offset + 5))
+            disk = disk_of(flip(files, path, offset + 5))
             check_repaired(disk, n, size, path, TieringConfig(pinned))
             assert {name: data for name, data in disk.files().items() if "levels" in name} == {
                 name: data for name, data in files.items() if "levels" in name
@@ -81,7 +84,7 @@ def test_a_missing_or_short_upper_file_is_repaired(n: int, size: int) -> None:
     for path in [name for name in files if "/levels/" in name and "/levels/0/" not in name]:
         without = {name: data for name, data in files.items() if name != path}
         for damaged in (without, {**files, path: b""}, {**files, path: files[path][:-1]}):
-            check_repaired(Disk(damaged), n, size, path, TieringConfig())
+            check_repaired(disk_of(damaged), n, size, path, TieringConfig())
 
 
 @pytest.mark.parametrize(("n", "size"), [(2, 21), (3, 31)])
@@ -89,7 +92,7 @@ def test_a_damaged_header_of_a_level_file_is_repaired(n: int, size: int) -> None
     """Of leaves, too: the header says nothing that is not known."""
     files = files_of(n, size)
     for path in [name for name in files if "/levels/" in name]:
-        check_repaired(Disk(flip(files, path, 70)), n, size, path, TieringConfig())
+        check_repaired(disk_of(flip(files, path, 70)), n, size, path, TieringConfig())
 
 
 @pytest.mark.parametrize(("n", "size"), [(2, 21), (3, 31)])
@@ -98,7 +101,7 @@ def test_a_damaged_leaf_is_reported_with_its_range(n: int, size: int) -> None:
     files = files_of(n, size)
     for level, index, path, offset in stored_nodes(n, size):
         if level == 0:
-            disk = Disk(flip(files, path, offset))
+            disk = disk_of(flip(files, path, offset))
             with pytest.raises(DataCorruptionError) as caught:
                 open_tree(disk)
             error = caught.value
@@ -118,7 +121,7 @@ def test_a_damaged_commit_record_is_rebuilt(logged: int) -> None:
     files = files_of(3, 31, logged=logged)
     path = f"{PATH}/COMMIT"
     for offset in range(len(files[path])):
-        disk = Disk(flip(files, path, offset))
+        disk = disk_of(flip(files, path, offset))
         check_repaired(disk, 3, 31, path, TieringConfig())
         assert disk.files()[path][:64] == files[path][:64]
 
@@ -131,14 +134,14 @@ def test_a_missing_commit_record_is_rebuilt_only_from_proven_level_files() -> No
     files = files_of(3, 31, logged=2)
     del files[f"{PATH}/COMMIT"]
     for verify in (True, False):
-        disk = Disk(files)
+        disk = disk_of(files)
         with open_tree(disk, verify_checkpoint=verify) as tree:
             check_tree(tree, 3, 31)
             assert tree.checkpoint_size == 29
         assert f"{PATH}/COMMIT" in disk.files()
         check_goes_on(disk, 3, 31)
         for level, _, path, offset in stored_nodes(3, 29):
-            disk = Disk(flip(files, path, offset))
+            disk = disk_of(flip(files, path, offset))
             if level == 0:
                 with pytest.raises(DataCorruptionError, match=path):
                     open_tree(disk, verify_checkpoint=verify)
@@ -151,7 +154,7 @@ def test_a_cut_log_is_never_replayed_into_an_empty_tree() -> None:
     """COMMIT and every level file gone: refused, never 2 leaves at index 0."""
     files = files_of(3, 31, logged=2)
     log = {path: data for path, data in files.items() if "/wal/" in path}
-    disk = Disk(log)
+    disk = disk_of(log)
     with pytest.raises(DataCorruptionError) as caught:
         open_tree(disk)
     assert caught.value.leaves == (0, 1)
@@ -163,23 +166,23 @@ def test_damage_between_flushes_is_not_torn() -> None:
 
     The same damage to the last flush is dropped as torn, and reported as such.
     """
-    disk = Disk()
+    disk = SimulatedDisk()
     tree = open_tree(disk, 2)
     ends = []
     for index in range(4):
         tree.insert(leaves(index, index + 1)[0])
         tree.flush()
         ends.append(len(disk.files()[log_path(disk.files())]))
-    files = disk.after_crash().files()
+    files = after_crash(disk).files()
     tree.close()
     path = log_path(files)
     for index, end in enumerate(ends[:-1]):
-        damaged = Disk(flip(files, path, end - 1))
+        damaged = disk_of(flip(files, path, end - 1))
         with pytest.raises(WalCorruptedError) as caught:
             open_tree(damaged)
         assert (caught.value.path, caught.value.offset) == (path, end - 160)
         assert caught.value.leaves == (index, index + 1)
-    disk = Disk(flip(files, path, ends[-1] - 1))
+    disk = disk_of(flip(files, path, ends[-1] - 1))
     with open_tree(disk) as tree:
         assert tree.size == 3
         assert tree.recovery.torn_bytes == 160

@@ -22,7 +22,8 @@ from rotortree import (
     RotorTree,
     WalCorruptedError,
 )
-from tests.storage.disk import Call, Disk
+from rotortree_faultinject.disk import Call, SimulatedDisk
+from tests.storage.disk import after_crash, disk_of
 from tests.storage.trees import (
     check_goes_on,
     check_tree,
@@ -73,7 +74,7 @@ def broken_sync(call: Call) -> None:
 
 def test_a_token_is_settled_by_anybodys_flush() -> None:
     """flush, checkpoint, insert_durable, close, or waiting for a later token."""
-    disk = Disk()
+    disk = SimulatedDisk()
     tree = open_tree(disk, 2)
     settle: list[Callable[[], object]] = [
         tree.flush,
@@ -93,7 +94,7 @@ def test_a_token_is_settled_by_anybodys_flush() -> None:
 
 def test_waiting_flushes_where_the_policy_is_manual() -> None:
     """And only if the leaves are not durable yet: one fsync for all of them."""
-    disk = Disk()
+    disk = SimulatedDisk()
     with open_tree(disk, 2) as tree:
         tokens = [tree.insert(leaf(index))[1] for index in range(10)]
         before = disk.counts["sync"]
@@ -104,7 +105,7 @@ def test_waiting_flushes_where_the_policy_is_manual() -> None:
 
 def test_waiting_times_out_and_goes_on_later() -> None:
     """TimeoutError while the flusher is slow; the same token is durable once it is through."""
-    disk = Disk()
+    disk = SimulatedDisk()
     gate = Gate("sync", "wal")
     with open_tree(disk, 2, flush_policy=FlushPolicy.Interval(0)) as tree:
         disk.on_call = gate
@@ -120,7 +121,7 @@ def test_waiting_times_out_and_goes_on_later() -> None:
 
 def test_tokens_can_be_awaited() -> None:
     """``await token`` does not block the loop, and raises what ``wait`` raises."""
-    disk = Disk()
+    disk = SimulatedDisk()
     gate = Gate("sync", "wal")
     tree = open_tree(disk, 2, flush_policy=FlushPolicy.Interval(0))
     ticks = 0
@@ -161,7 +162,7 @@ def test_a_token_raises_when_its_tree_was_closed_without_it() -> None:
 
     While the tree is failed for good, tokens of what is durable still say so.
     """
-    disk = Disk()
+    disk = SimulatedDisk()
     tree = open_tree(disk, 2)
     durable = tree.insert(leaf(0))[1]
     tree.flush()
@@ -174,7 +175,7 @@ def test_a_token_raises_when_its_tree_was_closed_without_it() -> None:
     disk.on_call = full
     with pytest.raises(FlushFailedError):
         tree.close()
-    disk.on_call = lambda call: None
+    disk.on_call = None
     with pytest.raises(ClosedError):
         token.wait()
     durable.wait()
@@ -185,7 +186,7 @@ def test_a_token_raises_when_its_tree_was_closed_without_it() -> None:
 
 def test_a_waiting_thread_learns_that_the_tree_closed() -> None:
     """Closing settles a wait without a timeout, one way or the other."""
-    disk = Disk()
+    disk = SimulatedDisk()
     tree = open_tree(disk, 2, flush_policy=FlushPolicy.Interval(3600))
     token = tree.insert(leaf(0))[1]
     thread = threading.Thread(target=token.wait)
@@ -198,7 +199,7 @@ def test_a_waiting_thread_learns_that_the_tree_closed() -> None:
 
 def test_threads_share_fsyncs() -> None:
     """Of 16 threads, 15 call insert_durable while the first one's fsync runs: one more, for all."""
-    disk = Disk()
+    disk = SimulatedDisk()
     with open_tree(disk, 2) as tree:
         started = threading.Event()
 
@@ -230,7 +231,7 @@ def test_threads_share_fsyncs() -> None:
 
 def test_the_flusher_flushes_by_itself() -> None:
     """Interval: one insert, nothing else, and it is durable soon; many share few fsyncs."""
-    disk = Disk()
+    disk = SimulatedDisk()
     with open_tree(disk, 2, flush_policy=FlushPolicy.Interval(0.005)) as tree:
         token = tree.insert(leaf(0))[1]
         assert eventually(lambda: token.is_durable)
@@ -243,7 +244,7 @@ def test_the_flusher_flushes_by_itself() -> None:
 
 def test_the_flusher_tries_again_when_there_is_space() -> None:
     """A full disk fails the waiters; what was pending becomes durable later, without a call."""
-    disk = Disk()
+    disk = SimulatedDisk()
     full = True
 
     def on_call(call: Call) -> None:
@@ -262,7 +263,7 @@ def test_the_flusher_tries_again_when_there_is_space() -> None:
 
 def test_manual_does_nothing_by_itself() -> None:
     """No call of the disk until one is asked for."""
-    disk = Disk()
+    disk = SimulatedDisk()
     with open_tree(disk, 2) as tree:
         before = len(disk.calls)
         tree.insert_many(leaves(0, 100))
@@ -278,7 +279,7 @@ def test_checkpoints_in_the_background_do_not_block_inserts(
     policy: CheckpointPolicy.EveryNEntries | CheckpointPolicy.MemoryThreshold,
 ) -> None:
     """While one hangs in a level file: inserts, flushes, reads go on; then it catches up."""
-    disk = Disk()
+    disk = SimulatedDisk()
     gate = Gate("sync", "levels")
     with open_tree(disk, 2, checkpoint_policy=policy) as tree:
         disk.on_call = gate
@@ -300,7 +301,7 @@ def test_checkpoints_in_the_background_do_not_block_inserts(
 
 def test_waiting_reports_a_background_checkpoint_that_failed() -> None:
     """Once; the tree goes on, and the next checkpoint has everything."""
-    disk = Disk()
+    disk = SimulatedDisk()
 
     def broken(call: Call) -> None:
         if "levels" in call.path and call.kind == "sync":
@@ -312,7 +313,7 @@ def test_waiting_reports_a_background_checkpoint_that_failed() -> None:
         with pytest.raises(CheckpointFailedError):
             tree.wait_for_checkpoint(SOON)
         assert tree.checkpoint_size == 0
-        disk.on_call = lambda call: None
+        disk.on_call = None
         tree.insert(leaf(9))
         assert tree.wait_for_checkpoint(SOON)
         assert tree.checkpoint_size >= 9
@@ -321,14 +322,14 @@ def test_waiting_reports_a_background_checkpoint_that_failed() -> None:
 
 def test_waiting_for_no_checkpoint_returns_at_once() -> None:
     """True when none is due or running."""
-    with open_tree(Disk(), 2) as tree:
+    with open_tree(SimulatedDisk(), 2) as tree:
         tree.insert(leaf(0))
         assert tree.wait_for_checkpoint(0)
 
 
 def test_on_close_checkpoints_when_the_tree_is_closed() -> None:
     """Not before; and the log is then cut."""
-    disk = Disk()
+    disk = SimulatedDisk()
     with open_tree(disk, 2, checkpoint_policy=CheckpointPolicy.OnClose()) as tree:
         tree.insert_many(leaves(0, 20))
         tree.flush()
@@ -341,16 +342,16 @@ def test_on_close_checkpoints_when_the_tree_is_closed() -> None:
 def test_recorded_acknowledgements_report_a_damaged_last_flush() -> None:
     """Unclosed, the last flush damaged: dropped as torn without, WalCorruptedError with."""
     for record in (False, True):
-        disk = Disk()
+        disk = SimulatedDisk()
         tree = open_tree(disk, 2, record_acknowledgements=record)
         for index in range(3):
             tree.insert(leaf(index))
             tree.flush()
-        files = disk.after_crash().files()
+        files = after_crash(disk).files()
         tree.close()
         path = log_path(files)
         for damaged in (files[path][:-1] + b"?", files[path][:-1], files[path][:-160]):
-            left = Disk({**files, path: damaged})
+            left = disk_of({**files, path: damaged})
             if record:
                 with pytest.raises(WalCorruptedError) as caught:
                     open_tree(left)
