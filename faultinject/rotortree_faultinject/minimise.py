@@ -113,16 +113,13 @@ class _Minimiser:
         crash = self._found.crashes[number]
         now = _odd(crash.choice or "", usual)
         for choice in _simpler(crash, usual):
-            before = self._found
-            crashes = before.crashes
-            changed = (*crashes[:number], Crash(crash.point, choice), *crashes[number + 1 :])
             if self._trials <= 0:
                 return False
-            if not self._try(replace(before, crashes=changed)):
-                continue
-            if _odd(self._found.crashes[number].choice or "", usual) < now:
-                return True
-            self._found = before  # what the profile made of it is no simpler
+            crashes = self._found.crashes
+            changed = (*crashes[:number], Crash(crash.point, choice), *crashes[number + 1 :])
+            tried = self._try(replace(self._found, crashes=changed))
+            if tried and _odd(self._found.crashes[number].choice or "", usual) < now:
+                return True  # else the profile made of it what it was before
         return False
 
 

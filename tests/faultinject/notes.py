@@ -1,4 +1,4 @@
-"""A subject made of steps, with bugs to be found: notes, one in a file of its own."""
+"""Subjects made of steps, with bugs to be found: notes, one in a file of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.subject import Subject
 
-__all__ = ["NOTE_BYTES", "Notes"]
+__all__ = ["NOTE_BYTES", "Counting", "Notes"]
 
 NOTE_BYTES = 600
 """A note is longer than a sector."""
@@ -67,4 +67,20 @@ class Notes(Subject):
         """One step less."""
         kept = [self.steps] if self.endless else []
         fewer = [self.steps[:at] + self.steps[at + 1 :] for at in range(len(self.steps))]
-        return [Notes(steps, self.wrong, self.endless) for steps in kept + fewer]
+        return [type(self)(steps, self.wrong, self.endless) for steps in kept + fewer]
+
+
+class Counting(Notes):
+    """A recovery that leaves a file behind, and does not work the third time."""
+
+    def recover(self, disk: SimulatedDisk) -> int:
+        """Counts."""
+        name = str(sum(name.isdigit() for name in disk.files()))
+        if name == "2":
+            raise RuntimeError("recovered twice before")
+        disk.open(name, "create").sync()
+        disk.sync_directory(".")
+        return 0
+
+    def judge(self, marks: object, outcome: object) -> None:
+        """Everything is fine."""

@@ -16,7 +16,7 @@ from rotortree_faultinject.finding import Finding, FindingError, replay, rerun
 from rotortree_faultinject.profiles import PROFILES
 from rotortree_faultinject.subject import Subject
 from rotortree_faultinject.toy import STEPS, ToyLog
-from tests.faultinject.notes import Notes
+from tests.faultinject.notes import Counting, Notes
 
 NOTES = "tests.faultinject.notes:Notes"
 
@@ -59,22 +59,6 @@ def test_every_check_and_kind_of_crash_is_among_them() -> None:
     assert {failure.check for failure in failures} == {"judge", "same", "go on"}
     assert {len(failure.crashes) for failure in failures} == {1, 2}
     assert any(failure.crashes[0].choice is None for failure in failures)
-
-
-class Counting(Notes):
-    """A recovery that leaves a file behind, and does not work the third time."""
-
-    def recover(self, disk: SimulatedDisk) -> int:
-        """Counts."""
-        name = str(sum(name.isdigit() for name in disk.files()))
-        if name == "2":
-            raise RuntimeError("recovered twice before")
-        disk.open(name, "create").sync()
-        disk.sync_directory(".")
-        return 0
-
-    def judge(self, marks: object, outcome: object) -> None:
-        """Everything is fine."""
 
 
 def test_a_failure_three_crashes_deep_is_found_again() -> None:
