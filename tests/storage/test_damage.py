@@ -12,6 +12,7 @@ import pytest
 
 from rotortree import DataCorruptionError, RotorTree, UnsupportedFormatError
 from rotortree_faultinject.disk import SimulatedDisk
+from rotortree_faultinject.image import Image
 from rotortree_faultinject.tree.damage_kinds import KINDS
 from rotortree_faultinject.tree.specimens import prepare
 from tests.storage.trees import (
@@ -40,6 +41,14 @@ def check_quickly(tree: RotorTree, n: int, size: int) -> None:
     assert tree.root == model_root(size, n)
 
 
+def check_refusal(error: DataCorruptionError | UnsupportedFormatError, image: Image) -> None:
+    """It names a file (or a directory) of this tree and an offset in the file."""
+    assert error.path.startswith(f"{PATH}/")
+    if isinstance(error, DataCorruptionError):
+        assert 0 <= error.offset <= len(image.get(error.path) or b"")
+        assert error.path in str(error)
+
+
 @pytest.mark.parametrize(
     "kind",
     ["byte xor 0x01", "byte xor 0xff", "cut", "missing", "32 bytes zeroed", "bytes appended"],
@@ -58,7 +67,7 @@ def test_without_verification_the_root_is_still_right(kind: str) -> None:
         try:
             tree = open_tree(disk, verify_checkpoint=False)
         except TYPED as error:
-            assert error.path.startswith(f"{PATH}/"), (path, words)
+            check_refusal(error, image)
             outcomes["refused"] += 1
             continue
         with tree:
