@@ -11,7 +11,7 @@ Both have what a program's scheduler seam asks for: a clock that stands still, t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import NamedTuple
 
@@ -263,8 +263,3 @@ def schedules(
             stack += [
                 ((*start, choice), left - cost) for choice in range(1, len(decisions[at].actors))
             ]
-
-
-def named(decisions: Sequence[Decision], choices: Sequence[int]) -> Mapping[int, str]:
-    """Who went on at each decision that did not take the first one."""
-    return {at: decisions[at].actors[choice] for at, choice in enumerate(choices) if choice}

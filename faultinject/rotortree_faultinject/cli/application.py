@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from rotortree_faultinject.cli import exploring, fuzzing, judging, replaying
+from rotortree_faultinject.cli import damaging, exploring, fuzzing, judging, replaying
 from rotortree_faultinject.cli.errors import exit_status
 
 __all__ = ["app", "main"]
@@ -69,6 +69,7 @@ for _command in (
     exploring.explore,
     replaying.replay,
     fuzzing.fuzz,
+    damaging.damage,
     judging.profiles,
 ):
     app.command()(_command)

@@ -60,7 +60,17 @@ from rotortree_faultinject.tree.oracle import (
     split,
 )
 
-__all__ = ["LIES", "PATH", "Life", "Options", "abandon", "open_tree"]
+__all__ = [
+    "LIES",
+    "PATH",
+    "Life",
+    "Options",
+    "abandon",
+    "describe",
+    "history_of",
+    "open_tree",
+    "verdict",
+]
 
 PATH = "tree"
 """Where the tree is on the disk."""
