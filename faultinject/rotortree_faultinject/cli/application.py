@@ -70,6 +70,8 @@ for _command in (
     replaying.replay,
     fuzzing.fuzz,
     damaging.damage,
+    judging.kill_score,
+    judging.litmus,
     judging.profiles,
 ):
     app.command()(_command)

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -18,9 +19,10 @@ from rotortree_faultinject.report import Result, json_lines, junit_xml, states_p
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["Monitor", "Outputs"]
+__all__ = ["Monitor", "Outputs", "print_table"]
 
 _SHOWN_SECONDS = 0.1
+_WIDEST = 1000
 
 
 class Outputs:
@@ -125,3 +127,15 @@ class Monitor:
         self._next = now + _SHOWN_SECONDS
         rate = states_per_second(states, seconds)
         self._progress.update(self._progress.task_ids[0], completed=states, rate=rate)
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on stdout, as wide as it has to be: what is piped or searched is never cut."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*header, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    Console(width=_WIDEST, markup=False, highlight=False).print(table)
