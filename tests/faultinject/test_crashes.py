@@ -562,6 +562,15 @@ def test_a_reverted_file_can_still_get_its_name() -> None:
         assert contents(disk, profile) == {b""}
 
 
+def test_a_strict_disk_reverts_what_another_sync_made_durable() -> None:
+    """Under prefix a directory's sync covers the file; the process must not see less than that."""
+    disk = failing("reverted")
+    disk.sync_directory(".")
+    assert sync_fails(disk)
+    assert disk.files() == {"file": b"old "}
+    assert contents(disk, PROFILES["prefix"]) == {b"old "}
+
+
 def test_an_error_may_come_one_sync_late() -> None:
     """The sync that lost the content succeeds, the next one of that file fails."""
     disk = failing("late")

@@ -9,6 +9,7 @@ import pytest
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.litmus import LITMUS_PROGRAMS, PUBLISHED, Row, litmus
 from rotortree_faultinject.profiles import PROFILES, Profile
+from tests.architecture.sources import ROOT
 
 ROWS = {(row.program, row.profile): row for row in litmus()}
 
@@ -70,3 +71,38 @@ def test_a_wrong_profile_is_told_by_its_rows(name: str, other: str, wrong: set[s
     """One that allows too much, or too little, is not what was published."""
     rows = litmus([_with_flaw(name, other)])
     assert {row.program for row in rows if not row.ok} == wrong
+
+
+SPECIFICATION = (ROOT / "specs" / "crash-model.md").read_text(encoding="utf-8")
+
+
+def table(heading: str) -> dict[str, list[str]]:
+    """A table of the specification: the cells of each row by its first one."""
+    lines = SPECIFICATION.split(f"| profile | {heading}")[1].split("\n\n")[0].splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {first.strip("`"): rest for first, *rest in rows}
+
+
+def test_the_specification_has_the_published_values() -> None:
+    """Programs and profiles in the same order."""
+    heading = " | ".join(program.name for program in LITMUS_PROGRAMS)
+    words = {True: "surprising", False: "no"}
+    expected = {name: [words[value] for value in values] for name, values in PUBLISHED.items()}
+    assert table(heading) == expected
+
+
+def test_the_specification_has_the_flags_of_the_profiles() -> None:
+    """All that is no predicate."""
+    found = table("b requires a, if")
+    assert [*found] == [*PROFILES]
+    for name, (_, torn, in_place, atomic, names) in found.items():
+        profile = PROFILES[name]
+        assert torn == (", ".join(profile.torn) or "no")
+        assert in_place == ("yes" if profile.torn_in_place else "no")
+        assert atomic == ("yes" if profile.atomic_rename else "no")
+        if profile.sync_covers_everything:
+            assert names == "everything"
+        elif profile.sync_covers_all_names:
+            assert names == "all"
+        else:
+            assert names == ("its own" if profile.sync_covers_names else "none")
