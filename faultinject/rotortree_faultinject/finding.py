@@ -119,8 +119,8 @@ class Finding:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the finding to a file of its own.  Raises OSError."""
-        text = json.dumps(self.to_json(), indent=1, ensure_ascii=False)
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        text = json.dumps(self.to_json(), indent=1)
+        Path(path).write_text(text + "\n", encoding="ascii")
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Finding:

@@ -55,18 +55,23 @@ def states_per_second(states: int, seconds: float) -> str:
 
 
 def json_lines(result: Result) -> Iterator[str]:
-    """One JSON object per line: the exploration, then each of its findings."""
-    exploration = result.exploration
-    bounds = asdict(exploration.bounds)
+    """One JSON object per line: the exploration, then each of its findings.
+
+    ``existing`` is null where only a bound is known: there are fewer than 2 to the power of
+    ``existing_bits`` states.
+    """
+    statistics = result.exploration.statistics
     yield _line(
         {
             "type": "exploration",
             "workload": result.workload,
             "profile": result.profile,
-            "bounds": bounds,
+            "bounds": asdict(result.exploration.bounds),
             "extent": result.extent,
-            "failures": len(exploration.failures),
-            **asdict(exploration.statistics),
+            "failures": len(result.exploration.failures),
+            **asdict(statistics),
+            "existing": statistics.existing if statistics.exact else None,
+            "existing_bits": statistics.existing.bit_length(),
         }
     )
     for number, finding in enumerate(result.findings):

@@ -86,6 +86,32 @@ class Refusing(Notes):
         raise RuntimeError("it never opens")
 
 
+class Both(Notes):
+    """Notes that are wrong in two ways at once."""
+
+    def judge(self, marks: object, outcome: object) -> str:
+        """Everything is wrong."""
+        return "everything"
+
+    def go_on(self, disk: SimulatedDisk, outcome: object) -> None:
+        """Nothing works."""
+        raise RuntimeError("nothing")
+
+
+def test_of_two_failures_the_one_that_was_found_is_found_again() -> None:
+    """One state that two checks refuse is two findings."""
+    pairs = found(Both(["put a"]), "posix", Bounds(failures=1000))
+    assert {failure.check for _, failure in pairs} == {"judge", "go on"}
+    assert [replay(finding) for finding, _ in pairs] == [failure for _, failure in pairs]
+
+
+def test_the_size_of_sectors_is_that_of_the_exploration() -> None:
+    """With small ones there is more to tear, and more letters."""
+    pairs = found(Notes(["put a", "ack a"]), "posix", Bounds(sector_bytes=200, failures=1000))
+    assert {len(failure.crashes[0].choice or "") for _, failure in pairs} == {5}
+    assert [replay(finding) for finding, _ in pairs] == [failure for _, failure in pairs]
+
+
 def test_what_was_acknowledged_before_an_earlier_crash_still_counts() -> None:
     """A workload that lost power itself: marks from before are judged, too."""
     subject = Notes(["put a", "ack a", "lose", "put b"])
@@ -116,6 +142,9 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
     text = (tmp_path / "finding.json").read_text(encoding="utf-8")
     assert text.startswith('{\n "format": "rotortree-crash finding",\n "version": 1,\n')
     assert text.endswith("}\n")
+    odd = replace(FINDING, message="\ud800 \x00 “×”")
+    odd.save(tmp_path / "odd.json")
+    assert Finding.load(tmp_path / "odd.json") == odd
 
 
 WRONG: Mapping[str, object] = {
