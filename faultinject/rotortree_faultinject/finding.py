@@ -320,12 +320,14 @@ class _Replay:
             yield "go on", describe_error(error)
 
     def _expected(self) -> tuple[Hashable] | None:
-        """What the last outcome must be the same as.
+        """What the last outcome must be the same as: that of the recovery before it.
 
-        It is the first one, unless a power failure took away the cache that a killed process's
-        recovery was reading: then the one after that.
+        None if there was none, or if a killed process's successor was still reading what was in
+        the cache when that was lost.
         """
-        crashes = self._finding.crashes
-        if len(crashes) > 1 and crashes[0].choice is None and crashes[1].point < self._returned[0]:
-            return self._outcomes[1]
-        return self._outcomes[0]
+        if len(self._outcomes) == 1:
+            return None
+        before, last = self._finding.crashes[-2:]
+        if before.choice is None and last.point < self._returned[-2]:
+            return None
+        return self._outcomes[-2]

@@ -105,6 +105,37 @@ def test_of_two_failures_the_one_that_was_found_is_found_again() -> None:
     assert [replay(finding) for finding, _ in pairs] == [failure for _, failure in pairs]
 
 
+class Drifting(Notes):
+    """Notes that are other ones after every recovery."""
+
+    def recover(self, disk: SimulatedDisk) -> int:
+        """How often there was one before."""
+        count = sum(name.isdigit() for name in disk.files())
+        disk.open(str(count), "create").sync()
+        disk.sync_directory(".")
+        return count
+
+    def judge(self, marks: object, outcome: object) -> None:
+        """Any number is fine."""
+
+
+def test_recoveries_that_must_be_the_same_are_those_of_the_explorer() -> None:
+    """Of one disk, recovered again after a crash in the middle of that; also after a kill."""
+    pairs = found(Drifting(["put a"]), "posix", Bounds(depth=3, kills=True, failures=10_000))
+    assert {failure.check for _, failure in pairs} == {"same"}
+    assert {len(failure.crashes) for _, failure in pairs} == {2, 3}
+    assert [replay(finding) for finding, _ in pairs] == [failure for _, failure in pairs]
+
+
+def test_what_only_a_killed_process_had_may_go() -> None:
+    """Its successor saw it in the cache, and lost power before it made that durable."""
+    finding = Finding.of(explore(ToyLog(), PROFILES["posix"]), Failure((), "same", ""))
+    crashes = (Crash(2, None), Crash(2, ""))
+    stages = rerun(replace(finding, crashes=crashes)).stages
+    assert stages[0].recovered != stages[1].recovered == "returned ()"
+    assert replay(replace(finding, crashes=crashes)) is None
+
+
 def test_the_size_of_sectors_is_that_of_the_exploration() -> None:
     """With small ones there is more to tear, and more letters."""
     pairs = found(Notes(["put a", "ack a"]), "posix", Bounds(sector_bytes=200, failures=1000))
