@@ -79,6 +79,9 @@ class Cache:
         return self.names[path]
 
     def _check_parents(self, path: str) -> None:
+        above = path.rpartition("/")[0]
+        if not above or (above in self.names and self.names[above].data is None):
+            return  # a directory is not there without those above it
         for parent in reversed([*parents(path)]):
             if parent not in self.names:
                 raise FileNotFoundError(errno.ENOENT, "no such directory", path)

@@ -33,17 +33,17 @@ START = {"old": b"0123456789", "d": None, "d/old": b"abcd"}
 Steps = list[tuple[str, int, int, int]]
 """Calls, each with three small numbers that say which file, where and how much."""
 
-NAMES = ("old", "new", "d/old", "d/new")
-"""The files."""
+NAMES = ("old", "new", "d/old", "d/new", "e/new")
+"""The files; their directories are ``.``, ``d``, and ``e`` after mkdir."""
 
-_CHANGES = ("write", "write", "truncate", "create", "rename", "unlink")
+_CHANGES = ("write", "write", "truncate", "create", "rename", "unlink", "mkdir")
 _SYNCS = ("sync", "sync_directory", "fail")
 
 
 def log_steps(most: int, kinds: Sequence[str] = _CHANGES + _SYNCS) -> st.SearchStrategy[Steps]:
     """Steps for `disk_after`, at most so many."""
     kind = st.sampled_from(kinds)
-    small = st.integers(0, 3)
+    small = st.integers(0, len(NAMES) - 1)
     return st.lists(st.tuples(kind, small, small, st.integers(0, 12)), max_size=most)
 
 
@@ -73,7 +73,9 @@ def _step(
     elif kind == "unlink":
         disk.unlink(path)
     elif kind == "sync_directory":
-        disk.sync_directory(("d", ".")[two % 2])
+        disk.sync_directory((".", "d", "e")[two % 3])
+    elif kind == "mkdir":
+        disk.mkdir("e")
     elif kind == "create":
         disk.open(path, "create")
     else:

@@ -75,7 +75,7 @@ def test_if_everything_survives_the_disk_is_as_the_process_saw_it(
 
 @settings(max_examples=200, deadline=None)
 @given(
-    log_steps(5, ["write", "truncate", "create", "rename", "unlink", "sync", "sync_directory"]),
+    log_steps(5, [*"write truncate create rename unlink mkdir sync sync_directory".split()]),
     st.sampled_from(NAMES),
     log_steps(5),
     profiles,
@@ -87,7 +87,7 @@ def test_what_was_synced_survives(
     """A file that was synced, with its name, is left as it was, whatever else is done later."""
     others = [step for step in after if path not in (NAMES[step[1]], NAMES[step[2]])]
     content = disk_after(before).files().get(path)
-    syncs = [("sync", NAMES.index(path), 0, 0), *(("sync_directory", 0, at, 0) for at in (0, 1))]
+    syncs = [("sync", NAMES.index(path), 0, 0), *(("sync_directory", 0, at, 0) for at in range(3))]
     disk = disk_after([*before, *syncs, *others])
     assert disk.crash(asked, profile).files().get(path) == content
 
@@ -338,6 +338,16 @@ def test_an_overwritten_sector_is_old_or_new_or_torn() -> None:
     assert {b"abcdefgh", b"aXYdefgh", b"a\0\0defgh"} < found
     assert len(found) == 4
     assert contents(disk, ORDERED) == {b"abcdefgh", b"aXYdefgh"}
+
+
+def test_bytes_before_the_old_end_are_torn_in_place_only() -> None:
+    """Where a write goes on behind the end, another profile than posix tears what is behind."""
+    disk = disk_with(b"ab")
+    disk.open("file", "write").pwritev([b"XY"], 1)
+    found = contents(disk, PROFILES["ext4-writeback"])
+    assert {content[:2] for content in found if content} == {b"ab", b"aX"}
+    assert len({content[2:] for content in found if content}) == 4
+    assert b"a\0\0" in contents(disk)
 
 
 def test_stale_bytes_are_those_of_a_removed_file() -> None:
