@@ -1,0 +1,250 @@
+"""Planted faults of the write path: acknowledgements, failing calls, locks."""
+
+from __future__ import annotations
+
+from rotortree.engine import Engine
+from rotortree.opening import open_tree
+from rotortree.rotor_tree import RotorTree
+from rotortree.storage import durable
+from rotortree_faultinject.tree.planting import Edit, PlantedFault
+
+__all__ = ["ERRORS"]
+
+_ACKNOWLEDGEMENTS = (
+    PlantedFault(
+        "acknowledged before the write",
+        "the watermark rises before anything is written",
+        (
+            Edit(
+                Engine._flush,
+                "self._calls = 0",
+                "self._calls = 0\n        self.durable.rise(stop)",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "acknowledged before the fsync",
+        "the watermark rises between write and fsync",
+        (Edit(Engine._write_unit, "log.sync()", "self.durable.rise(stop); log.sync()"),),
+    ),
+    PlantedFault(
+        "acknowledged before it is recorded",
+        "with recorded acknowledgements, the watermark rises before the record is durable",
+        (
+            Edit(
+                Engine._flush,
+                "            self._write_commit(stop)",
+                "            self.durable.rise(stop)\n            self._write_commit(stop)",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "acknowledgements not recorded",
+        "record_acknowledgements is ignored",
+        (Edit(Engine._flush, "if self.config.record_acknowledgements and", "if False and"),),
+    ),
+    PlantedFault(
+        "everything acknowledged after a flush",
+        "the watermark rises to the tree's size, which grew during the fsync",
+        (Edit(Engine._flush, "self.durable.rise(stop)", "self.durable.rise(self.tree.size)"),),
+    ),
+    PlantedFault(
+        "checkpoint at the tree's size",
+        "a checkpoint takes its head from the tree, which grew after the flush, not from the log",
+        (
+            Edit(
+                Engine._checkpoint,
+                "head = log.head(self.tree.root)",
+                "size = self.tree.size; head = Head(size, self.tree.root(size))",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "insert_durable waits for the leaf before",
+        "off by one: the flush's target is the size without the leaf",
+        (Edit(RotorTree.insert_durable, "flush(size)", "flush(size - 1)"),),
+    ),
+    PlantedFault(
+        "close without a record",
+        "close does not record what is durable",
+        (Edit(Engine._last_flush, "self._write_commit(self.durable.value)", "pass"),),
+    ),
+)
+
+_ERRORS = (
+    PlantedFault(
+        "failed fsync repeated",
+        "an fsync that failed is tried again, and believed",
+        (
+            Edit(
+                durable.sync_file,
+                "        file.sync()\n",
+                "        try:\n"
+                "            file.sync()\n"
+                "        except OSError:\n"
+                "            file.sync()\n",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "failed directory sync repeated",
+        "an fsync of a directory that failed is tried again, and believed",
+        (
+            Edit(
+                durable.sync_directory,
+                "        fs.sync_directory(path)\n",
+                "        try:\n"
+                "            fs.sync_directory(path)\n"
+                "        except OSError:\n"
+                "            fs.sync_directory(path)\n",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "failed fsync ignored",
+        "a flush whose fsync failed is acknowledged",
+        (Edit(Engine._write_unit, "raise self._fail(error) from error", "pass"),),
+    ),
+    PlantedFault(
+        "failed fsync retryable",
+        "a tree whose fsync failed goes on, and writes the unit again",
+        (Edit(Engine._write_unit, "raise self._fail(error) from error", "raise"),),
+    ),
+    PlantedFault(
+        "failed fsync told to one only",
+        "the flush whose fsync failed raises, later ones do not",
+        (Edit(Engine._check_writable, "if self._failure is not None:", "if False:"),),
+    ),
+    PlantedFault(
+        "failed directory sync retryable",
+        "a tree whose fsync of a directory failed goes on",
+        (
+            Edit(
+                Engine._fail_if_names_are_lost,
+                "error.operation == durable.SYNC_DIRECTORY",
+                "False",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "failed new segment ignored",
+        "if a new segment cannot be made durable, the log goes on in the old one",
+        (
+            Edit(
+                Engine._next_segment,
+                "failure = self._fail(error)",
+                "failure = CheckpointFailedError(str(error))",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "interrupt in a new segment ignored",
+        "a Ctrl-C between a new segment's name and its first use does not fail the tree",
+        (
+            Edit(
+                Engine._next_segment,
+                "except BaseException as error:",
+                "except IoFailedError as error:",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "failed write ignored",
+        "a flush whose write failed is acknowledged",
+        (
+            Edit(
+                Engine._write_unit,
+                "log.cut_back()\n        raise",
+                "log.cut_back()\n        return",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "no cut back",
+        "a unit that could not be written stays behind the end of the log",
+        (Edit(Engine._write_unit, "log.cut_back()", "pass"),),
+        redundant="Every profile: what is pending only grows, so the next unit begins at the same"
+        " offset and is at least as long; frames that were whole are written as the same bytes.",
+    ),
+    PlantedFault(
+        "appended behind a torn unit",
+        "after a failed write the log goes on behind what was written of the unit",
+        (
+            Edit(
+                Engine._write_unit,
+                "log.cut_back()",
+                "log._offset = durable.file_size(log._file, log.path)",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "pending leaves dropped",
+        "after a retryable error, the leaves of the failed flush are not written again",
+        (Edit(Engine._write_unit, "log.cut_back()", "log.stop = stop; log.cut_back()"),),
+    ),
+    PlantedFault(
+        "tokens wait for ever after a failure",
+        "a tree that fails does not tell those who wait",
+        (
+            Edit(
+                Engine._fail,
+                "self.durable.fail(self._fatal, ended=True)",
+                "pass",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "tokens wait for ever after close",
+        "close does not tell those who wait",
+        (
+            Edit(
+                Engine._release,
+                "self.durable.fail(lambda: ClosedError(message), ended=True)",
+                "pass",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "flusher gives up",
+        "the background flusher does not try again after a retryable error",
+        (Edit(Engine._flush_step, "if error.retryable:", "if False:"),),
+    ),
+)
+
+_LOCKS = (
+    PlantedFault(
+        "no lock",
+        "the tree is opened without locking it",
+        (
+            Edit(
+                open_tree,
+                "lock = durable.take_lock(environment.files, path, shared=config.read_only)",
+                "lock = None",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "shared lock",
+        "a writer takes the lock of a reader",
+        (
+            Edit(
+                open_tree,
+                "shared=config.read_only",
+                "shared=bool(environment.files.open(path, 'create'))",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "lock kept after a failed open",
+        "an open that fails does not give its lock back",
+        (Edit(open_tree, "lock.release()", "pass"),),
+    ),
+    PlantedFault(
+        "lock kept after close",
+        "close does not give the lock back",
+        (Edit(Engine._release, "self._lock.release()", "pass"),),
+    ),
+)
+
+ERRORS = (*_ACKNOWLEDGEMENTS, *_ERRORS, *_LOCKS)
+"""Faults of what the tree says, and of what it does when a call fails."""
