@@ -23,14 +23,15 @@ SHORT = [name for name in WORKLOADS if name != "long"]
 def test_every_crash_of_a_short_workload(name: str, profile: str, n: int) -> None:
     """Every crash point × every subset of what was not synced × every way to tear its sectors.
 
-    Where that is over 4,096 at one point: every subset, or all pairs, and samples of torn sectors.
+    Where that is over 8,192 at one point: every subset if those are up to 4,096, else all pairs, and
+    samples of torn sectors.
     From each state: the leaves are what was acknowledged or more of what was issued; all proofs
     verify; a second open is the same; the tree works on, and its level files are the model's.
     """
-    result = explore(workload(name, n), PROFILES[profile], Bounds(per_point=4096))
+    result = explore(workload(name, n), PROFILES[profile], Bounds(per_point=8192))
     assert result.failures == []
     assert result.complete
-    assert result.statistics.exhaustive or result.statistics.existing > 4096
+    assert result.statistics.exhaustive or result.statistics.existing > 8192
 
 
 @pytest.mark.parametrize("profile", ["posix", "ext4-ordered"])
@@ -68,7 +69,7 @@ def test_crashes_under_every_schedule_of_one_preemption(name: str) -> None:
 def test_every_crash_of_a_checkpoint_beside_inserts_and_a_flush(profile: str, n: int) -> None:
     """Two preemptions: every schedule, every crash point, every subset, and working on from it."""
     subject = CONCURRENT["checkpoint and flush"].with_arity(n)
-    bounds = Bounds(per_point=4096)
+    bounds = Bounds(per_point=8192)
     found = explore_schedules(subject, 2, PROFILES[profile], bounds)
     assert found.failed == []
     assert found.schedules > 100

@@ -15,7 +15,7 @@ EXAMPLES = 500
 """Histories of the default run, always the same; ``make fuzz`` goes on with others."""
 
 
-def run_machine(examples: int) -> None:
+def run_machine(examples: int, steps: int = 30) -> None:
     """Live so many lives of up to 30 rules, always the same ones."""
     run_state_machine_as_test(
         LifeMachine,
@@ -23,7 +23,7 @@ def run_machine(examples: int) -> None:
             derandomize=True,
             deadline=None,
             max_examples=examples,
-            stateful_step_count=30,
+            stateful_step_count=steps,
             suppress_health_check=list(HealthCheck),
         ),
     )
@@ -53,7 +53,7 @@ def test_a_history_that_fails_is_short_and_replays_from_its_file(
     with monkeypatch.context() as patched:
         patched.setattr(Engine, "_flush", early)
         with pytest.raises(BaseException):  # noqa: B017, PT011  # Hypothesis may group several
-            run_machine(60)
+            run_machine(20, steps=8)
         finding = Finding.load(FINDING)
         steps = finding.parameters["steps"]
         assert isinstance(steps, list)
