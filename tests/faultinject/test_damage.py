@@ -236,6 +236,16 @@ def lazy(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(LevelFiles, "repair", lambda *arguments: None)
 
 
+def silent(patch: pytest.MonkeyPatch) -> None:
+    """What was damaged is repaired, and not reported."""
+    patch.setattr(opening, "_repairs", lambda found, damages: ())
+
+
+def sticky(patch: pytest.MonkeyPatch) -> None:
+    """A damaged commit record stays where it is until the next one is written."""
+    patch.setattr(opening, "_needs_commit", lambda found, decision: False)
+
+
 def on_opening(
     patch: pytest.MonkeyPatch, act: Callable[[FileSystem, Survey, Decision | None], object]
 ) -> None:
@@ -336,6 +346,8 @@ def writing_reader(patch: pytest.MonkeyPatch) -> None:
         (blind_to_nodes, "closed, n = 2", "32 bytes zeroed", "SILENT LOSS"),
         (forgetful, "closed, no checkpoint", "missing", "SILENT LOSS"),
         (lazy, "closed, n = 2", "sector of garbage", "SILENT LOSS"),
+        (silent, "closed, n = 2", "missing", "SILENT LOSS"),
+        (sticky, "closed, no checkpoint", "32 bytes zeroed", "SILENT LOSS"),
         (strict_about_the_end, "closed, no checkpoint", "bytes appended", "FALSE REFUSAL"),
         (strict_about_the_end, "killed, no checkpoint", "32 bytes zeroed", "FALSE REFUSAL"),
         (strict_about_the_record, "closed, no checkpoint", "32 bytes zeroed", "FALSE REFUSAL"),

@@ -4,7 +4,8 @@
 outcome                   the tree, opened, read, worked on, closed and opened again
 ========================  =======================================================================
 ``same``                  is what it was: leaves, root, every proof
-``repaired``              is what it was, and ``recovery.repaired`` says what had to be repaired
+``repaired``              is what it was, also on disk, and ``recovery.repaired`` says that it was
+                          not
 ``refused``               did not open: a typed error names a file (or directory) of the tree and an
                           offset within it, and nothing was changed
 ``shorter``               lacks the last flushes, which nothing says were durable: the one case that
@@ -147,9 +148,13 @@ class Judge:
         except Exception as error:
             raise _Wrong("UNTYPED", f"opening: {_describe(error)}") from error
         try:
-            return self._check(tree, disk, expected, read_only=read_only)
+            verdict = self._check(tree, disk, expected, read_only=read_only)
         finally:
             abandon(tree)
+        damaged = self._specimen.damaged(image)
+        if damaged and verdict.outcome == "same":
+            raise _Wrong("SILENT LOSS", f"nobody is told that it is damaged: {damaged[0]}")
+        return verdict
 
     def _opened(self, disk: SimulatedDisk, *, read_only: bool = False) -> RotorTree:
         """The tree at `PATH`, which has no threads."""
@@ -188,6 +193,7 @@ class Judge:
             if size != (self._specimen.size if expected is None else expected):
                 raise _Wrong("SILENT LOSS", f"{size} leaves of {self._specimen.size}")
             if not read_only:
+                self._check_repair(disk)
                 self._go_on(tree, disk, size)
         except (OracleError, InvalidProofError) as error:
             raise _Wrong("SILENT LOSS", _describe(error)) from error
@@ -211,6 +217,12 @@ class Judge:
         if nodes not in self._proven:
             check_proofs(tree, found)
             self._proven.add(nodes)
+
+    def _check_repair(self, disk: SimulatedDisk) -> None:
+        """Nothing is left that could have been made right."""
+        damaged = self._specimen.damaged(disk.image)
+        if damaged:
+            raise OracleError(f"opened, and still damaged: {damaged[0]}")
 
     def _go_on(self, tree: RotorTree, disk: SimulatedDisk, size: int) -> None:
         """More leaves than a level file holds, a checkpoint, a flush; close; all is there."""

@@ -138,6 +138,18 @@ def _replaced(images: Sequence[Image], image: Image, words: str) -> Damages:
                 yield path, f"{words} {number}", _with(image, {path: data})
 
 
+def _misdirected(specimen: Specimen) -> Damages:
+    """A sector that was written elsewhere, or read from elsewhere."""
+    files = _files(specimen.image)
+    places = [(path, at) for path, data in files.items() for at in range(0, len(data), _SECTOR)]
+    for (path, at), (source, start) in itertools.permutations(places, 2):
+        sector = files[source][start : start + _SECTOR]
+        data = files[path][:at] + sector + files[path][at + len(sector) :]
+        if data != files[path]:
+            words = f"at {at} the sector from {source}, {start}"
+            yield path, words, _with(specimen.image, {path: data})
+
+
 def _older(specimen: Specimen) -> Damages:
     yield from _replaced(specimen.copies, specimen.image, "as after step")
 
@@ -189,6 +201,7 @@ KINDS: Mapping[str, Callable[[Specimen], Damages]] = MappingProxyType(
         "32 bytes zeroed": _each(_overwritten(32, bytes)),
         "sector zeroed": _each(_overwritten(_SECTOR, bytes)),
         "sector of garbage": _each(_overwritten(_SECTOR, _garbage)),
+        "sector misdirected": _misdirected,
         "bytes appended": _each(_appended),
         "files swapped": _swapped,
         "file of an older copy": _older,

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from rotortree.storage.format import seal
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.image import Image, image_of
 from rotortree_faultinject.tree.life import PATH, Life, Options, abandon, open_tree
@@ -20,7 +21,7 @@ from rotortree_faultinject.tree.oracle import LEAF_BYTES, row
 
 __all__ = ["COMMIT", "SPECIMENS", "Specimen", "Unit", "file_class", "prepare", "segment_of"]
 
-_SEGMENT_BYTES, _FRAME_BYTES, _SHARD_BYTES = 160, 128, 128
+_SEGMENT_BYTES, _FRAME_BYTES, _SHARD_BYTES, _COMMIT_BYTES, _SEAL_BYTES = 160, 128, 128, 176, 16
 """Lengths of headers, as the storage format has them."""
 
 _FRAME_LEAVES = 3
@@ -86,7 +87,7 @@ class Specimen(NamedTuple):
     files may get here; ``records``: the commit records of all these.  ``promises``: it was closed,
     or recorded its acknowledgements, so that no loss may go unnoticed.  ``units`` are those of the
     live segments, ``needed`` the ranges of bytes without which the tree cannot be what it was, by
-    file.
+    file; ``stored`` the length of each level file that the checkpoint covers.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Specimen(NamedTuple):
     records: frozenset[bytes]
     units: Sequence[Unit]
     needed: Mapping[str, Sequence[tuple[int, int]]]
+    stored: Mapping[str, int]
 
     @property
     def segments(self) -> list[str]:
@@ -117,6 +119,23 @@ class Specimen(NamedTuple):
             return self.size
         last = self.segments[-1]
         return None if self.promises or broken != [last] else self._without_the_end(image, last)
+
+    def damaged(self, image: Image) -> list[str]:
+        """The files that say something wrong and that could be made right: COMMIT, level files.
+
+        These only as far as the checkpoint covers them, and unless COMMIT names another one.
+        """
+        record = image.get(COMMIT)
+        if record is not None:
+            if not _is_record(record):
+                return [COMMIT]
+            if _integer(record, 64) != _integer(self.image.get(COMMIT), 64):
+                return []
+        return [
+            path
+            for path, length in self.stored.items()
+            if (image.get(path) or b"")[:length] != (self.image[path] or b"")[:length]
+        ]
 
     def _is_misled(self, image: Image) -> bool:
         """Whether a whole file says something that is not so: an old record, another segment."""
@@ -201,6 +220,7 @@ def prepare(name: str) -> Specimen:
         records=frozenset(record for record in records if record),
         units=[unit for unit in units if unit.path in live],
         needed=_needed(options, image, live, units),
+        stored=_stored(options, _integer(commit, 64)),
     )
 
 
@@ -260,14 +280,30 @@ def _needed(
         limit = None if following is None else _integer(image[following], 72)
         counted = [u.end for u in units if u.path == path and (limit is None or u.stop <= limit)]
         needed[path] = [(0, max(counted, default=_SEGMENT_BYTES))]
-    commit = image.get(COMMIT)
-    left = _integer(commit, 64) if commit else 0
-    shard_nodes = options.groups * options.n
-    for shard in range(-(-left // shard_nodes)):
-        count = min(shard_nodes, left - shard * shard_nodes)
-        path = f"{PATH}/levels/0/{shard:08d}.nodes"
-        needed[path] = [(_SHARD_BYTES, _SHARD_BYTES + LEAF_BYTES * count)]
+    for path, length in _stored(options, _integer(image.get(COMMIT), 64)).items():
+        if file_class(path) == "leaves":
+            needed[path] = [(_SHARD_BYTES, length)]
     return needed
+
+
+def _stored(options: Options, size: int) -> dict[str, int]:
+    """The level files of a checkpoint, and how much of each it covers."""
+    lengths = {}
+    shard_nodes = options.groups * options.n
+    level, left = 0, size
+    while left:
+        for shard in range(-(-left // shard_nodes)):
+            count = min(shard_nodes, left - shard * shard_nodes)
+            path = f"{PATH}/levels/{level}/{shard:08d}.nodes"
+            lengths[path] = _SHARD_BYTES + LEAF_BYTES * count
+        level, left = level + 1, left // options.n
+    return lengths
+
+
+def _is_record(data: bytes) -> bool:
+    """Whether this is a whole commit record, of whichever tree."""
+    sealed, mark = data[:-_SEAL_BYTES], data[-_SEAL_BYTES:]
+    return len(data) == _COMMIT_BYTES and data[:8] == b"RotorCMT" and seal(sealed) == mark
 
 
 def _integer(data: bytes | None, offset: int) -> int:
