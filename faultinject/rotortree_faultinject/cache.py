@@ -132,6 +132,8 @@ class Cache:
         if inode.data is None:
             raise OSError(errno.ENOTSUP, "renaming a directory is not simulated", old)
         replaced = self.names.get(new)
+        if new in parents(old):
+            raise OSError(errno.ENOTEMPTY, "holds the file", new)
         if replaced is not None and replaced.data is None:
             raise IsADirectoryError(errno.EISDIR, "is a directory", new)
         if new in _ROOT:

@@ -220,7 +220,7 @@ class _Recoverer:
         so that recovery from it finds the same however often it is cut short.
         """
         begin = len(start.log or ())
-        if depth <= 0 or outcome is None or (start.log is None and end == 0):
+        if depth <= 0 or outcome is None or end == 0:
             return
         state = Unsynced(start.image, self._profile, self._bounds.sector_bytes)
         for operation in disk.log[:begin]:

@@ -12,6 +12,7 @@ from rotortree_faultinject.crashes import Unsynced
 from rotortree_faultinject.disk import FsyncFailure, SimulatedDisk
 from rotortree_faultinject.faults import Rule
 from rotortree_faultinject.image import fingerprint
+from rotortree_faultinject.profiles import PROFILES, Profile
 
 __all__ = [
     "NAMES",
@@ -20,8 +21,12 @@ __all__ = [
     "Steps",
     "all_choices",
     "all_images",
+    "contents",
     "disk_after",
+    "disk_with",
+    "enumerated_images",
     "log_steps",
+    "names",
 ]
 
 SECTOR = 4
@@ -106,3 +111,29 @@ def all_choices(state: Unsynced, letters: str) -> Iterator[str]:
 def all_images(state: Unsynced, letters: str = "-kzgs") -> set[bytes]:
     """The fingerprints of everything that may be left, by brute force."""
     return {fingerprint(state.image(choice)) for choice in all_choices(state, letters)}
+
+
+def enumerated_images(state: Unsynced, new: int = 0) -> set[bytes]:
+    """The fingerprints of everything that may be left, as `Unsynced.enumerate` has it."""
+    listing = state.enumerate(1 << 16, new=new)
+    assert listing.exhaustive
+    return {fingerprint(state.image(choice)) for choice in listing.choices}
+
+
+def contents(
+    disk: SimulatedDisk, profile: Profile = PROFILES["posix"], path: str = "file"
+) -> set[bytes | None]:
+    """What a file may hold after a crash now; None: there is none."""
+    state = disk.unsynced(profile)
+    return {state.image(choice).get(path) for choice in all_choices(state, "-k" + profile.torn)}
+
+
+def names(disk: SimulatedDisk, profile: Profile) -> set[tuple[str, ...]]:
+    """The sets of paths that may be left by a crash now."""
+    state = disk.unsynced(profile)
+    return {tuple(sorted(state.image(choice))) for choice in all_choices(state, "-k")}
+
+
+def disk_with(content: bytes, sector_bytes: int = SECTOR) -> SimulatedDisk:
+    """A disk with one file."""
+    return SimulatedDisk({"file": content}, sector_bytes=sector_bytes)

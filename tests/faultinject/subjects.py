@@ -8,7 +8,7 @@ from rotortree.storage.files import FileSystem
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.subject import Subject
 
-__all__ = ["FLAWS", "Journal", "Reader", "Register", "put"]
+__all__ = ["FLAWS", "Journal", "Reader", "Register", "Stair", "Three", "put"]
 
 
 def put(fs: FileSystem, path: str, data: bytes, *, sync: bool = True) -> None:
@@ -159,4 +159,55 @@ class Reader(Subject):
 
     def judge(self, marks: Sequence[object], outcome: Hashable) -> str | None:
         """Anything: only sameness is asked for."""
+        return None
+
+
+class Stair(Subject):
+    """Recovery takes two steps, and where it finds both taken it loses the value for a moment.
+
+    A crash within one recovery after both leads there, as does one after each in two of them.
+    """
+
+    name = "stair"
+
+    def run(self, disk: SimulatedDisk) -> None:
+        """Store the value."""
+        put(disk, "value", b"old")
+
+    def recover(self, disk: SimulatedDisk) -> Hashable:
+        """Take the steps that are left; the value."""
+        found = content(disk, "value")
+        there = disk.listdir(".")
+        for path in there:
+            keep(disk, path)
+        if found == b"old" and "second" in there:
+            disk.unlink("value")
+            disk.sync_directory(".")
+            put(disk, "value", b"old")
+        for path in ("first", "second"):
+            if found == b"old" and path not in there:
+                put(disk, path, b"")
+        return found
+
+    def judge(self, marks: Sequence[object], outcome: Hashable) -> str | None:
+        """Anything: only sameness is asked for."""
+        return None
+
+
+class Three(Subject):
+    """Three names that know nothing of each other."""
+
+    name = "three"
+
+    def run(self, disk: SimulatedDisk) -> None:
+        """Make them."""
+        for path in "abc":
+            disk.open(path, "create")
+
+    def recover(self, disk: SimulatedDisk) -> Hashable:
+        """Those that are there."""
+        return tuple(sorted(disk.listdir(".")))
+
+    def judge(self, marks: Sequence[object], outcome: Hashable) -> str | None:
+        """Anything is right."""
         return None

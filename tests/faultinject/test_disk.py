@@ -43,6 +43,16 @@ steps = st.lists(
 )
 
 
+BEGIN: list[Step] = [
+    ("mkdir", "d", "", 0, 0),
+    ("open", "a", "", 0, 2),
+    ("pwritev", "", "", 0, 20),
+    ("open", "d/a", "", 1, 2),
+    ("open", "b", "", 2, 2),
+]
+"""So that there is something that the calls can be about."""
+
+
 class Program:
     """A file system below a directory, and the few files that are open."""
 
@@ -77,6 +87,9 @@ class Program:
             return sorted(fs.listdir(path))
         elif call in ("mkdir", "unlink", "sync_directory"):
             getattr(fs, call)(path)
+        elif call == "close":
+            if handle in self.files:
+                self.files.pop(handle).close()
         elif handle in self.files:
             return self._use(self.files[handle], call, count)
         return None
@@ -131,7 +144,7 @@ def test_calls_do_what_they_do_on_the_operating_system(calls: list[Step]) -> Non
         real = Program(OsFileSystem(), f"{folder}/")
         disk = SimulatedDisk(sector_bytes=8)
         simulated = Program(disk, "")
-        for number, step in enumerate(calls):
+        for number, step in enumerate([*BEGIN, *calls]):
             assert simulated.step(step) == real.step(step), f"step {number}"
         assert simulated.image() == real.image() == disk.image
         for file in real.files.values():
@@ -145,7 +158,7 @@ def test_a_restarted_process_sees_what_the_killed_one_saw(calls: list[Step]) -> 
     disk = SimulatedDisk({"a": b"before", "d": None}, sector_bytes=8)
     program = Program(disk, "")
     images = {0: disk.image}
-    for step in calls:
+    for step in [*BEGIN[1:], *calls]:
         program.step(step)
         images[len(disk.log)] = disk.image
     for point, image in images.items():
@@ -164,7 +177,7 @@ def test_a_restarted_process_goes_on_as_the_killed_one_would_have(
     """New inodes, new micro-operations and the stale bytes in them are the same ones."""
     disk = SimulatedDisk(sector_bytes=8)
     program = Program(disk, "")
-    for step in before:
+    for step in [*BEGIN, *before]:
         program.step(step)
     again = disk.restarted()
     one, other = Program(disk, ""), Program(again, "")
@@ -188,7 +201,7 @@ def test_a_crash_leaves_the_live_disk_untouched(
 
     disk.on_call = look
     one, other = Program(disk, ""), Program(twin, "")
-    for step in calls:
+    for step in [*BEGIN, *calls]:
         assert one.step(step) == other.step(step)
     assert disk.image == twin.image
     assert disk.log == twin.log

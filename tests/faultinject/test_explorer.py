@@ -22,7 +22,7 @@ from rotortree_faultinject.explorer import (
 from rotortree_faultinject.profiles import PROFILES, Profile
 from rotortree_faultinject.subject import Subject
 from rotortree_faultinject.toy import STEPS, ToyLog
-from tests.faultinject.subjects import FLAWS, Journal, Reader, Register, put
+from tests.faultinject.subjects import FLAWS, Journal, Reader, Register, Stair, Three, put
 
 POSIX = PROFILES["posix"]
 ORDERED = PROFILES["ext4-ordered"]
@@ -98,6 +98,14 @@ def test_bugs_in_recovery_are_found_at_their_depth_and_not_before(flawed: int) -
         found = explore(Journal(flawed), ORDERED, replace(MANY, depth=depth))
         assert checks(found) == ({"same"} if depth > flawed else set())
         assert {len(failure.crashes) for failure in found.failures} <= {flawed + 1, 3}
+
+
+def test_a_state_that_was_seen_at_the_last_depth_is_gone_into_when_it_comes_earlier() -> None:
+    """What was not looked at within it the first time is looked at then."""
+    assert explore(Stair(), POSIX, replace(MANY, depth=2)).failures == []
+    found = explore(Stair(), POSIX, replace(MANY, depth=3, go_on=False))
+    assert checks(found) == {"same"}
+    assert {len(failure.crashes) for failure in found.failures} == {3}
 
 
 def test_a_recovery_that_syncs_nothing_is_found_by_a_kill_and_a_power_failure() -> None:
@@ -294,6 +302,12 @@ def test_the_statistics_add_up(depth: int, kills: bool) -> None:
     assert (found.nested > 0) == (depth > 1 or kills)
     assert f"{found.points} crash points, {found.existing} states" in str(found)
     assert "all of them" in str(found)
+
+
+def test_no_state_is_counted_at_two_points() -> None:
+    """Unless nothing new could survive there: three names are eight states."""
+    found = explore(Three(), POSIX).statistics
+    assert found.existing == found.checked == found.distinct == 8
 
 
 def test_statistics_of_huge_numbers_can_be_printed() -> None:

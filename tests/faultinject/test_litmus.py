@@ -51,6 +51,26 @@ def test_programs_do_what_their_authors_expect_without_a_crash() -> None:
         assert program.expects(disk.image.get(program.file))
 
 
+def test_authors_are_surprised_by_what_they_did_not_write() -> None:
+    """A file that is shorter than before, torn, empty or missing."""
+    append, replacing, creating = LITMUS_PROGRAMS
+    old = append.start["file"]
+    assert [append.expects(content) for content in (None, old[:-1], old + b"x", old + b"a")] == [
+        False,
+        False,
+        False,
+        True,
+    ]
+    assert [replacing.expects(content) for content in (None, b"", old)] == [False, False, True]
+    assert [creating.expects(content) for content in (None, b"", old)] == [True, False, False]
+
+
+def test_the_states_of_strict_order_are_counted() -> None:
+    """Nothing done; then as far as a program went: bytes behind the end are not seen."""
+    found = [row.states for row in litmus([PROFILES["prefix"]])]
+    assert found == [3, 4, 4]
+
+
 def _with_flaw(name: str, other: str) -> Profile:
     """A profile by that name that allows what another does."""
     return replace(PROFILES[other], name=name)
