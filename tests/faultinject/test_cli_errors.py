@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from rotortree_faultinject.cli.pools import pool
 from tests.faultinject.commands import COMMAND, TOY, process, run
 from tests.faultinject.test_finding import FINDING
 
@@ -103,6 +104,11 @@ def test_a_finding_that_does_not_fit_is_a_wrong_request(tmp_path: Path) -> None:
         assert old in text
         (tmp_path / "file").write_text(text.replace(old, new), encoding="utf-8")
         run("replay", tmp_path / "file", status=2)
+
+
+def test_a_name_that_cannot_be_printed_is_still_one_line() -> None:
+    """Line ends and terminal commands are shown as what they are."""
+    assert "no\\n\\x1b[31m" in run("replay", "/no\n\x1b[31m", status=2).stderr
 
 
 # The command as a process.
@@ -228,6 +234,14 @@ def test_ctrl_c_does_not_wait_for_a_recovery(jobs: str, tmp_path: Path) -> None:
     stdout, stderr = running.communicate(timeout=60)
     assert (running.returncode, stderr) == (130, "rotortree-crash: interrupted\n")
     assert "toy log × posix: cut off" in stdout
+
+
+def test_processes_of_a_pool_leave_ctrl_c_to_the_command() -> None:
+    """An idle one would print a traceback."""
+    with pool(2) as executor:
+        assert executor is not None
+        handler = executor.submit(signal.getsignal, signal.SIGINT).result()
+    assert handler == signal.SIG_IGN
 
 
 def test_a_terminal_sees_progress_and_a_pipe_sees_none() -> None:
