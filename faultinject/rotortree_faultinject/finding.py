@@ -37,7 +37,7 @@ _FORMAT = "rotortree-crash finding"
 _VERSION = 1
 _LETTERS = frozenset("-kzgs")
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class FindingError(ValueError):
@@ -146,7 +146,7 @@ def _members(value: object, what: str) -> dict[str, object]:
     return value
 
 
-def _typed(members: Mapping[str, object], name: str, kind: type[T]) -> T:
+def _typed(members: Mapping[str, object], name: str, kind: type[_T]) -> _T:
     """A member of exactly that type: True is no number."""
     value = members.get(name)
     if type(value) is not kind:

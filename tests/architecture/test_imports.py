@@ -75,14 +75,43 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 A package stands for the modules below it that are not listed themselves, `rotortree` excepted.
 """
 
-RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+FAULT_LAYERS: tuple[tuple[str, ...], ...] = (
+    ("rotortree_faultinject.faults", "rotortree_faultinject.image"),
+    ("rotortree_faultinject.operations",),
+    ("rotortree_faultinject.profiles", "rotortree_faultinject.schedule"),
+    ("rotortree_faultinject.cache", "rotortree_faultinject.crashes"),
+    ("rotortree_faultinject.disk",),
+    ("rotortree_faultinject.subject", "rotortree_faultinject.litmus"),
+    ("rotortree_faultinject.sqlite", "rotortree_faultinject.toy"),
+    ("rotortree_faultinject.explorer",),
+    ("rotortree_faultinject.finding",),
+    (
+        "rotortree_faultinject.describe",
+        "rotortree_faultinject.minimise",
+        "rotortree_faultinject.report",
+    ),
+    ("rotortree_faultinject",),
+    ("rotortree_faultinject.pytest_plugin", "rotortree_faultinject.tree"),
+    ("rotortree_faultinject.cli",),
+)
+"""The modules of `rotortree_faultinject`, in the same way.
+
+The core is what is below the package's own name: it knows neither trees nor command lines.
+"""
+
+RANK = {
+    name: rank
+    for layers in (LAYERS, FAULT_LAYERS)
+    for rank, layer in enumerate(layers)
+    for name in layer
+}
 
 
 def rank_of(module: str) -> int | None:
     """The layer of a module, or of the nearest listed package that holds it."""
     while module not in RANK:
         module, _, _ = module.rpartition(".")
-        if module in ("", "rotortree", "rotortree.storage"):
+        if module in ("", "rotortree", "rotortree.storage", "rotortree_faultinject"):
             return None
     return RANK[module]
 
@@ -134,13 +163,13 @@ def forbidden_imports(source: Source, modules: frozenset[str], allowed: Iterable
 
 
 def upward_imports(source: Source, modules: frozenset[str]) -> list[str]:
-    """The imports of a file of `rotortree` that come from a layer above its own."""
+    """The imports of a file, from its own package, that come from a layer above its own."""
     rank = rank_of(source.name)
     if rank is None:
-        return [f"{source.name} is in no layer: add it to LAYERS in {__name__}"]
+        return [f"{source.name} is in no layer: add it in {__name__}"]
     found = []
     for line, name in sorted(imports(source, modules)):
-        if name.split(".")[0] != "rotortree":
+        if name.split(".")[0] != source.name.split(".")[0]:
             continue
         imported = rank_of(name)
         if imported is None:
@@ -186,10 +215,13 @@ def test_packages_import_what_the_architecture_allows() -> None:
 
 
 def test_lower_layers_never_import_higher_ones() -> None:
-    """The layering of `rotortree` is LAYERS."""
+    """The layering of `rotortree` is LAYERS, that of `rotortree_faultinject` FAULT_LAYERS."""
     modules = module_names()
     found = [
-        message for source in sources("rotortree") for message in upward_imports(source, modules)
+        message
+        for package in ("rotortree", "rotortree_faultinject")
+        for source in sources(package)
+        for message in upward_imports(source, modules)
     ]
     assert found == [], "\n".join(found)
 
@@ -260,6 +292,81 @@ def test_reports_a_fault_layer_that_reaches_behind_the_seam() -> None:
     ]
 
 
+def test_the_rules_of_the_fault_layer_are_told_apart() -> None:
+    """The core, its tree and its command line: what one may import is reported in the others."""
+    text = """
+        from rotortree import storage
+        from rotortree.storage.wal import append
+        import rich, typer
+        from rotortree.storage.files import FileSystem
+        import numpy
+        """
+    found = {}
+    for name in ("explorer", "tree.life", "cli.output", "trees", "client"):
+        source = snippet(text, f"rotortree_faultinject.{name}")
+        messages = forbidden_imports(source, MODULES, may_import(source))
+        found[name] = [message.rpartition(" ")[2] for message in messages]
+    everything = ["rotortree", "rotortree.storage.wal", "rich", "typer", "numpy"]
+    assert found == {
+        "explorer": everything,
+        "tree.life": ["rich", "typer", "numpy"],
+        "cli.output": ["rotortree", "rotortree.storage.wal", "numpy"],
+        "trees": everything,
+        "client": everything,
+    }
+
+
+def test_reports_a_core_that_knows_trees_or_command_lines() -> None:
+    """The core of the fault layer imports neither, nor the package that puts it together."""
+    modules = module_names()
+    text = """
+        from rotortree_faultinject import explore
+        from rotortree_faultinject.cli.output import Monitor
+        from rotortree_faultinject.tree import workloads
+        from rotortree_faultinject.disk import SimulatedDisk
+        """
+    core = snippet(text, "rotortree_faultinject.explorer")
+    assert [message.split(" imports ")[1] for message in upward_imports(core, modules)] == [
+        "rotortree_faultinject, which is in a higher layer",
+        "rotortree_faultinject.cli.output, which is in a higher layer",
+        "rotortree_faultinject.tree.workloads, which is in a higher layer",
+    ]
+    tree = snippet(text, "rotortree_faultinject.tree.fuzz")
+    assert [message.split(" imports ")[1] for message in upward_imports(tree, modules)] == [
+        "rotortree_faultinject.cli.output, which is in a higher layer",
+    ]
+    assert upward_imports(snippet(text, "rotortree_faultinject.cli.exploring"), modules) == []
+    assert len(upward_imports(snippet("", "rotortree_faultinject.news"), modules)) == 1
+
+
+def fakes_files(text: str) -> bool:
+    """Whether a test uses pyfakefs: it imports it, or takes its fixture."""
+    tree = ast.parse(text)
+    imported = any(
+        name.split(".")[0] == "pyfakefs"
+        for _, name in imports(Source("tests", True, text), frozenset())
+    )
+    arguments = (node.arg for node in ast.walk(tree) if isinstance(node, ast.arg))
+    return imported or bool(set(arguments) & {"fs_class", "fs_module", "fs_session"})
+
+
+def test_pyfakefs_is_for_command_lines() -> None:
+    """Never under the engine: specs/decisions/0002-pyfakefs.md."""
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tests").rglob("*.py")
+        if fakes_files(path.read_text(encoding="utf-8"))
+    }
+    assert users == {"tests/cli/test_files.py", "tests/faultinject/test_cli_files.py"}
+
+
+def test_reports_a_use_of_pyfakefs() -> None:
+    """By an import, or by the name of a fixture that nothing else has."""
+    assert fakes_files("from pyfakefs.fake_filesystem import FakeFilesystem")
+    assert fakes_files("def test_it(fs_module): pass")
+    assert not fakes_files("def append(fs): import os")
+
+
 def test_reports_what_another_module_may_import() -> None:
     """A permission is for one module and those below it."""
     text = "import apsw"
@@ -288,7 +395,7 @@ def test_reports_an_upward_import() -> None:
 
 def test_reports_a_module_without_a_layer() -> None:
     """Whoever adds a module decides where it belongs."""
-    unknown = f"rotortree.storage.cache is in no layer: add it to LAYERS in {__name__}"
+    unknown = f"rotortree.storage.cache is in no layer: add it in {__name__}"
     assert upward_imports(snippet("", "rotortree.storage.cache"), MODULES) == [unknown]
     assert upward_imports(snippet("", "rotortree.cli.tree"), MODULES) == []
     assert upward_imports(snippet("from rotortree.news import x", "rotortree.cli"), MODULES) == [
