@@ -5,6 +5,8 @@ Everything here knows the tree; nothing outside of this package does.
     oracle      what must be true of a tree, whatever happened
     life        a tree's life on a simulated disk, step by step, with the model beside it
     workloads   lives as subjects of the explorer, and the built-in ones
+    specimens   trees to be damaged, and what must come of it
+    damage      every kind of damage (damage_kinds) to every file, and what came of it
 """
 
 from __future__ import annotations

@@ -324,7 +324,7 @@ def examine(
 ) -> Matrix:
     """Damage specimens in every way, or in some, and say what came of it.
 
-    ``reading``: open them for reading, too.  All of it takes some minutes.  Raises ValueError for
+    ``reading``: open them for reading, too.  All of it takes two minutes.  Raises ValueError for
     names that there are not.
     """
     kinds = tuple(kinds)
