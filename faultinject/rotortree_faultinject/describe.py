@@ -129,10 +129,10 @@ def _operations_of(log: Sequence[Operation]) -> dict[int, tuple[int, str]]:
 
 def _micro(micro: MicroOperation, path: str) -> str:
     if isinstance(micro, Name):
-        return f"{micro.path} is a name of {'nothing' if micro.inode is None else 'the file'}"
+        return f"name {micro.path}{' removed' if micro.inode is None else ''}"
     if isinstance(micro, Sector):
-        return f"{path} sector {micro.number}, bytes [{micro.start}, {micro.stop}) of it"
-    return f"{path} is {micro.length} bytes long"
+        return f"sector {micro.number} of {path}, bytes [{micro.start}, {micro.stop}) of it"
+    return f"size of {path}, {micro.length} bytes"
 
 
 def _differences(before: Image, after: Image) -> Iterator[str]:

@@ -287,10 +287,10 @@ Workload: operations 1 to 8
   ----  power failure after operation 8 of 8
 
 Not synced, and what became of it
-     6  b is a name of the file                      kept
-     7  b sector 0, bytes [0, 512) of it             lost
-     7  b sector 1, bytes [0, 88) of it              kept, as garbage
-     7  b is 600 bytes long                          kept
+     6  name b                                       kept
+     7  sector 0 of b, bytes [0, 512) of it          lost
+     7  sector 1 of b, bytes [0, 88) of it           kept, as garbage
+     7  size of b, 600 bytes                         kept
 
 Files, as the process saw them → after the crash
   a: 600 bytes, unchanged
@@ -306,6 +306,116 @@ It still fails, check “judge”: missing: b"""
 def test_a_finding_reads_without_the_code() -> None:
     """The operations, what became of each that was not synced, the files before and after."""
     assert describe(FINDING, "b.json") == TEXT
+
+
+class Everything(Notes):
+    """A workload of every kind of operation."""
+
+    def run(self, disk: SimulatedDisk) -> None:
+        """Each of them."""
+        disk.mkdir("d")
+        disk.sync_directory(".")
+        file = disk.open("d/new", "create")
+        file.pwritev([b"0123456789" * 10], 0)
+        file.sync()
+        disk.rename("d/new", "d/file")
+        disk.sync_directory("d")
+        disk.mark(("durable", b"0123456789", 7))
+        file.truncate(50)
+        file.pwritev([b"x"], 60)
+        disk.open("d/more", "create")
+        disk.mkdir("e")
+        disk.unlink("d/file")
+
+    def recover(self, disk: SimulatedDisk) -> str:
+        """Nothing is changed but a name, and the outcome is long."""
+        disk.open("recovered", "create")
+        return "x" * 500
+
+    def judge(self, marks: object, outcome: object) -> str:
+        """Always wrong."""
+        return "wrong"
+
+
+LONG_TEXT = """\
+Workload: operations 1 to 13
+     1  mkdir d
+     2  sync_directory .
+     3  create d/new
+     4  write d/new bytes [0, 100)
+     5  sync d/new
+     6  rename d/new to d/file
+     7  sync_directory d
+     8  mark durable 30313233… (10 bytes) 7
+     9  truncate d/file to 50 bytes
+    10  write d/file bytes [60, 61)
+    11  create d/more
+    12  mkdir e
+    13  unlink d/file
+  ----  process killed after operation 13 of 13
+
+Not synced, and what became of it
+     9  size of d/file, 50 bytes                     in the cache
+     9  sector 0 of d/file, bytes [50, 100) of it    in the cache
+    10  sector 0 of d/file, bytes [60, 61) of it     in the cache
+    10  size of d/file, 61 bytes                     in the cache
+    11  name d/more                                  in the cache
+    12  name e                                       in the cache
+    13  name d/file removed                          in the cache
+
+Files, as the process saw them → after the crash
+  d: directory, unchanged
+  d/more: 0 bytes, unchanged
+  e: directory, unchanged
+
+Recovery 1 returned '{outcome}…
+
+Recovery 1: operations 14 to 14
+    14  create recovered
+  ----  power failure after operation 14 of 14
+
+Not synced, and what became of it
+     9  size of d/file, 50 bytes                     kept
+     9  sector 0 of d/file, bytes [50, 100) of it    lost
+    10  sector 0 of d/file, bytes [60, 61) of it     lost
+    10  size of d/file, 61 bytes                     kept
+    11  name d/more                                  lost
+    12  name e                                       lost
+    13  name d/file removed                          lost
+    14  name recovered                               kept
+
+Files, as the process saw them → after the crash
+  d: directory, unchanged
+  d/file: not there → 61 bytes
+  d/more: 0 bytes → not there
+  e: directory → not there
+  recovered: 0 bytes, unchanged
+"""
+
+
+def test_every_operation_is_told() -> None:
+    """Of every kind, with its path; of a second crash only what came after the first."""
+    crashes = (Crash(13, None), Crash(14, "k--k---k"))
+    finding = replace(FINDING, subject=f"{__name__}:Everything", crashes=crashes)
+    assert LONG_TEXT.format(outcome="x" * 110) in describe(finding)
+
+
+def test_bytes_are_shown_from_the_first_that_differs() -> None:
+    """Of files that begin alike; a shorter one ends there."""
+    finding = replace(FINDING, subject=f"{__name__}:Everything")
+    for crash, lines in (
+        (Crash(9, "kk"), ["  d/file: 50 bytes, unchanged"]),
+        (
+            Crash(10, "kkk-"),
+            [
+                "  d/file: 61 bytes → 50 bytes",
+                "      from byte 50 was  00 00 00 00 00 00 00 00 00 00 78",
+                "      from byte 50 now  nothing",
+            ],
+        ),
+    ):
+        text = describe(replace(finding, crashes=(crash,)))
+        assert "\n".join(lines) in text
 
 
 def test_every_crash_is_told() -> None:
