@@ -16,10 +16,11 @@ from tests.architecture.sources import SOURCE_ROOTS
 __all__ = ["COMMAND", "TOY", "process", "run"]
 
 COMMAND = (
-    *(sys.executable, "-W", "error", "-W", "ignore::ResourceWarning"),
+    *(sys.executable, "-P", "-W", "error", "-W", "ignore::ResourceWarning"),
     *("-m", "rotortree_faultinject.cli"),
 )
-"""The command as a process of its own.  A tree says so if an interrupt keeps it from being closed,
+"""The command as a process of its own, which, as the installed one, does not look for modules in
+the current directory by itself.  A tree says so if an interrupt keeps it from being closed,
 which is right, and not what the tests of interrupts are about.
 """
 

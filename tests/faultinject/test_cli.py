@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -12,6 +14,7 @@ import typer
 
 from rotortree_faultinject import litmus
 from rotortree_faultinject.cli import app
+from rotortree_faultinject.cli.fuzzing import trials
 from rotortree_faultinject.explorer import Failure, explore
 from rotortree_faultinject.finding import Finding, replay
 from rotortree_faultinject.profiles import PROFILES, Profile
@@ -213,6 +216,21 @@ def test_fuzz_of_the_tree_finds_nothing(jobs: str) -> None:
     assert not text.startswith("0 random lives")
 
 
+def test_a_pool_leaves_no_life_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is under way when time is up is waited for, and all come in their order."""
+
+    def trial(seed: int, profile: Profile) -> fuzz.Trial:
+        time.sleep(0.01 * (seed % 3))
+        return fuzz.Trial(WORKLOADS["create"](), None, seed)
+
+    monkeypatch.setattr(fuzz, "trial", trial)
+    lives = [(seed, PROFILES["xfs"]) for seed in range(20)]
+    with ThreadPoolExecutor(3) as executor:
+        found = list(trials(iter(lives), executor, 3))
+    assert [one.states for one, _ in found] == list(range(20))
+    assert {profile.name for _, profile in found} == {"xfs"}
+
+
 def test_fuzz_saves_what_it_finds_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +253,7 @@ def test_fuzz_saves_what_it_finds_and_goes_on(
         * 2
     )
     assert "2 with violations" in lines[2]
+    assert Finding.load(path).parameters["records"] == 1
     assert run("replay", path, status=1).stdout.startswith("Finding: toy log")
 
 

@@ -28,7 +28,7 @@ from rotortree_faultinject.profiles import Profile
 if TYPE_CHECKING:
     from rotortree_faultinject.tree.fuzz import Trial
 
-__all__ = ["fuzz"]
+__all__ = ["fuzz", "trials"]
 
 
 def fuzz(
@@ -69,7 +69,7 @@ class _Fuzzer:
         """Live for so long; without an end, until an interrupt."""
         with pool(jobs) as executor, Monitor() as monitor:
             monitor.begin("random lives")
-            for trial, profile in _trials(self._lives(seed, seconds, profiles), executor, jobs):
+            for trial, profile in trials(self._lives(seed, seconds, profiles), executor, jobs):
                 self._count += 1
                 self._recoveries += trial.states
                 if trial.failure is not None:
@@ -108,7 +108,7 @@ class _Fuzzer:
         )
 
 
-def _trials(
+def trials(
     lives: Iterator[tuple[int, Profile]], executor: Executor | None, ahead: int
 ) -> Iterator[tuple["Trial", Profile]]:
     """What becomes of each life, in order; a pool of processes is that far ahead."""

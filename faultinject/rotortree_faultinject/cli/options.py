@@ -72,7 +72,7 @@ def _parsed(parameters: Sequence[str]) -> Mapping[str, object]:
     found: dict[str, object] = {}
     for parameter in parameters:
         name, equals, value = parameter.partition("=")
-        if not equals or not name.isidentifier():
+        if not equals:
             raise CommandError(f"--parameter must be name=json, not {parameter!r}")
         try:
             found[name] = json.loads(value)
