@@ -84,7 +84,13 @@ class Failure(NamedTuple):
 
 @dataclass(slots=True)
 class Statistics:
-    """What was done.  ``existing`` is a bound where not ``exact``."""
+    """What was done.
+
+    ``existing``: the states of all points, a bound where not ``exact``; ``checked`` of them are
+    ``distinct`` for the first time.  ``nested``: crashes in recovery that were checked.
+    ``recoveries``: how often the subject recovered; never twice from the same image if it is known
+    what comes of it.
+    """
 
     operations: int = 0
     points: int = 0
@@ -108,8 +114,8 @@ class Statistics:
             extent = "every subset" if self.subsets else "small sets and samples"
         return (
             f"{self.points} crash points, {exists} states, {self.checked:,} checked ({extent}),"
-            f" {self.distinct:,} distinct, {self.recoveries:,} recoveries"
-            f" ({self.nested:,} of nested crashes)"
+            f" {self.distinct:,} distinct, {self.nested:,} crashes in recovery checked,"
+            f" {self.recoveries:,} recoveries"
         )
 
 
@@ -156,6 +162,7 @@ class _Result(NamedTuple):
     error: str
     progress_error: str
     ends: tuple[_End, ...]
+    nested: int
     recoveries: int
 
 
@@ -178,6 +185,7 @@ class _Recoverer:
         self._profile = profile
         self._bounds = bounds
         self._seen: dict[bytes, tuple[_Outcome, str, int]] = {}
+        self._recoveries = 0
 
     def recover(self, start: _Start) -> _Result:
         """Recover from a start, and from every crash in that."""
@@ -199,13 +207,15 @@ class _Recoverer:
         else:
             depth = max(depth, 1)
         ends: dict[tuple[_Outcome, _Outcome, str], _End] = {}
-        recoveries = 1
+        nested = 0
         for found in self._within(disk, start, end, depth, outcome):
             ends.setdefault(found[1:], found)
-            recoveries += 1
-        return _Result(outcome, error, progress_error, tuple(ends.values()), recoveries)
+            nested += 1
+        recoveries, self._recoveries = self._recoveries, 0
+        return _Result(outcome, error, progress_error, tuple(ends.values()), nested, recoveries)
 
     def _attempt(self, disk: SimulatedDisk) -> tuple[_Outcome, str]:
+        self._recoveries += 1
         try:
             return (self._subject.recover(disk),), ""
         except Exception as caught:
@@ -220,7 +230,7 @@ class _Recoverer:
         so that recovery from it finds the same however often it is cut short.
         """
         begin = len(start.log or ())
-        if depth <= 0 or outcome is None or end == 0:
+        if depth <= 0 or outcome is None:
             return
         state = Unsynced(start.image, self._profile, self._bounds.sector_bytes)
         for operation in disk.log[:begin]:
@@ -441,11 +451,10 @@ class _Explorer:
                 self._killed[key] = one
             else:
                 self.known[key] = one
-        recoveries = sum(one.recoveries for one in found)
         result.statistics = replace(
             piece.statistics,
-            recoveries=before.recoveries + recoveries,
-            nested=before.nested + recoveries - len(found),
+            recoveries=before.recoveries + sum(one.recoveries for one in found),
+            nested=before.nested + sum(one.nested for one in found),
             seconds=time.monotonic() - self._started,
         )
         for check in piece.checks:

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rotortree.storage.files import File, FileSystem, OpenMode, OsFileSystem
@@ -133,8 +133,21 @@ class Program:
         return found
 
 
+def renaming(old: str, new: str) -> list[Step]:
+    """One call."""
+    return [("rename", old, new, 0, 0)]
+
+
 @settings(max_examples=300, deadline=None)
 @given(steps)
+@example(renaming("a", "a"))
+@example(renaming("a", "d"))
+@example(renaming("d/a", "d"))
+@example(renaming("missing/a", "missing/a"))
+@example(renaming("a", "missing/a"))
+@example(renaming("b", "a/b"))
+@example([("mkdir", ".", "", 0, 0), ("open", ".", "", 0, 0), ("open", ".", "", 0, 2)])
+@example([("unlink", "d", "", 0, 0), ("mkdir", "a", "", 0, 0), ("sync_directory", "a", "", 0, 0)])
 def test_calls_do_what_they_do_on_the_operating_system(calls: list[Step]) -> None:
     """The same results, errors of the same types, and the same files in the end.
 
@@ -171,6 +184,8 @@ def test_a_restarted_process_sees_what_the_killed_one_saw(calls: list[Step]) -> 
 
 @settings(max_examples=200, deadline=None)
 @given(steps, steps)
+@example(renaming("a", "b"), [("open", "b", "", 0, 2), ("pwritev", "", "", 0, 20)])
+@example([("unlink", "a", "", 0, 0)], [("pwritev", "", "", 1, 20)])
 def test_a_restarted_process_goes_on_as_the_killed_one_would_have(
     before: list[Step], after: list[Step]
 ) -> None:

@@ -85,6 +85,18 @@ def test_reverted_content_is_gone_for_the_process_and_the_disk(profile: Profile)
     assert again.files() == again.restarted().files() == {"file": b"old "}
 
 
+def test_a_restarted_process_reverts_to_what_the_killed_one_synced() -> None:
+    """What was synced is a fact of the disk."""
+    disk = failing("reverted", "w")
+    assert not sync_fails(disk)
+    disk.open("file", "write").pwritev([b"even more"], 8)
+    again = disk.restarted()
+    again.fsync_failure = "reverted"
+    again.faults.rules.append(Rule("sync", "*", "x"))
+    assert sync_fails(again)
+    assert again.files() == {"file": b"new more"}
+
+
 def test_a_reverted_file_can_still_get_its_name() -> None:
     """The sync of its directory is another one."""
     disk = SimulatedDisk(fsync_failure="reverted", rules=[Rule("sync", "*", "x")])

@@ -142,6 +142,7 @@ def test_truncation_is_lost_or_kept_in_both_directions() -> None:
         up = disk_with(b"abc")
         up.open("file", "write").truncate(6)
         assert contents(up, profile) == {b"abc", b"abc\0\0\0"}
+        assert len(up.log[-1].micro) == 1  # bytes that were never there need no sectors
 
 
 def test_bytes_that_were_cut_off_may_come_back_when_a_file_grows_again() -> None:
