@@ -211,6 +211,46 @@ _ERRORS = (
     ),
 )
 
+_THREADS = (
+    PlantedFault(
+        "flush without its lock",
+        "two threads write to the log at the same time",
+        (Edit(Engine.flush, "with self._flush_lock:", "if True:"),),
+    ),
+    PlantedFault(
+        "checkpoint without its lock",
+        "two threads write level files at the same time",
+        (Edit(Engine.checkpoint, "with self._checkpoint_lock:", "if True:"),),
+    ),
+    PlantedFault(
+        "commit without its lock",
+        "a checkpoint and a flush that is recorded write the commit record at the same time",
+        (Edit(Engine._write_commit, "with self._commit_lock:", "if True:"),),
+    ),
+    PlantedFault(
+        "new segment without the flush lock",
+        "a flush may write to the old segment while a checkpoint begins the new one",
+        (
+            Edit(
+                Engine._checkpoint,
+                "        if log.header.base != head:\n"
+                "            log = self._next_segment(log, head)\n",
+                "    if log.header.base != head:\n        log = self._next_segment(log, head)\n",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "close without the flush lock",
+        "close flushes while another thread does",
+        (Edit(Engine._close, "with self._flush_lock:", "if True:"),),
+    ),
+    PlantedFault(
+        "close without the checkpoint lock",
+        "close releases everything while a checkpoint is under way",
+        (Edit(Engine.close, "with self._checkpoint_lock:", "if True:"),),
+    ),
+)
+
 _LOCKS = (
     PlantedFault(
         "no lock",
@@ -246,5 +286,5 @@ _LOCKS = (
     ),
 )
 
-ERRORS = (*_ACKNOWLEDGEMENTS, *_ERRORS, *_LOCKS)
+ERRORS = (*_ACKNOWLEDGEMENTS, *_ERRORS, *_THREADS, *_LOCKS)
 """Faults of what the tree says, and of what it does when a call fails."""

@@ -143,6 +143,8 @@ _NAMES_AT_OPEN = (
                 "        durable.sync_directory(fs, posixpath.dirname(path) or '.')",
             ),
         ),
+        redundant="Every profile: creation syncs it before there is a segment, and a commit record"
+        " on whose name anything depends is written anew.",
     ),
     PlantedFault(
         "no sync of the parent at open",
@@ -154,6 +156,8 @@ _NAMES_AT_OPEN = (
                 "with_parent=False",
             ),
         ),
+        redundant="Every profile: creation syncs it before there is a segment; where there is none,"
+        " the tree is created again.",
     ),
     PlantedFault(
         "no sync of the root directory",
@@ -169,7 +173,8 @@ _NAMES_AT_OPEN = (
         "no sync at creation",
         "creation leaves all names to the open that follows",
         (Edit(opening._create, "    _sync_names(environment, path, with_parent=True)\n", ""),),
-        redundant="",
+        redundant="Every profile: the open that creates syncs the same names once more, before"
+        " anything is acknowledged; until then, whatever is lost, no tree was ever created.",
     ),
 )
 
@@ -188,6 +193,8 @@ _DECIDED = (
         "clean with a torn tail",
         "a log counts as closed cleanly though there is something behind its end",
         (Edit(recovery.decide, "and not torn_bytes", "and True"),),
+        redundant="Every profile: the next unit is written over the torn bytes, which nobody was"
+        " promised; what is left of them behind it continues another chain.",
     ),
     PlantedFault(
         "commit rebuilt with the wrong segment",

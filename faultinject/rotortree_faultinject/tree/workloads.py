@@ -143,6 +143,14 @@ _STEPS: Mapping[str, tuple[str, Mapping[str, object]]] = MappingProxyType(
             {},
         ),
         "killed": ("open, insert 2, flush, kill, open, durable, kill, open, checkpoint", {}),
+        "killed-between-frames": (
+            "open, insert, close, open, append 6, fault pwritev *.wal e, flush, open, durable",
+            {},
+        ),
+        "killed-checkpoint": (
+            "open, insert 3, fault sync *.nodes wd, checkpoint, open, checkpoint, durable",
+            {},
+        ),
         "background": (
             (
                 "open, insert 2, background flusher, insert 3, background checkpointer, insert 2,"
