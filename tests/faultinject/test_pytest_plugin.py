@@ -71,7 +71,7 @@ def test_a_subject_that_does_not_survive_fails_with_a_report(pytester: pytest.Py
             "*1  create log",
             "*----  power failure after operation *",
             "Not synced, and what became of it",
-            "*log sector *lost",
+            "*sector * of log*lost",
             "Files, as the process saw them → after the crash",
             "*log: * bytes → * bytes",
             "*crash points, *",
