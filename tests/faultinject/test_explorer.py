@@ -310,6 +310,8 @@ def test_recoveries_are_counted_as_they_are_made() -> None:
     subject = Observer()
     found = explore(subject, POSIX, Bounds(depth=3, kills=True, go_on=False))
     assert found.statistics.recoveries == len(subject.asked)
+    nothing_done = explore(Three(), POSIX, Bounds(depth=3)).statistics
+    assert (nothing_done.recoveries, nothing_done.nested) == (8, 8)
 
 
 def test_no_state_is_counted_at_two_points() -> None:
