@@ -24,9 +24,9 @@ from rotortree_faultinject.tree.damage import VIOLATIONS, Judge
 from rotortree_faultinject.tree.damage_kinds import KINDS
 from rotortree_faultinject.tree.interleaving import CONCURRENT, explore_schedules
 from rotortree_faultinject.tree.laws import LAWS
-from rotortree_faultinject.tree.life import PATH, Life, Options, abandon, open_tree
-from rotortree_faultinject.tree.oracle import LEAF_BYTES, row
+from rotortree_faultinject.tree.life import Life, Options, abandon
 from rotortree_faultinject.tree.specimens import SPECIMENS, prepare
+from rotortree_faultinject.tree.subjects import Busy, Damaged, Lookalikes
 from rotortree_faultinject.tree.workloads import WORKLOADS, TreeSubject, workload
 
 __all__ = ["BATTERY", "Check", "Trial"]
@@ -87,45 +87,11 @@ def _long() -> Iterator[Trial]:
     yield from _explored(workload("long", 3), Bounds(per_point=6, go_on=False, kills=True))
 
 
-class _Busy(TreeSubject):
-    """A life during which somebody inserts a leaf whenever the disk works for a flush."""
-
-    def run(self, disk: SimulatedDisk) -> None:
-        """Live it; what is inserted by the way is issued like everything else."""
-        life = Life(self.options, disk)
-        step = ""
-
-        def before(call: Call) -> None:
-            if step in ("flush", "checkpoint") and call.kind in ("sync", "rename"):
-                disk.on_call = None
-                life.do("append")
-                disk.on_call = before
-
-        disk.on_call = before
-        for step in self.steps:
-            self._do(life, step)
-        disk.on_call = None
-        if life.tree is not None:
-            abandon(life.tree)
-
-    @staticmethod
-    def _do(life: Life, step: str) -> None:
-        """A step after which not everything is durable, but what was there before it."""
-        tree = life.tree
-        if tree is None or step not in ("flush", "checkpoint"):
-            life.do(step)
-            return
-        size = tree.size
-        getattr(tree, step)()
-        life.acknowledge()
-        assert tree.durable_size >= size, f"{step} made {tree.durable_size} of {size} durable"
-
-
 def _busy() -> Iterator[Trial]:
     """Inserting goes on while a flush or a checkpoint waits for the disk."""
     steps = ["open", "insert 2", "flush", "insert", "checkpoint", "insert", "flush", "checkpoint"]
-    yield from _explored(_Busy(steps, name="busy"), _BUSY)
-    yield from _explored(_Busy(steps, {"record": True}, name="busy, recorded"), _BUSY)
+    yield from _explored(Busy(steps, name="busy"), _BUSY)
+    yield from _explored(Busy(steps, {"record": True}, name="busy, recorded"), _BUSY)
 
 
 def _schedules(*names: str) -> Iterator[Trial]:
@@ -205,6 +171,8 @@ def _failing() -> Iterator[Trial]:
         life.do(steps[0])
         created = len(disk.calls)
         life.live(steps[1:])
+        if life.tree is not None:
+            abandon(life.tree)
         seen: set[tuple[bytes, bytes, int]] = set()
         for number, call in enumerate(disk.calls):
             uncovered = number < created or ("/levels" in call.path and "close" in steps)
@@ -280,56 +248,17 @@ def _damage(kinds: tuple[str, ...], specimens: tuple[str, ...], step: int = 1) -
                 yield Trial(1, f"{name}: {kind}, {path}, {words}: {verdict}" if wrong else None)
 
 
-class _Damaged(TreeSubject):
-    """A life that goes on after a file was damaged, so that power can fail while it is repaired."""
-
-    def __init__(self, path: str, offset: int) -> None:
-        steps = ("open", "insert 5", "checkpoint", "insert 2", "flush", "close", "open", "durable")
-        super().__init__(steps, name=f"{path} damaged at {offset}")
-        self._path = f"{PATH}/{path}"
-        self._offset = offset
-
-    def run(self, disk: SimulatedDisk) -> None:
-        """Live it, and flip a bit before it is opened again."""
-        life = Life(self.options, disk)
-        life.live(self.steps[:-2])
-        file = disk.open(self._path, "write")
-        byte = file.pread(1, self._offset)
-        file.pwritev([bytes([byte[0] ^ 1])], self._offset)
-        file.sync()
-        life.live(self.steps[-2:])
-        if life.tree is not None:
-            abandon(life.tree)
-
-
 def _damaged() -> Iterator[Trial]:
     for path, offset in (
         ("COMMIT", 70),
         ("levels/1/00000000.nodes", 130),
         ("levels/0/00000000.nodes", 70),
     ):
-        yield from _explored(_Damaged(path, offset), _DEEP)
-
-
-class _Lookalikes(TreeSubject):
-    """Leaves that look like frames which promise everything, and a flush that may be torn."""
-
-    def run(self, disk: SimulatedDisk) -> None:
-        """Insert them."""
-        magic = b"RtFr" + bytes(4) + b"\xff" * 40
-        frame = (magic + bytes(4 * LEAF_BYTES))[: 4 * LEAF_BYTES]
-        tree = open_tree(disk, self.options)
-        for count in (1, 4):
-            leaves = row(count, count + 8) + frame * count
-            disk.mark(("issue", leaves))
-            tree.insert_many(leaves)
-            tree.flush()
-            disk.mark(("durable", tree.size))
-        abandon(tree)
+        yield from _explored(Damaged(path, offset), _DEEP)
 
 
 def _lookalikes() -> Iterator[Trial]:
-    subject = _Lookalikes((), {"frame_leaves": 100}, "leaves that look like frames")
+    subject = Lookalikes((), {"frame_leaves": 100}, "leaves that look like frames")
     yield from _explored(subject, _FIRST)
 
 
