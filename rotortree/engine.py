@@ -61,7 +61,7 @@ _RETRY_SECONDS = 1.0
 class OpenedTree:
     """What opening a directory yields.  ``log`` is None when it was opened read-only.
 
-    ``commit`` is the record as it stands on disk, None if there is none yet.
+    ``commit`` is the record as it stands on disk; None if a reader found none.
     """
 
     lock: Lock | None

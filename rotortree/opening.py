@@ -20,7 +20,7 @@ from rotortree.errors import (
 from rotortree.hashing import Blake3Hasher, Hasher, builtin_hasher
 from rotortree.storage import durable
 from rotortree.storage.environment import Environment
-from rotortree.storage.files import Lock
+from rotortree.storage.files import FileSystem, Lock
 from rotortree.storage.format import (
     COMMIT,
     EMPTY,
@@ -230,7 +230,8 @@ def _go_on(
     # A commit record shows that creation was finished, and the parent's names are durable.
     _sync_names(environment, path, with_parent=found.commit is None)
     if decision.clean and not damages:
-        return _reopen_segment(environment, decision), found.commit
+        clean = found.commit or _write_commit(fs, path, decision, decision.last.number)
+        return _reopen_segment(environment, decision), clean
     base = Head(decision.durable_size, tree.root(decision.durable_size))
     salt = environment.random_bytes(SALT_BYTES)
     header = SegmentHeader(decision.identity, decision.last.number + 1, base, salt)
@@ -245,14 +246,7 @@ def _go_on(
         levels.repair(tree, decision.base.size, damages)
         commit = found.commit
         if _needs_commit(found, decision):
-            commit = Commit(
-                decision.identity,
-                decision.base,
-                decision.head,
-                decision.first_segment,
-                header.number,
-            )
-            durable.replace_file(fs, path, COMMIT, commit.encode())
+            commit = _write_commit(fs, path, decision, header.number)
         with contextlib.suppress(IoFailedError):  # it only gives space back
             remove_segments(environment, path, decision.first_segment)
     except BaseException:
@@ -264,12 +258,20 @@ def _go_on(
 def _needs_commit(found: Survey, decision: Decision) -> bool:
     """Whether to write the commit record anew.
 
-    When it had to be rebuilt; and when segments are still there that it made useless: then it may
-    have been renamed into place without its name ever reaching the disk, and they may go only
-    when that is certain.
+    When there is none, or no valid one; and when segments are still there that it made useless:
+    then it may have been renamed into place without its name ever reaching the disk, and they may
+    go only when that is certain.
     """
-    rebuilt = found.commit_error is not None or (found.commit is None and decision.base != EMPTY)
-    return rebuilt or found.segments[0].number < decision.first_segment
+    return found.commit is None or found.segments[0].number < decision.first_segment
+
+
+def _write_commit(fs: FileSystem, path: str, decision: Decision, last_segment: int) -> Commit:
+    """Record what was recovered, as the log's last segment has it durable."""
+    commit = Commit(
+        decision.identity, decision.base, decision.head, decision.first_segment, last_segment
+    )
+    durable.replace_file(fs, path, COMMIT, commit.encode())
+    return commit
 
 
 def _reopen_segment(environment: Environment, decision: Decision) -> SegmentWriter:

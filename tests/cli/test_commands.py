@@ -254,7 +254,7 @@ def test_version_is_that_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     known = (f"rotortree {project['version']}\n", "rotortree (not installed)\n")
     assert run("--version").stdout in known
-    assert project["scripts"] == {"rotortree": "rotortree.cli:main"}
+    assert project["scripts"]["rotortree"] == "rotortree.cli:main"
 
 
 def test_a_custom_scheme_is_named_not_guessed(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ SWEEPS: tuple[tuple[str, list[str], bool, str], ...] = (
     ("closed, two checkpoints", ONCE, False, "same repaired refused"),
     ("killed", NOT_SO_SMALL, False, "same repaired refused shorter"),
     ("killed, recorded", NOT_SO_SMALL, False, "same repaired refused"),
-    ("killed, no checkpoint", ONCE, True, "same refused shorter"),
+    ("killed, no checkpoint", ONCE, True, "same repaired refused shorter"),
     ("killed twice", ONCE, False, "same repaired refused shorter"),
     ("killed in a checkpoint", ONCE, False, "same repaired refused"),
     ("old segments left", ONCE, False, "same repaired refused"),

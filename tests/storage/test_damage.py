@@ -112,3 +112,20 @@ def test_files_of_the_operating_system_are_read_without_a_signal(tmp_path: Path)
     with RotorTree.open(tmp_path / PATH, read_only=True) as tree:
         check_tree(tree, 2, specimen.size)
         assert tree.head == head(specimen.size, 2)
+
+
+def test_a_tree_whose_only_segment_is_lost_is_not_taken_for_none() -> None:
+    """Flushed, never closed, no checkpoint, its log file gone: refused, for writing and reading.
+
+    The discrimination matrix showed that a new, empty tree was created in its place.  The record
+    that is written when a tree is created tells the two apart.
+    """
+    specimen = prepare("killed, no checkpoint")
+    segment = f"{PATH}/wal/00000001.wal"
+    assert specimen.image[segment]
+    left = {path: data for path, data in specimen.image.items() if path != segment}
+    for read_only in (False, True):
+        disk = SimulatedDisk(left)
+        with pytest.raises(DataCorruptionError, match="every log segment is missing"):
+            open_tree(disk, read_only=read_only)
+        assert disk.image == {**left, f"{PATH}/LOCK": left.get(f"{PATH}/LOCK")}
