@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
@@ -43,9 +43,9 @@ Check: TypeAlias = Callable[[], Iterator[Trial]]
 """Looks at something from many sides."""
 
 _POSIX = PROFILES["posix"]
-_FIRST = Bounds(per_point=24)
+_FIRST = Bounds(per_point=12)
 _BUSY = Bounds(per_point=12, go_on=False)
-_DEEP = Bounds(per_point=24, depth=2, nested_per_point=4, kills=True, go_on=False)
+_DEEP = Bounds(per_point=16, depth=2, nested_per_point=3, kills=True, go_on=False)
 
 
 def _laws() -> Iterator[Trial]:
@@ -76,15 +76,13 @@ def _explored(subject: TreeSubject, bounds: Bounds) -> Iterator[Trial]:
     yield Trial(result.statistics.recoveries, message)
 
 
-def _crashes(bounds: Bounds) -> Iterator[Trial]:
-    for name in WORKLOADS:
-        if name != "long":
-            yield from _explored(workload(name), bounds)
+def _crashes(bounds: Bounds, names: Iterable[str]) -> Iterator[Trial]:
+    for name in names:
+        yield from _explored(workload(name), bounds)
 
 
 def _long() -> Iterator[Trial]:
     yield from _explored(workload("long"), Bounds(per_point=12, go_on=False))
-    yield from _explored(workload("long", 3), Bounds(per_point=6, go_on=False, kills=True))
 
 
 def _busy() -> Iterator[Trial]:
@@ -152,19 +150,16 @@ def _close_meanwhile(life: Life, interleaver: Interleaver, step: str) -> Sequenc
 _LIVES = (
     ("open, insert 2, flush, checkpoint, insert, flush, checkpoint", Options(record=True)),
     ("open, insert 3, close, open, checkpoint, durable, close, open, durable", Options()),
-    (
-        (
-            "open, insert 3, flush, append 5, flush, checkpoint, insert, close, open, insert 2,"
-            " flush, insert 4, checkpoint, insert, flush, close"
-        ),
-        Options(),
-    ),
+)
+_LONGER_LIFE = (
+    "open, insert 3, flush, append 5, checkpoint, close, open, insert 4, checkpoint, durable",
+    Options(),
 )
 
 
-def _failing() -> Iterator[Trial]:
+def _failing(lives: Iterable[tuple[str, Options]]) -> Iterator[Trial]:
     """Every call of a life fails once; what is then left, and left of what is left, is judged."""
-    for text, options in _LIVES:
+    for text, options in lives:
         steps = text.split(", ")
         disk = SimulatedDisk()
         life = Life(options, disk)
@@ -189,7 +184,7 @@ def _ways(call: Call, *, uncovered: bool) -> Iterator[tuple[str, FsyncFailure]]:
     ``uncovered``: if names were lost while they are cached, the tree could not know it.
     """
     changing = call.kind in ("rename", "sync", "sync_directory", "unlink", "pwritev")
-    letters = {"pwritev": "xhaek", "unlink": "xa"}.get(call.kind, "xakd")
+    letters = {"pwritev": "xhae", "unlink": "x"}.get(call.kind, "xak")
     dirty = uncovered and call.kind == "sync_directory"
     for letter in letters if changing else "x":
         yield letter, "dirty" if dirty else "clean"
@@ -249,6 +244,7 @@ def _damage(kinds: tuple[str, ...], specimens: tuple[str, ...], step: int = 1) -
 
 
 def _damaged() -> Iterator[Trial]:
+    """Power fails while recovery repairs what was damaged."""
     for path, offset in (
         ("COMMIT", 70),
         ("levels/1/00000000.nodes", 130),
@@ -273,6 +269,8 @@ _LIGHT = (
     "directory missing",
 )
 
+_SHORT = tuple(name for name in WORKLOADS if name not in ("pinned", "long"))
+_KILLED = ("create", "two-frames", "second-checkpoint", "torn-tail", "killed", "recorded")
 _FEW = ("closed, n = 2", "killed", "killed, no checkpoint", "killed in a checkpoint")
 
 BATTERY: Mapping[str, Check] = MappingProxyType(
@@ -283,19 +281,20 @@ BATTERY: Mapping[str, Check] = MappingProxyType(
         "inserting during a flush": _busy,
         "closing": _closing,
         "damage": partial(_damage, _LIGHT, tuple(SPECIMENS)),
-        "crashes": partial(_crashes, _FIRST),
+        "failing calls": partial(_failing, _LIVES),
+        "crashes": partial(_crashes, _FIRST, _SHORT),
         "schedules": partial(
             _schedules,
             "close during a checkpoint",
             "recorded acknowledgements and a checkpoint",
             "checkpoint and flush",
         ),
-        "failing calls": _failing,
+        "failing calls of a longer life": partial(_failing, [_LONGER_LIFE]),
         "flipped bits": partial(_damage, ("bit of a small file",), _FEW[:1], 3),
         "flipped bytes": partial(_damage, ("byte xor 0xff", "bytes appended"), _FEW, 5),
         "crashes while repairing": _damaged,
         "more schedules": partial(_schedules, "two checkpoints"),
-        "kills, and crashes in recovery": partial(_crashes, _DEEP),
+        "kills, and crashes in recovery": partial(_crashes, _DEEP, _KILLED),
         "the long life": _long,
     }
 )

@@ -16,6 +16,7 @@ from rotortree import (
     StorageError,
     UnsupportedFormatError,
 )
+from rotortree.storage.environment import Environment
 from rotortree.storage.format import (
     FRAME_BYTES,
     SEAL_BYTES,
@@ -324,6 +325,25 @@ def _other_versions_are_not_read() -> str | None:
     return None
 
 
+class _Impostor:
+    """Calls itself by the name of a scheme that is there, and hashes otherwise."""
+
+    name = "blake3"
+
+    def parent(self, children: bytes) -> bytes:
+        return seal(children, bytes(32)) * 2
+
+
+def _another_hash_function_is_noticed() -> str | None:
+    """A log is not replayed by a hasher that has the scheme's name and is not the scheme."""
+    life = Life(_PLAIN)
+    life.live(["open", "insert 3", "flush", "kill"])
+    environment = Environment(files=life.disk, scheduler=StepScheduler(), shard_nodes=4)
+    opened = partial(RotorTree.open, PATH, hasher=_Impostor(), environment=environment)
+    error = _raised(opened)
+    return None if isinstance(error, DataCorruptionError) else f"another hasher: {error!r}"
+
+
 LAWS: Mapping[str, Callable[[], str | None]] = MappingProxyType(
     {
         law.__name__.strip("_").replace("_", " "): law
@@ -345,6 +365,7 @@ LAWS: Mapping[str, Callable[[], str | None]] = MappingProxyType(
             _segments_of_another_tree_are_refused,
             _frames_that_do_not_fit_end_the_log,
             _other_versions_are_not_read,
+            _another_hash_function_is_noticed,
         )
     }
 )

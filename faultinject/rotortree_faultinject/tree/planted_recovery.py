@@ -201,16 +201,16 @@ _DECIDED = (
         "a commit record that was rebuilt names the new segment as the checkpoint's",
         (
             Edit(
-                opening._go_on,
-                "decision.first_segment,\n                header.number",
-                "header.number,\n                header.number",
+                opening._write_commit,
+                "decision.first_segment, last_segment",
+                "last_segment, last_segment",
             ),
         ),
     ),
     PlantedFault(
         "commit rebuilt with too little acknowledged",
         "a commit record that was rebuilt says that only the checkpoint was acknowledged",
-        (Edit(opening._go_on, "decision.head,\n", "decision.base,\n"),),
+        (Edit(opening._write_commit, "decision.head,", "decision.base,"),),
     ),
     PlantedFault(
         "commit rebuilt before the new segment",
@@ -235,7 +235,19 @@ _DECIDED = (
     PlantedFault(
         "commit not rebuilt",
         "a damaged commit record is left as it is",
-        (Edit(opening._needs_commit, "return rebuilt or", "return"),),
+        (Edit(opening._needs_commit, "return found.commit is None or", "return"),),
+    ),
+    PlantedFault(
+        "no commit record of a new tree",
+        "nothing says that there is a tree whose only segment is lost",
+        (
+            Edit(
+                opening._go_on,
+                "found.commit or _write_commit(fs, path, decision, decision.last.number)",
+                "found.commit",
+            ),
+            Edit(opening._needs_commit, "found.commit is None", "found.commit_error is not None"),
+        ),
     ),
     PlantedFault(
         "old segments deleted under an uncertain commit",
@@ -243,8 +255,8 @@ _DECIDED = (
         (
             Edit(
                 opening._needs_commit,
-                "return rebuilt or found.segments[0].number < decision.first_segment",
-                "return rebuilt",
+                "found.commit is None or found.segments[0].number < decision.first_segment",
+                "found.commit is None",
             ),
         ),
     ),

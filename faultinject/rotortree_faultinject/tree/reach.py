@@ -17,7 +17,6 @@ from unittest.mock import patch
 from rotortree import opening, rotor_tree
 from rotortree.engine import Engine, OpenedTree
 from rotortree.opening import RecoveryReport
-from rotortree.storage.format import EMPTY
 from rotortree.storage.level_files import LevelFiles
 from rotortree.storage.recovery import Decision, Survey
 from rotortree.storage.wal import SegmentWriter, _Scanner
@@ -53,7 +52,6 @@ LEAST: Mapping[str, int] = MappingProxyType(
         "a sealed frame behind the first invalid one": 20,
         "segments that a commit made useless": 20,
         "a file that was never finished": 20,
-        "level files without a commit record": 20,
         # What recovery does.
         "a promise vouches for units": 100,
         "the commit record vouches for units": 20,
@@ -149,8 +147,6 @@ def _surveyed(found: Survey, fs: object, directory: str) -> Mapping[str, object]
     names = fs.files() if isinstance(fs, SimulatedDisk) else ()
     return {
         "a file that was never finished": any(name.endswith(".tmp") for name in names),
-        "level files without a commit record": found.level_files
-        and not (found.commit or found.commit_error),
         "a unit of several frames": any(
             len(unit.frames) > 1 for scan in found.segments for unit in scan.units
         ),
@@ -186,10 +182,9 @@ def _decided(decision: Decision | None, found: Survey) -> Mapping[str, object]:
 
 
 def _commit_needed(needed: bool, found: Survey, decision: Decision) -> Mapping[str, object]:
-    rebuilt = found.commit_error or (found.commit is None and decision.base != EMPTY)
     return {
-        "a commit record rebuilt": needed and rebuilt,
-        "a commit record written anew to be sure of it": needed and not rebuilt,
+        "a commit record rebuilt": needed and not found.commit,
+        "a commit record written anew to be sure of it": needed and found.commit,
     }
 
 

@@ -1,0 +1,194 @@
+"""The harness is judged, too: every fault that is planted in the tree must be noticed."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from rotortree.engine import Engine
+from rotortree.storage import durable
+from rotortree.storage.wal import SegmentScan, SegmentWriter, Unit
+from rotortree_faultinject.tree.battery import BATTERY, Trial
+from rotortree_faultinject.tree.kill_score import Row, ask, judge, kill_score, score
+from rotortree_faultinject.tree.planted import PLANTED
+from rotortree_faultinject.tree.planting import Edit, PlantedFault, PlantingError
+
+QUICK = "acknowledged before the write"
+"""A fault that the laws notice at once."""
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_fault_is_caught_or_redundant(name: str) -> None:
+    """Some check notices it; or nothing does, and the registry says why it does no harm."""
+    row = judge(name)
+    assert row.is_good, row
+    assert bool(row.check) == bool(row.message) == (row.verdict == "caught")
+    assert row.states > 0
+
+
+@pytest.mark.parametrize("name", BATTERY)
+def test_a_check_notices_nothing_where_nothing_is_planted(name: str) -> None:
+    """A check that fails without a fault would be worth nothing."""
+    assert ask({name: BATTERY[name]})[:2] == ("", "")
+
+
+def test_there_are_enough_faults_of_every_kind() -> None:
+    """At least 45; all of them different edits; a redundant one says under which profile, and why.
+
+    The kinds are those of the design, found by words of the descriptions and names.
+    """
+    assert len(PLANTED) >= 45
+    assert len({fault.edits for fault in PLANTED.values()}) == len(PLANTED)
+    assert all(fault.name == name and fault.description for name, fault in PLANTED.items())
+    reasons = [fault.redundant for fault in PLANTED.values() if fault.redundant]
+    assert all(re.match(r"Every profile: .{40,}\.$", reason, re.S) for reason in reasons)
+    assert len(reasons) < len(PLANTED) / 8
+    for words in (
+        "no fsync",
+        "no sync of",
+        "before the",
+        "acknowledged",
+        "seal not checked",
+        "chain",
+        "MORE",
+        "empty tree",
+        "failed fsync",
+        "deleted",
+        "lock",
+        "clean",
+        "written anew",
+    ):
+        assert sum(words in name for name in PLANTED) >= 1, words
+
+
+def test_an_unknown_fault_is_an_error_before_anything_is_done() -> None:
+    """Whoever mistypes a name learns it at once, not from a score over fewer faults."""
+    with pytest.raises(ValueError, match="no planted fault 'no such fault'"):
+        kill_score(["no such fault"])
+    with pytest.raises(ValueError, match="no planted fault 'no such fault'"):
+        judge("no such fault")
+
+
+def codes() -> list[object]:
+    """The code of all functions that any fault edits."""
+    found = []
+    for fault in PLANTED.values():
+        for edit in fault.edits:
+            where = edit.where.fget if isinstance(edit.where, property) else edit.where
+            where = getattr(where, "__func__", getattr(where, "__wrapped__", where))
+            found.append(getattr(where, "__code__", None))
+    assert None not in found
+    return found
+
+
+def test_a_fault_is_there_within_its_context_and_gone_after_it() -> None:
+    """Each fault changes the code of some function, and an exception undoes it as well."""
+    right = codes()
+    for fault in PLANTED.values():
+        with contextlib.suppress(ZeroDivisionError), fault.apply():
+            assert codes() != right, fault.name
+            raise ZeroDivisionError
+        assert codes() == right, fault.name
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (Edit(SegmentWriter.sync, "no such piece", "pass"), "0 times"),
+        (Edit(Engine._flush, "stop", "pass"), "times, not once"),
+        (Edit(SegmentWriter.sync, "durable.sync_file", "("), "SegmentWriter.sync"),
+        (Edit(len, "x", "y"), "no function of rotortree"),
+        (Edit(codes, "found", "lost"), "no function of rotortree"),
+        (Edit(7, "x", "y"), "no function of rotortree"),
+    ],
+    ids=["gone", "several", "syntax", "built in", "of others", "nothing"],
+)
+def test_an_edit_that_does_not_fit_is_an_error(edit: Edit, message: str) -> None:
+    """So that a fault cannot rot: the code changed, and the fault would be none any more.
+
+    Nothing is planted then, also of the edits that fit.
+    """
+    right = codes()
+    fits = Edit(durable.sync_file, "file.sync()", "pass")
+    fault = PlantedFault("rotten", "does not fit", (fits, edit))
+    with pytest.raises(PlantingError, match=message), fault.apply():
+        raise AssertionError("it was planted")
+    assert codes() == right
+
+
+def test_two_edits_of_one_function_are_both_there() -> None:
+    """And the function does as they say, a property included, until the context ends."""
+    edits = Edit(SegmentScan.end, "self.units[-1].end", "7"), Edit(SegmentScan.end, "min(", "max(")
+    scan = SegmentScan(1, "", 999, None, None)
+    with PlantedFault("", "", edits).apply():
+        assert scan.end == 999
+        assert scan._replace(units=(Unit(160, 320, 0, 1, b"", ()),)).end == 7
+    assert scan.end == 160
+
+
+def check(*trials: Trial, error: Exception | None = None) -> Callable[[], Iterator[Trial]]:
+    """A check that yields these trials, and then raises."""
+
+    def run() -> Iterator[Trial]:
+        yield from trials
+        if error is not None:
+            raise error
+
+    return run
+
+
+def test_asking_stops_at_the_first_that_notices() -> None:
+    """States are counted until then; an exception is noticed; later checks are not asked."""
+    quiet, loud = check(Trial(2, None), Trial(3, None)), check(Trial(1, None), Trial(1, "wrong"))
+    never = check(error=AssertionError("asked"))
+    assert ask({"quiet": quiet}) == ("", "", 5)
+    assert ask({"quiet": quiet, "loud": loud, "never": never}) == ("loud", "wrong", 7)
+    name, message, states = ask({"quiet": quiet, "raising": check(error=KeyError("x"))})
+    assert (name, states) == ("raising", 6)
+    assert message.startswith("KeyError: 'x'")
+
+
+def row_of(verdict: str) -> Row:
+    """A row with this verdict."""
+    return Row("", "", verdict, "", "", 0, 0.0)  # type: ignore[arg-type]
+
+
+def test_the_score_counts_what_is_not_redundant() -> None:
+    """Caught ones among all but the redundant; one that is wrongly called so counts against it."""
+    assert score([]) == 1.0
+    assert score([row_of("redundant")]) == 1.0
+    assert score([row_of("caught"), row_of("redundant")]) == 1.0
+    assert score([row_of("caught"), row_of("SURVIVED")]) == 0.5
+    assert score([row_of("caught"), row_of("NOT REDUNDANT"), row_of("redundant")]) == 0.5
+    assert [row_of(verdict).is_good for verdict in ("caught", "SURVIVED")] == [True, False]
+
+
+def test_a_fault_that_nothing_notices_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It survived; and one that is called redundant and is noticed was called so wrongly."""
+    caught = judge(QUICK)
+    redundant = PlantedFault("r", "", PLANTED[QUICK].edits, redundant="Every profile: not so.")
+    harmless = PlantedFault("h", "", (Edit(Engine._fatal, "the tree is failed", "failed"),))
+    module = "rotortree_faultinject.tree.kill_score"
+    monkeypatch.setattr(f"{module}.PLANTED", {"r": redundant, "h": harmless})
+    monkeypatch.setattr(f"{module}.ask", lambda: ("", "", 1))
+    assert judge("h").verdict == "SURVIVED"
+    monkeypatch.setattr(f"{module}.ask", lambda: (caught.check, caught.message, 1))
+    assert judge("r").verdict == "NOT REDUNDANT"
+    assert not judge("r").is_good
+
+
+def test_processes_come_to_the_same() -> None:
+    """In two processes: the same rows in the same order, but for the time."""
+    names = [QUICK, "no lock", "chain ignored"]
+    alone, together = kill_score(names), kill_score(names, jobs=2)
+    assert [row.fault for row in alone] == names
+    for one, other in zip(alone, together, strict=True):
+        assert (one.verdict, one.check, one.message, one.states) == (
+            other.verdict,
+            other.check,
+            other.message,
+            other.states,
+        )
