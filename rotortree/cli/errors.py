@@ -12,13 +12,9 @@
 from __future__ import annotations
 
 import errno
-import sys
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
 
-import typer
-
-from rotortree.cli.files import abandon_output
+from rotortree import console
+from rotortree.console import FAILED, USAGE, CommandError
 from rotortree.errors import (
     ConfigMismatchError,
     InvalidProofError,
@@ -29,70 +25,23 @@ from rotortree.errors import (
     TreeNotFoundError,
 )
 
-__all__ = ["FAILED", "USAGE", "CommandError", "exit_status", "verdict"]
-
-FAILED = 1
-USAGE = 2
-_INTERRUPTED = 130
-_BROKEN_PIPE = 141
-"""The exit statuses, see above."""
+__all__ = ["FAILED", "USAGE", "CommandError", "judge", "verdict"]
 
 _WRONG_PATH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
 """What the operating system says to a path that was given wrongly."""
 
 
-class CommandError(Exception):
-    """A command cannot do what was asked.  Attribute: ``status``, the exit status."""
-
-    def __init__(self, message: str, status: int = USAGE) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-@runtime_checkable
-class _ParserError(Protocol):
-    """What every version of typer raises at a wrong command line."""
-
-    exit_code: int
-
-    def format_message(self) -> str: ...
-
-
-def exit_status(action: Callable[[], object]) -> int:
-    """Do something; print one line on stderr if it fails; return the exit status."""
-    try:
-        if sys.stdout is None:
-            raise CommandError("stdout is closed", FAILED)
-        action()
-        sys.stdout.flush()
-    except BaseException as error:
-        found = verdict(error)
-        if found is None:
-            raise  # a bug, whose traceback somebody must see
-        status, message = found
-        if isinstance(error, OSError):
-            abandon_output()
-        if message and sys.stderr is not None:
-            print(f"rotortree: {_one_line(message)}", file=sys.stderr)
-        return status
-    return 0
-
-
 def verdict(error: BaseException) -> tuple[int, str] | None:
     """The exit status and the message of an error; None for one that nobody foresaw."""
+    return console.verdict(error, "rotortree") or judge(error)
+
+
+def judge(error: BaseException) -> tuple[int, str] | None:
+    """What this program makes of errors, beside what every program does."""
     match error:
-        case typer.Exit():
-            return error.exit_code, ""
-        case KeyboardInterrupt():
-            return _INTERRUPTED, "interrupted"
-        case BrokenPipeError():
-            return _BROKEN_PIPE, ""
-        case CommandError():
-            return error.status, str(error)
         case OSError():
-            return _wrong_path_status(
-                error.errno
-            ), f"{error.filename or 'output'}: {error.strerror}"
+            message = f"{error.filename or 'output'}: {error.strerror}"
+            return _wrong_path_status(error.errno), message
         case IoFailedError():
             return _wrong_path_status(error.errno), str(error)
         case InvalidProofError():
@@ -101,19 +50,9 @@ def verdict(error: BaseException) -> tuple[int, str] | None:
             return USAGE, str(error)
         case StorageError():
             return FAILED, str(error)
-        case _ParserError():
-            command = getattr(getattr(error, "ctx", None), "command_path", "rotortree")
-            return error.exit_code, f"{error.format_message().rstrip('.')} (see {command} --help)"
     return None
 
 
 def _wrong_path_status(number: int | None) -> int:
     """USAGE if the operating system's error means that a path was given wrongly, else FAILED."""
     return USAGE if number in _WRONG_PATH else FAILED
-
-
-def _one_line(message: str) -> str:
-    """File names may hold anything, line ends and terminal commands included."""
-    return "".join(
-        character if character.isprintable() else ascii(character)[1:-1] for character in message
-    )

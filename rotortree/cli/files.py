@@ -14,7 +14,6 @@ from typing import BinaryIO
 
 __all__ = [
     "STANDARD",
-    "abandon_output",
     "display_name",
     "expand",
     "is_terminal",
@@ -116,9 +115,3 @@ def is_terminal(stream: object) -> bool:
     """Whether somebody looks at an output."""
     isatty = getattr(stream, "isatty", None)
     return isatty is not None and bool(isatty())
-
-
-def abandon_output() -> None:
-    """After an output failed: what is still buffered must not fail again when Python ends."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

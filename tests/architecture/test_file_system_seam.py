@@ -11,7 +11,7 @@ from tests.architecture.sources import Source, dotted, snippet, sources
 SEAM = "rotortree.storage.files"
 """The one module that calls the operating system."""
 
-USER_FILE_MODULES = ("rotortree.cli", "rotortree.demo")
+USER_FILE_MODULES = ("rotortree.cli", "rotortree.console", "rotortree.demo")
 """These, and the modules below them, read the user's own input files and scratch folders."""
 
 IO_MODULES = frozenset(

@@ -34,7 +34,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
 """What each package may import besides the standard library: a name stands for all below it."""
 
 MAY_ALSO_IMPORT: Mapping[str, tuple[str, ...]] = {
-    "rotortree_faultinject.cli": ("typer", "rich"),
+    "rotortree_faultinject.cli": ("rotortree.console", "typer", "rich"),
     "rotortree_faultinject.pytest_plugin": ("pytest",),
     "rotortree_faultinject.sqlite": ("apsw",),
     "rotortree_faultinject.tree": ("rotortree",),
@@ -67,6 +67,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("rotortree.opening",),
     ("rotortree.rotor_tree",),
     ("rotortree",),
+    ("rotortree.console",),
     ("rotortree.cli", "rotortree.demo"),
     ("rotortree.__main__",),
 )

@@ -242,7 +242,7 @@ def test_fuzz_saves_what_it_finds_and_goes_on(
         return fuzz.Trial(result.subject, failure, 10)  # type: ignore[arg-type]  # any does
 
     monkeypatch.setattr(fuzz, "trial", trial)
-    words = ("fuzz", "--seconds", "0.2", "--findings", tmp_path / "new")
+    words = ("fuzz", "--seconds", "2", "--findings", tmp_path / "new")
     lines = run(*words, status=1).stdout.splitlines()
     (path,) = (tmp_path / "new").iterdir()
     assert (

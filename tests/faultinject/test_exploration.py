@@ -23,8 +23,8 @@ SHORT = [name for name in WORKLOADS if name != "long"]
 def test_every_crash_of_a_short_workload(name: str, profile: str, n: int) -> None:
     """Every crash point × every subset of what was not synced × every way to tear its sectors.
 
-    Where that is over 8,192 at one point: every subset if those are up to 4,096, else all pairs, and
-    samples of torn sectors.
+    Where that is over 8,192 at one point: every subset if those are up to 4,096, else all pairs,
+    and samples of torn sectors.
     From each state: the leaves are what was acknowledged or more of what was issued; all proofs
     verify; a second open is the same; the tree works on, and its level files are the model's.
     """

@@ -1,52 +1,23 @@
 """The commands put together, and the entry point."""
 
-import importlib.metadata
-import sys
-from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
+from rotortree.console import application, print_version, run
 from rotortree_faultinject.cli import damaging, exploring, fuzzing, judging, replaying
-from rotortree_faultinject.cli.errors import exit_status
+from rotortree_faultinject.cli.errors import judge
 
 __all__ = ["app", "main"]
 
 
-class _Commands(TyperGroup):
-    """The group of all commands, which reports errors as `errors` says."""
-
-    def main(
-        self, args: Sequence[str] | None = None, *_positional: Any, **_keywords: Any
-    ) -> NoReturn:
-        words = list(sys.argv[1:] if args is None else args)
-
-        def invoke() -> None:
-            with self.make_context("rotortree-crash", words) as context:
-                self.invoke(context)
-
-        raise SystemExit(exit_status(invoke))
-
-
-app = typer.Typer(
-    cls=_Commands,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = application("rotortree-crash", judge)
 """The typer application of all commands."""
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        try:
-            version = importlib.metadata.version("rotortree")
-        except importlib.metadata.PackageNotFoundError:
-            version = "(not installed)"
-        print(f"rotortree-crash {version}")
-        raise typer.Exit
+        print_version("rotortree-crash")
 
 
 @app.callback()
@@ -79,9 +50,4 @@ for _command in (
 
 def main() -> NoReturn:
     """Run the command that the process was started with, and exit."""
-    # Text of foreign subjects may be none of the terminal's; printing it must not fail.
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-    app()
-    raise AssertionError("the application exits by itself")
+    run(app)

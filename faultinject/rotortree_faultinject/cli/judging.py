@@ -112,7 +112,9 @@ def kill_score(fault: _Faults = None, jobs: Jobs = 1, listing: _Listing = False)
             print(f"{row.fault} is redundant: {PLANTED[row.fault].redundant}")
         elif not row.is_good:
             print(f"{row.fault} {row.verdict}: {row.description} {row.message}".rstrip())
-    print(f"kill score: {score(rows):.1%} of {len(rows)} planted faults")
+    redundant = sum(row.verdict == "redundant" for row in rows)
+    beside = f", beside {redundant} redundant ones" if redundant else ""
+    print(f"kill score: {score(rows):.1%} of {len(rows) - redundant} planted faults{beside}")
     if not all(row.is_good for row in rows):
         raise typer.Exit(FOUND)
 

@@ -1,0 +1,155 @@
+"""What the console programs of this project have in common.
+
+Each is a typer application.  What goes wrong in a command is one line on stderr and an exit status;
+a program says by a *judge* what status and message its own errors get, and everything else, which
+nobody foresaw, keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, Protocol, TypeAlias, runtime_checkable
+
+import typer
+from typer.core import TyperGroup
+
+__all__ = [
+    "FAILED",
+    "USAGE",
+    "CommandError",
+    "Judge",
+    "abandon_output",
+    "application",
+    "print_version",
+    "run",
+    "tell",
+    "verdict",
+]
+
+FAILED = 1
+USAGE = 2
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+"""The exit statuses: something does not hold, was asked for wrongly, was interrupted."""
+
+Judge: TypeAlias = Callable[[BaseException], tuple[int, str] | None]
+"""The exit status and the message of an error; None for one that nobody foresaw."""
+
+
+class CommandError(Exception):
+    """A command cannot do what was asked.  Attribute: ``status``, the exit status."""
+
+    def __init__(self, message: str, status: int = USAGE) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@runtime_checkable
+class _ParserError(Protocol):
+    """What every version of typer raises at a wrong command line."""
+
+    exit_code: int
+
+    def format_message(self) -> str: ...
+
+
+def verdict(error: BaseException, program: str) -> tuple[int, str] | None:
+    """What every program makes of an error; None where that is its own affair."""
+    match error:
+        case typer.Exit():
+            return error.exit_code, ""
+        case KeyboardInterrupt():
+            return _INTERRUPTED, "interrupted"
+        case BrokenPipeError():
+            return _BROKEN_PIPE, ""
+        case CommandError():
+            return error.status, str(error)
+        case _ParserError():
+            command = getattr(getattr(error, "ctx", None), "command_path", program)
+            return error.exit_code, f"{error.format_message().rstrip('.')} (see {command} --help)"
+    return None
+
+
+def tell(program: str, message: str) -> None:
+    """Say something on stderr, in one line: names may hold line ends and terminal commands."""
+    line = "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in message
+    )
+    if sys.stderr is not None:
+        print(f"{program}: {line}", file=sys.stderr)
+
+
+def abandon_output() -> None:
+    """After an output failed: what is still buffered must not fail again when Python ends."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _exit_status(program: str, judge: Judge, action: Callable[[], object]) -> int:
+    """Do something; print one line on stderr if it fails; return the exit status."""
+    try:
+        if sys.stdout is None:
+            raise CommandError("stdout is closed", FAILED)
+        action()
+        sys.stdout.flush()
+    except BaseException as error:
+        found = verdict(error, program) or judge(error)
+        if found is None:
+            raise  # a bug, whose traceback somebody must see
+        status, message = found
+        if isinstance(error, OSError):
+            abandon_output()
+        if message:
+            tell(program, message)
+        return status
+    return 0
+
+
+def application(program: str, judge: Judge) -> typer.Typer:
+    """A typer application without commands, whose errors are reported as this module says."""
+
+    class Commands(TyperGroup):
+        """The group of all commands."""
+
+        def main(
+            self, args: Sequence[str] | None = None, *_positional: Any, **_keywords: Any
+        ) -> NoReturn:
+            words = list(sys.argv[1:] if args is None else args)
+
+            def invoke() -> None:
+                with self.make_context(program, words) as context:
+                    self.invoke(context)
+
+            raise SystemExit(_exit_status(program, judge, invoke))
+
+    return typer.Typer(
+        cls=Commands,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def print_version(program: str) -> NoReturn:
+    """Print the version of the package that a program belongs to, and exit."""
+    try:
+        version = importlib.metadata.version("rotortree")
+    except importlib.metadata.PackageNotFoundError:
+        version = "(not installed)"
+    print(f"{program} {version}")
+    raise typer.Exit
+
+
+def run(app: typer.Typer) -> NoReturn:
+    """Run the command that the process was started with, and exit."""
+    # Names may hold bytes that are no text; printing them must not fail.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    app()
+    raise AssertionError("the application exits by itself")
