@@ -269,6 +269,7 @@ _LIGHT = (
     "directory missing",
 )
 
+_FLIPS = "byte xor 0xff", "bit of a small file", "bytes appended"
 _SHORT = tuple(name for name in WORKLOADS if name not in ("pinned", "long"))
 _KILLED = ("create", "two-frames", "second-checkpoint", "torn-tail", "killed", "recorded")
 _FEW = ("closed, n = 2", "killed", "killed, no checkpoint", "killed in a checkpoint")
@@ -290,10 +291,8 @@ BATTERY: Mapping[str, Check] = MappingProxyType(
             "checkpoint and flush",
         ),
         "failing calls of a longer life": partial(_failing, [_LONGER_LIFE]),
-        "flipped bits": partial(_damage, ("bit of a small file",), _FEW[:1], 3),
-        "flipped bytes": partial(_damage, ("byte xor 0xff", "bytes appended"), _FEW, 5),
+        "flipped bytes": partial(_damage, _FLIPS, _FEW, 11),
         "crashes while repairing": _damaged,
-        "more schedules": partial(_schedules, "two checkpoints"),
         "kills, and crashes in recovery": partial(_crashes, _DEEP, _KILLED),
         "the long life": _long,
     }

@@ -273,6 +273,15 @@ def _lost_segment_is_named() -> str | None:
     return None
 
 
+def _lost_log_is_no_new_tree() -> str | None:
+    """A tree that was never closed, and whose only segment is missing, is not created anew."""
+    life = Life(_PLAIN)
+    life.live(["open", "insert", "flush", "kill"])
+    left = {path: data for path, data in life.disk.image.items() if path != _SEGMENT}
+    error = _raised(partial(open_tree, SimulatedDisk(left), _PLAIN))
+    return None if isinstance(error, DataCorruptionError) else f"without its log: {error!r}"
+
+
 def _segments_of_another_tree_are_refused() -> str | None:
     """A segment of another tree is refused, though it leads from the same head to the same."""
     specimen = prepare("killed twice")
@@ -362,6 +371,7 @@ LAWS: Mapping[str, Callable[[], str | None]] = MappingProxyType(
             _rebuilt_commit_acknowledges_everything,
             _leaves_prove_a_lost_commit,
             _lost_segment_is_named,
+            _lost_log_is_no_new_tree,
             _segments_of_another_tree_are_refused,
             _frames_that_do_not_fit_end_the_log,
             _other_versions_are_not_read,
