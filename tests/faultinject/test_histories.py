@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -9,7 +11,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from rotortree.engine import Engine
 from rotortree_faultinject.finding import Finding, replay
 from rotortree_faultinject.tree.fuzz import trial
-from tests.faultinject.machine import FINDING, LifeMachine
+from tests.faultinject import machine
+from tests.faultinject.machine import LifeMachine
 
 EXAMPLES = 500
 """Histories of the default run, always the same; ``make fuzz`` goes on with others."""
@@ -39,13 +42,14 @@ def test_any_history_keeps_its_promises() -> None:
 
 
 def test_a_history_that_fails_is_short_and_replays_from_its_file(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A tree that acknowledges before it syncs: Hypothesis finds a life of few steps and saves it.
 
     The file alone shows the failure again, and no failure once the tree is mended.
     """
-    flush = Engine._flush
+    flush, file = Engine._flush, tmp_path / "finding.json"
+    monkeypatch.setattr(machine, "FINDING", file)
 
     def early(engine: Engine, log: object) -> None:
         engine.durable.rise(engine.tree.size)
@@ -54,7 +58,7 @@ def test_a_history_that_fails_is_short_and_replays_from_its_file(
         patched.setattr(Engine, "_flush", early)
         with pytest.raises(BaseException):  # noqa: B017, PT011  # Hypothesis may group several
             run_machine(20, steps=8)
-        finding = Finding.load(FINDING)
+        finding = Finding.load(file)
         steps = finding.parameters["steps"]
         assert isinstance(steps, list)
         assert len(steps) <= 6
