@@ -35,7 +35,7 @@ LEAST: Mapping[str, int] = MappingProxyType(
         "not closed": 100,
         "torn bytes": 100,
         "torn bytes with whole leaves": 20,
-        "repaired": 20,
+        "repaired": 10,
         "leaves from the log": 100,
         "leaves from level files": 100,
         # Rows of the decision table that crashes can lead to; the others are refusals.
@@ -43,7 +43,7 @@ LEAST: Mapping[str, int] = MappingProxyType(
         "row 12: the tree, closed cleanly": 20,
         "row 13: the tree, with a commit record": 100,
         "row 14: no commit record": 100,
-        "row 14: a damaged commit record": 20,
+        "row 14: a damaged commit record": 10,
         # What the log holds.
         "a unit of several frames": 100,
         "a frame that another should follow": 20,
