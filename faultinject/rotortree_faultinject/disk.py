@@ -188,7 +188,7 @@ class SimulatedDisk:
             raise Died
         if letter in "kjq":
             if letter == "q":
-                operation()
+                _let_go(operation())
             elif letter == "j":
                 with contextlib.suppress(OSError):
                     wrong("j")
@@ -196,7 +196,7 @@ class SimulatedDisk:
         if letter == "i":
             raise InterruptedError(errno.EINTR, "interrupted", path)
         if letter == "a":
-            operation()
+            _let_go(operation())
         else:
             result = wrong(letter)
             if result is not None:
@@ -310,6 +310,12 @@ class SimulatedDisk:
             inode.late_error = errno.EIO
             return True
         return None
+
+
+def _let_go(result: object) -> None:
+    """What a call returned that failed all the same: nobody has a lock then, to keep it."""
+    if isinstance(result, _SimulatedLock):
+        result.release()
 
 
 class _SimulatedLock:

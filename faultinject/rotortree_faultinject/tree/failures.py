@@ -17,7 +17,7 @@ from rotortree_faultinject.tree.workloads import TreeSubject
 
 __all__ = ["HONEST", "Sweep", "calls_of", "full_disks", "lives_with_a_fault", "sweep"]
 
-HONEST = "xhasikdeX"
+HONEST = "xhasikjqdeX"
 """Ways to go wrong that are no lies; a capital letter: for ever."""
 
 _ENDS = (("mend", "close"), ("mend", "kill"), ("mend", "crash"), ("mend", "crash " + "k" * 200))

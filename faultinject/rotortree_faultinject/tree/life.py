@@ -209,23 +209,34 @@ class Life:
         method = getattr(self, f"_step_{name}", None)
         if method is None:
             raise ValueError(f"no step {step!r}")
+        hits = self.disk.faults.hits
         try:
             method(*([argument] if argument else []))
         except Died:
             self._step_kill()
         except KeyboardInterrupt:
-            if not self.is_troubled:
+            if self.disk.faults.hits == hits:
                 raise
         except (StorageError, TimeoutError):  # the flush of a token may have failed before its wait
-            if not self.is_troubled:
+            if not self._may_fail(name, hits):
                 raise
         self.acknowledge()
 
+    def _may_fail(self, step: str, hits: int) -> bool:
+        """Whether a step may raise, before which ``hits`` calls had gone wrong.
+
+        A tree may be failed by what went wrong since it was known to be sound.  But whatever
+        happened before, opening it on a disk that works must succeed.
+        """
+        if self.lied_to or self.names_in_doubt:
+            return True
+        if step == "open":
+            return self.disk.faults.hits > hits or self.disk.room is not None
+        return self._is_troubled
+
     @property
-    def is_troubled(self) -> bool:
-        """Whether a call went wrong since the tree was known to be sound; then it may raise."""
-        in_doubt = self.lied_to or self.names_in_doubt
-        return in_doubt or self.disk.faults.hits > self._sound
+    def _is_troubled(self) -> bool:
+        return self.disk.faults.hits > self._sound
 
     def acknowledge(self) -> None:
         """Take note of what the tree says is durable, which every token below that says, too."""
@@ -395,7 +406,7 @@ class Life:
         self.disk.faults.rules.clear()
         self.disk.room = None
         tree = self._open_tree()
-        if tree is None or not self.is_troubled:
+        if tree is None or not self._is_troubled:
             return
         with contextlib.suppress(FlushFailedError):
             tree.flush()
