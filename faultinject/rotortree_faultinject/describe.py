@@ -38,7 +38,8 @@ def _lines(finding: Finding, name: str, again: Rerun) -> Iterator[str]:
     yield f"  crashes   {'; '.join(map(_crash, again.stages)) or 'none: the workload failed'}"
     yield f"  found     {finding.message}"
     yield f"  replay    rotortree-crash replay {name}"
-    for number, (stage, asked) in enumerate(zip(again.stages, finding.crashes, strict=True)):
+    # Where the workload fails by now there are no stages.
+    for number, (stage, asked) in enumerate(zip(again.stages, finding.crashes, strict=False)):
         yield ""
         yield from _stage(stage, "Workload" if number == 0 else f"Recovery {number}")
         if asked.choice is not None and len(asked.choice) != len(stage.unsynced.micro):

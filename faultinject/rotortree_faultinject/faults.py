@@ -36,7 +36,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
-__all__ = ["KINDS", "Died", "FaultScript", "Rule"]
+__all__ = ["KINDS", "LETTERS", "Died", "FaultScript", "Rule"]
 
 KINDS = (
     "lock",
@@ -55,7 +55,8 @@ KINDS = (
 )
 """The calls of the seam, by which rules pick them."""
 
-_LETTERS = "wxhaislmrkjqde"
+LETTERS = "wxhaislmrkjqde"
+"""All letters of scripts."""
 _PLAIN = re.compile(r"""[^\s'"\\]+""")
 
 
@@ -80,9 +81,9 @@ class Rule:
     def __post_init__(self) -> None:
         if self.kind != "*" and self.kind not in KINDS:
             raise ValueError(f"no call {self.kind!r}: there are {', '.join(KINDS)}, and *")
-        if not re.fullmatch(f"[{_LETTERS}]*[{_LETTERS.upper()}]?", self.script):
+        if not re.fullmatch(f"[{LETTERS}]*[{LETTERS.upper()}]?", self.script):
             raise ValueError(
-                f"{self.script!r} is no script: letters of {_LETTERS}, a capital one last"
+                f"{self.script!r} is no script: letters of {LETTERS}, a capital one last"
             )
         if self.errno not in errors.errorcode:
             raise ValueError(f"no error has the number {self.errno}")

@@ -11,7 +11,15 @@ from xml.etree import ElementTree
 from rotortree_faultinject.explorer import Exploration
 from rotortree_faultinject.finding import Finding
 
-__all__ = ["Result", "json_lines", "junit_xml", "states_per_second", "summary"]
+__all__ = [
+    "Result",
+    "json_lines",
+    "junit_xml",
+    "paragraph",
+    "states_per_second",
+    "summary",
+    "total",
+]
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -134,23 +142,32 @@ def _xml_text(text: str) -> str:
 
 def summary(results: Sequence[Result]) -> str:
     """A few lines for every exploration, and one for all of them."""
-    lines = [line for result in results for line in _paragraph(result)]
+    return "\n".join([*map(paragraph, results), total(results)])
+
+
+def total(results: Sequence[Result]) -> str:
+    """A line for all explorations."""
     failed = sum(bool(result.exploration.failures) for result in results)
     statistics = [result.exploration.statistics for result in results]
     states = sum(one.checked for one in statistics)
     seconds = sum(one.seconds for one in statistics)
     recoveries = sum(one.recoveries for one in statistics)
     explorations = f"{len(results)} exploration{'' if len(results) == 1 else 's'}"
-    lines.append(
+    return (
         f"{explorations}, {failed} with violations: {states:,} states checked,"
         f" {recoveries:,} recoveries in {seconds:.1f} s, {states_per_second(states, seconds)}"
     )
-    return "\n".join(lines)
+
+
+def paragraph(result: Result) -> str:
+    """A few lines for an exploration."""
+    return "\n".join(_paragraph(result))
 
 
 def _paragraph(result: Result) -> Iterator[str]:
     exploration = result.exploration
-    verdict = "FAILED" if exploration.failures else "ok"
+    done = exploration.complete or exploration.statistics.checked
+    verdict = "FAILED" if exploration.failures else "ok" if done else "—"
     yield f"{verdict:6}  {result.workload} × {result.profile}: {result.extent}"
     rate = states_per_second(exploration.statistics.checked, exploration.statistics.seconds)
     yield f"        {exploration.statistics}, {rate}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Hashable, Mapping, Sequence
 
-from rotortree.storage.files import FileSystem
+from rotortree.storage.files import File, FileSystem
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.subject import Subject
 
@@ -41,6 +41,14 @@ def append(fs: FileSystem, body: bytes, forgets: str = "") -> None:
     file.close()
 
 
+def _whole(file: File) -> bytes:
+    """All bytes of a file: a read may be short, which is no torn tail."""
+    data = b""
+    while part := file.pread(file.size(), len(data)):
+        data += part
+    return data
+
+
 def read(fs: FileSystem, forgets: str = "") -> tuple[bytes, ...]:
     """All records, which would survive a power failure, too; cuts off what is torn."""
     try:
@@ -48,7 +56,7 @@ def read(fs: FileSystem, forgets: str = "") -> tuple[bytes, ...]:
     except FileNotFoundError:
         return ()
     found, end = [], 0
-    for line in file.pread(file.size(), 0).splitlines(keepends=True):
+    for line in _whole(file).splitlines(keepends=True):
         body, _, checksum = line.rstrip(b"\n").rpartition(b" ")
         matches = checksum == b"%08x" % zlib.crc32(body) or forgets == "checksum"
         if not (matches and line.endswith(b"\n")):

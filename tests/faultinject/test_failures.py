@@ -8,9 +8,9 @@ import pytest
 
 from rotortree import CheckpointFailedError, RotorTree
 from rotortree_faultinject.disk import FsyncFailure, SimulatedDisk
-from rotortree_faultinject.faults import Rule
+from rotortree_faultinject.faults import LETTERS, Rule
 from rotortree_faultinject.tree.failures import HONEST, full_disks, lives_with_a_fault, sweep
-from rotortree_faultinject.tree.life import Options, abandon, open_tree
+from rotortree_faultinject.tree.life import LIES, Options, abandon, open_tree
 from rotortree_faultinject.tree.oracle import check_proofs, check_root, row
 from rotortree_faultinject.tree.workloads import TreeSubject, workload
 
@@ -124,4 +124,4 @@ def test_a_checkpoint_reads_back_what_it_wrote(letter: str) -> None:
 
 def test_every_letter_is_swept() -> None:
     """HONEST and the lies are all letters of the scripts but w."""
-    assert set(HONEST.lower()) | set("lmr") == set("xhaislmrkjqde")
+    assert {*HONEST.lower(), *LIES, "w"} == set(LETTERS)

@@ -24,7 +24,7 @@ from rotortree_faultinject.explorer import Bounds, Exploration, Failure, Statist
 from rotortree_faultinject.explorer import explore as explore_subject
 from rotortree_faultinject.finding import Finding, FindingError
 from rotortree_faultinject.profiles import Profile
-from rotortree_faultinject.report import Result, summary
+from rotortree_faultinject.report import Result, paragraph, total
 from rotortree_faultinject.subject import Subject
 
 __all__ = ["explore"]
@@ -54,7 +54,10 @@ _Parameters: TypeAlias = Annotated[
 _Depth: TypeAlias = Annotated[
     int,
     typer.Option(
-        metavar="N", help="1: crashes of the workload; 2, 3: also of recovery from those.", min=1
+        metavar="N",
+        help="1: crashes of the workload; 2, 3: also of recovery from those.",
+        min=1,
+        max=3,
     ),
 ]
 _Kills: TypeAlias = Annotated[
@@ -105,10 +108,8 @@ def explore(
         session = _Session(bounds, outputs, saves=findings is not None)
         try:
             session.run(subjects, profiles, jobs)
-        except KeyboardInterrupt:
-            print(summary(session.results))
-            raise
-    print(summary(session.results))
+        finally:
+            print(total(session.results))
     if any(result.exploration.failures for result in session.results):
         raise typer.Exit(FOUND)
 
@@ -178,6 +179,7 @@ class _Session:
         result = Result(exploration, findings, files)
         self.results.append(result)
         self._outputs.add(result)
+        print(paragraph(result), flush=True)
 
     def _finding(self, exploration: Exploration, failure: Failure) -> Finding:
         """The finding for a failure, minimised if it is to be saved."""

@@ -20,7 +20,13 @@ __all__ = ["HONEST", "Sweep", "calls_of", "full_disks", "lives_with_a_fault", "s
 HONEST = "xhasikjqdeX"
 """Ways to go wrong that are no lies; a capital letter: for ever."""
 
-_ENDS = (("mend", "close"), ("mend", "kill"), ("mend", "crash"), ("mend", "crash " + "k" * 200))
+_ENDS = (
+    ("mend", "close"),
+    ("mend", "kill"),
+    ("mend", "crash"),
+    ("mend", "crash " + "k" * 200),
+    ("mend", "checkpoint", "crash"),
+)
 
 
 class Sweep(NamedTuple):

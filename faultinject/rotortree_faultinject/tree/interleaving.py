@@ -6,17 +6,19 @@ Different schedules leave mostly the same states, which are recovered once.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from rotortree import ClosedError, RotorTree
+from rotortree.storage.format import COMMIT, Commit
 from rotortree_faultinject.disk import Call, SimulatedDisk
 from rotortree_faultinject.explorer import Bounds, Exploration, Known, explore
 from rotortree_faultinject.profiles import PROFILES, Profile
 from rotortree_faultinject.schedule import Decision, Interleaver, schedules
-from rotortree_faultinject.tree.life import Life, abandon
+from rotortree_faultinject.tree.life import PATH, Life, abandon
 from rotortree_faultinject.tree.oracle import OracleError, check_proofs, check_root
 from rotortree_faultinject.tree.workloads import TreeSubject
 
@@ -73,10 +75,23 @@ class Concurrent(TreeSubject):
         try:
             interleaver.run()
             life.acknowledge()
+            self._check_end(life, tree, disk)
         finally:
             disk.on_call = None
             self.decisions = interleaver.decisions
             abandon(tree)
+
+    def _check_end(self, life: Life, tree: RotorTree, disk: SimulatedDisk) -> None:
+        """What was recorded is not taken back; what was inserted before a close is durable."""
+        size = sum(map(len, life.history.issued))
+        if tree.closed and tree.durable_size < size:
+            raise OracleError(f"closed, and {tree.durable_size} of {size} leaves are durable")
+        if self.options.record:
+            record = f"{PATH}/{COMMIT}"
+            recorded = Commit.decode(disk.image.get(record) or b"", record).acknowledged.size
+            if recorded < life.history.acknowledged:
+                promised = life.history.acknowledged
+                raise OracleError(f"{recorded} leaves are recorded, {promised} were acknowledged")
 
     def with_choices(self, choices: Sequence[int]) -> Concurrent:
         """The same under another schedule."""
@@ -117,7 +132,8 @@ class _Actor:
             elif name == "read":
                 self._read()
             else:
-                self._life.do(step)
+                with contextlib.suppress(ClosedError):
+                    self._life.do(step)
 
     def _durably(self, operation: Callable[[], None]) -> None:
         """What was there when the call began is durable when it returns."""
@@ -175,6 +191,11 @@ CONCURRENT: Mapping[str, Concurrent] = MappingProxyType(
                 ("open", "insert 2", "flush", "insert"),
                 {"closer": ["close"], "checkpointer": ["checkpoint"]},
                 name="close during a checkpoint",
+            ),
+            Concurrent(
+                ("open", "insert 2", "flush", "insert"),
+                {"closer": ["close"], "writer": ["append 2", "append"], "other": ["flush"]},
+                name="close during inserts",
             ),
             Concurrent(
                 ("open", "insert", "flush"),

@@ -53,6 +53,7 @@ from rotortree_faultinject.tree.oracle import (
     LEAF_BYTES,
     OracleError,
     Recovered,
+    check_commit,
     check_level_files,
     check_proofs,
     check_root,
@@ -193,8 +194,10 @@ class Life:
         self.tokens: list[DurabilityToken] = []
         self.issued = 0
         self.lied_to = False
-        self.names_in_doubt = False
         self._sound = 0
+        self._truly_durable = 0
+        self._names_at_risk = False
+        self._names_in_doubt = False
 
     # Steps.
 
@@ -228,10 +231,11 @@ class Life:
         A tree may be failed by what went wrong since it was known to be sound.  But whatever
         happened before, opening it on a disk that works must succeed.
         """
-        if self.lied_to or self.names_in_doubt:
+        if self.lied_to:
             return True
         if step == "open":
-            return self.disk.faults.hits > hits or self.disk.room is not None
+            may = self.disk.faults.hits > hits or self.disk.room is not None
+            return may or self._names_in_doubt
         return self._is_troubled
 
     @property
@@ -246,6 +250,8 @@ class Life:
         size = tree.durable_size
         self.disk.mark(("durable", size))
         self.history = model.acknowledge(self.history, size)
+        if not self.disk.faults.hits:
+            self._truly_durable = size
 
     def _open_tree(self) -> RotorTree | None:
         return None if self.tree is None or self.tree.closed else self.tree
@@ -253,15 +259,17 @@ class Life:
     def _step_open(self) -> None:
         if self._open_tree() is not None:
             return
-        if any(entry.kind == "failed_sync_directory" for entry in self.disk.log):
-            self.names_in_doubt = True  # section 8 of the storage format: an error is all right
+        # Section 8 of the storage format: what comes now may build on names that were lost.
+        failed = any(entry.kind == "failed_sync_directory" for entry in self.disk.log)
+        self._names_at_risk = self._names_at_risk or failed
         self.tree = open_tree(self.disk, self.options, self.scheduler)
+        self._names_in_doubt = False
         if self.disk.room is None:
             self._sound = self.disk.faults.hits
         self.tokens.clear()
         found = check_root(self.tree)
-        if self.lied_to:  # then a promise may be lost, but nothing may be wrong
-            self.history = model.History(self.history.issued)
+        if self.lied_to:  # what was promised since may be lost, but nothing may be wrong
+            self.history = model.History(self.history.issued, self._truly_durable)
         message = verdict(self.history, found)
         if message is not None:
             raise OracleError(message)
@@ -281,7 +289,7 @@ class Life:
         try:
             insert(tree, leaves)
         except StorageError:
-            if tree.size == size:  # a rejected call changes nothing
+            if tree.closed or tree.size == size:  # a rejected call changes nothing
                 self.history = before
                 self.disk.mark(("reject",))
             raise
@@ -343,6 +351,7 @@ class Life:
             return
         leaves = b"".join(model.issued_leaves(self.history))
         n = self.options.n
+        check_commit(self.disk.image, PATH, tree.checkpoint_size)
         check_level_files(
             self.disk.image, PATH, leaves, n, self.options.groups * n, tree.checkpoint_size
         )
@@ -390,6 +399,7 @@ class Life:
 
     def _step_crash(self, letters: str = "") -> None:
         self.end()
+        self._names_in_doubt, self._names_at_risk = self._names_at_risk, False
         self.disk.lose_power(letters, profile_named(self.options.profile))
 
     def _step_fault(self, text: str) -> None:

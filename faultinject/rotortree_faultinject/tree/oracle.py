@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import rotortree_model as model
 from rotortree import RotorTree, TreeHead, verify_consistency, verify_inclusion
-from rotortree.storage.format import SHARD_BYTES, shard_name
+from rotortree.storage.format import COMMIT, SHARD_BYTES, Commit, shard_name
 from rotortree_faultinject.image import Image
 
 __all__ = [
     "LEAF_BYTES",
     "OracleError",
     "Recovered",
+    "check_commit",
     "check_level_files",
     "check_proofs",
     "check_root",
@@ -98,6 +99,14 @@ def check_proofs(tree: RotorTree, leaves: bytes, old_sizes: int = 4) -> None:
             at = index * LEAF_BYTES
             proof = tree.snapshot(old).prove(index)
             verify_inclusion(head, index, leaves[at : at + LEAF_BYTES], proof)
+
+
+def check_commit(image: Image, path: str, size: int) -> None:
+    """The commit record on the disk has a checkpoint of ``size`` leaves."""
+    record = f"{path}/{COMMIT}"
+    commit = Commit.decode(image.get(record) or b"", record)
+    if commit.checkpoint.size != size:
+        raise OracleError(f"{record} has a checkpoint of {commit.checkpoint.size}, not {size}")
 
 
 def check_level_files(

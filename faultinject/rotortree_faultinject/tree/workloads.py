@@ -158,6 +158,13 @@ _STEPS: Mapping[str, tuple[str, Mapping[str, object]]] = MappingProxyType(
             ),
             {"flush": "interval", "checkpoint": "every 3"},
         ),
+        "uncertain-commit": (
+            (
+                "open, insert 3, checkpoint, insert 3, fault sync_directory tree x, checkpoint,"
+                " kill, open, insert, flush, kill, open"
+            ),
+            {},
+        ),
         "recorded": ("open, insert 2, flush, insert, checkpoint, insert, flush", {"record": True}),
         "pinned": ("open, insert 5, checkpoint, insert 4, checkpoint, close", {"pin": 1}),
         "long": (
