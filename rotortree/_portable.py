@@ -34,7 +34,7 @@ def hash_groups(hasher: Hasher, children: Buffer, k: int) -> bytes:
     ``children`` is 32·k·g bytes, the result 32·g.  Raises as `hash_group` does, and ValueError
     when ``k`` is not 2 to 255 or does not fit ``children``.
     """
-    row = bytes(memoryview(children))  # at no cost when these are bytes
+    row = bytes(children)  # at no cost when it is bytes
     step = NODE_BYTES * k
     if not 2 <= k <= MAX_ARITY or len(row) % step:
         raise ValueError(f"{len(row)} bytes are not groups of {k} children, 2 <= k <= {MAX_ARITY}")

@@ -79,6 +79,7 @@ _LANES = _choose_lanes()
 
 
 def _native_hash_group(hasher: Hasher, children: bytes) -> bytes:
+    """The parent of one group of 2 to 255 children.  See `rotortree._portable.hash_group`."""
     tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
     if len(children) <= most * NODE_BYTES:
         return _hash_group(children, tagged)
@@ -86,6 +87,7 @@ def _native_hash_group(hasher: Hasher, children: bytes) -> bytes:
 
 
 def _native_hash_groups(hasher: Hasher, children: Buffer, k: int) -> bytes:
+    """The parents of groups of k children.  See `rotortree._portable.hash_groups`."""
     tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
     if k <= most:
         return _hash_groups(children, k, tagged, _LANES, None)
@@ -93,6 +95,7 @@ def _native_hash_groups(hasher: Hasher, children: Buffer, k: int) -> bytes:
 
 
 def _native_hash_groups_into(hasher: Hasher, children: Buffer, k: int, out: Buffer) -> None:
+    """The parents, written into ``out``.  See `rotortree._portable.hash_groups_into`."""
     tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
     if k <= most:
         _hash_groups(children, k, tagged, _LANES, out)

@@ -67,28 +67,30 @@ class LevelArray:
 
     def write(self, start: int, nodes: memoryview) -> None:
         """Store nodes from ``start`` on, where everything before ``start`` is valid."""
+        at = start * NODE_BYTES
         while nodes:
-            count = min(len(nodes), self._segment_bytes - start * NODE_BYTES % self._segment_bytes)
-            stop = start + count // NODE_BYTES
-            self.room(start, stop)[:] = nodes[:count]
-            start, nodes = stop, nodes[count:]
+            number, offset = divmod(at, self._segment_bytes)
+            part = nodes[: self._segment_bytes - offset]
+            end = offset + len(part)
+            self._writable(number, offset, end)[offset:end] = part
+            at += len(part)
+            nodes = nodes[len(part) :]
 
     def room(self, start: int, stop: int) -> memoryview:
         """Where nodes [start, stop), all of one segment, are to be written.
 
-        Everything before ``start`` is valid.  Groups of the level below that share a segment have
-        parents that do, because a segment holds whole groups.
+        Everything before ``start`` is valid.  The parents of groups that share a segment share one,
+        too, because a segment holds whole groups.
         """
-        number, valid = divmod(start * NODE_BYTES, self._segment_bytes)
-        end = valid + (stop - start) * NODE_BYTES
-        segment = self._segments[number] if number < len(self._segments) else memoryview(b"")
-        if len(segment) < end or segment.readonly:
-            segment = self._replace(number, valid, end)
-        return segment[valid:end]
+        number, offset = divmod(start * NODE_BYTES, self._segment_bytes)
+        end = offset + (stop - start) * NODE_BYTES
+        return self._writable(number, offset, end)[offset:end]
 
-    def _replace(self, number: int, valid: int, end: int) -> memoryview:
-        """A new segment in memory, of at least ``end`` bytes, for ``number``; ``valid`` are kept."""
+    def _writable(self, number: int, valid: int, end: int) -> memoryview:
+        """Segment ``number``, in memory and of at least ``end`` bytes, its first ``valid`` kept."""
         old = self._segments[number] if number < len(self._segments) else memoryview(b"")
+        if len(old) >= end and not old.readonly:
+            return old
         capacity = self._segment_bytes
         if number == 0:
             capacity = min(capacity, max(end, 2 * len(old), _FIRST_BYTES))
