@@ -11,14 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import pytest
 from blake3 import blake3
 
-from tests.tree.guarded import guarded
+from tests.tree.hazards import guarded, interrupted
 
 _native = pytest.importorskip("rotortree._native", reason="the native kernel was not built")
 
@@ -111,7 +110,7 @@ def test_the_guard_kills(at_the_end: bool) -> None:
     """The test above is none of nothing: one byte further is a segmentation fault."""
     code = (
         "import ctypes\n"
-        "from tests.tree.guarded import guarded\n"
+        "from tests.tree.hazards import guarded\n"
         f"with guarded(100, at_the_end={at_the_end}) as view:\n"
         "    address = ctypes.addressof(ctypes.c_char.from_buffer(view))\n"
         "    print(len(ctypes.string_at(address, 100)), flush=True)\n"
@@ -275,28 +274,6 @@ def test_threads_do_not_disturb_each_other() -> None:
     assert found == {index: [expected[index]] * 5 for index in found}
 
 
-class Alarm(Exception):
-    """What the signal handler below raises."""
-
-
-def interrupted(seconds: float, call: Callable[[], object]) -> bool:
-    """Call something, and let a signal handler raise Alarm after some time: whether it did."""
-
-    def ring(number: int, frame: object) -> None:
-        raise Alarm
-
-    previous = signal.signal(signal.SIGALRM, ring)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        call()
-    except Alarm:
-        return True
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-    return False
-
-
 def test_a_signal_ends_a_long_call() -> None:
     """The exception of its handler comes out within milliseconds, not when all is hashed."""
     children, out = zeros(8 * LONG), bytearray(b"\xaa" * (LONG // 2))
@@ -306,7 +283,6 @@ def test_a_signal_ends_a_long_call() -> None:
     assert out[:32] != b"\xaa" * 32, "it had begun"
     assert out[-32:] == b"\xaa" * 32, "it had not ended"
     assert seconds < 0.1
-    del children
 
 
 def test_a_child_process_hashes_as_well() -> None:

@@ -1,10 +1,11 @@
-"""Memory between pages that may not be touched: whoever reads or writes outside of it is killed."""
+"""What native code meets: memory beside pages that nobody may touch, signals at any time."""
 
 from __future__ import annotations
 
 import ctypes
 import mmap
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 PAGE = mmap.PAGESIZE
@@ -31,3 +32,25 @@ def _mprotect(address: int, length: int, protection: int) -> int:
     function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     result: int = function(address, length, protection)
     return result
+
+
+class Alarm(Exception):
+    """What the signal handler below raises."""
+
+
+def interrupted(seconds: float, call: Callable[[], object]) -> bool:
+    """Call something, and let a signal handler raise Alarm after some time: whether it did."""
+
+    def ring(number: int, frame: object) -> None:
+        raise Alarm
+
+    previous = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        call()
+    except Alarm:
+        return True
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    return False
