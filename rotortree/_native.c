@@ -288,6 +288,7 @@ static int machine_has(long lanes)
 /* The parents of `count` groups.  Requires count > 0 and machine_has(lanes). */
 static void hash(const uint8_t *groups, size_t count, int k, int tagged, long lanes, uint8_t *out)
 {
+    (void)lanes; /* not used where there is but one number of them */
     if (count == 1)
         hash_1(groups, count, k, tagged, out);
 #ifdef __x86_64__
