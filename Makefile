@@ -10,12 +10,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # What an installation depends on.  The folders are source roots: a new package changes them.
-SOURCES := pyproject.toml model faultinject
+SOURCES := pyproject.toml setup.py rotortree/_native.c model faultinject
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test check crash fuzz kill-score damage bench bench-quick clean
+.PHONY: help run test check crash fuzz kill-score damage bench bench-quick sanitize cross clean
 
 help:
 	@echo "make run          install the package into $(VENV) and run the demonstration"
@@ -27,6 +27,8 @@ help:
 	@echo "make damage       damage every byte of small trees, and see what opening makes of it"
 	@echo "make bench        the benchmarks, in full (benchmarks/run.py)"
 	@echo "make bench-quick  the benchmarks, at small sizes"
+	@echo "make sanitize     the native kernel under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make cross        the native kernel for AArch64, under qemu"
 	@echo "make clean        remove $(VENV), caches and build results"
 
 run: $(VENV)/.installed
@@ -67,9 +69,31 @@ bench: $(VENV)/.installed-bench
 bench-quick: $(VENV)/.installed-bench
 	@$(BIN)/python benchmarks/run.py --quick
 
+# In a copy, so that the checkout keeps its own kernel.  Python leaks on purpose; a test wants to see a SIGSEGV.
+sanitize: $(VENV)/.installed-dev
+	@rm -rf build/sanitize && mkdir -p build/sanitize
+	@cp -r rotortree model faultinject tests specs pyproject.toml setup.py README.md LICENSE-* \
+	    build/sanitize && rm -f build/sanitize/rotortree/*.so
+	@echo "building the kernel with -fsanitize=address,undefined"
+	@cd build/sanitize && ROTORTREE_REQUIRE_NATIVE=1 \
+	    CFLAGS="-g -fsanitize=address,undefined -fno-sanitize-recover=all" \
+	    $(CURDIR)/$(BIN)/python setup.py --quiet build_ext --inplace
+	@cd build/sanitize && ROTORTREE_REQUIRE_NATIVE=1 ASAN_OPTIONS=detect_leaks=0:handle_segv=0 \
+	    LD_PRELOAD="$$($${CC:-gcc} -print-file-name=libasan.so)" \
+	    $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider \
+	    tests/tree/test_native.py tests/tree/test_kernel.py
+
+cross: $(VENV)/.installed-dev
+	@for program in aarch64-linux-gnu-gcc qemu-aarch64; do \
+	    command -v $$program >/dev/null || { echo "There is no $$program." \
+	        "On Debian and Ubuntu: apt-get install gcc-aarch64-linux-gnu qemu-user" >&2; exit 1; }; \
+	done
+	@$(BIN)/python -m pytest tests/native -k aarch64
+
 clean:
 	@rm -rf $(VENV) build dist *.egg-info .coverage* htmlcov
 	@rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -f rotortree/*.so
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps: an installation is repeated only when what it depends on is newer.

@@ -80,9 +80,9 @@ class Accumulator:
                 return
             children, parents = self.levels[level], self.level(level + 1)
             for group_row in children.views(start * self.n, stop * self.n):
-                row = kernel.hash_groups(self.hasher, bytes(group_row), self.n)
-                parents.write(start, memoryview(row))
-                start += len(row) // NODE_BYTES
+                end = start + len(group_row) // (self.n * NODE_BYTES)
+                kernel.hash_groups_into(self.hasher, group_row, self.n, parents.room(start, end))
+                start = end
             level += 1
 
     def right_edge(self, size: int) -> list[bytes | None]:

@@ -76,6 +76,16 @@ class LevelArray:
             at += len(part)
             nodes = nodes[len(part) :]
 
+    def room(self, start: int, stop: int) -> memoryview:
+        """Where nodes [start, stop), all of one segment, are to be written.
+
+        Everything before ``start`` is valid.  The parents of groups that share a segment share one,
+        too, because a segment holds whole groups.
+        """
+        number, offset = divmod(start * NODE_BYTES, self._segment_bytes)
+        end = offset + (stop - start) * NODE_BYTES
+        return self._writable(number, offset, end)[offset:end]
+
     def _writable(self, number: int, valid: int, end: int) -> memoryview:
         """Segment ``number``, in memory and of at least ``end`` bytes, its first ``valid`` kept."""
         old = self._segments[number] if number < len(self._segments) else memoryview(b"")

@@ -6,9 +6,11 @@ borrow the dependencies of this one.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
 import zipfile
@@ -30,10 +32,18 @@ PACKAGES = sorted(
 )
 TOP_LEVEL = frozenset(
     "CHANGELOG.md CONTRIBUTING.md LICENSE-APACHE LICENSE-MIT MANIFEST.in Makefile PKG-INFO "
-    "README.md benchmarks faultinject model pyproject.toml rotortree setup.cfg specs tests "
-    ".ci rotortree.egg-info".split()
+    "README.md benchmarks faultinject model pyproject.toml rotortree setup.cfg setup.py specs "
+    "tests .ci rotortree.egg-info".split()
 )
 """What a source distribution holds: the project, PKG-INFO, and what setuptools adds."""
+
+KERNEL = "rotortree/_native.abi3.so"
+"""The native kernel in a wheel."""
+
+COMPILER = shutil.which(os.environ.get("CC") or (sysconfig.get_config_var("CC") or "cc").split()[0])
+"""What setuptools compiles with, if it is there."""
+
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
 
 pytestmark = pytest.mark.xdist_group("packaging")
 """One worker runs all of this module, so that it is built once."""
@@ -58,7 +68,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository, since a build writes next to what it builds."""
     copy = tmp_path_factory.mktemp("checkout") / "rotortree"
     ignored = (".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build")
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*ignored, "dist", ".demo"))
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*ignored, "dist", ".demo", "*.so"))
     return copy
 
 
@@ -109,6 +119,34 @@ def environment(tmp_path: Path, dependencies: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever kernel these tests run on, what they build is built as by default."""
+    for name in ("ROTORTREE_NATIVE", "ROTORTREE_REQUIRE_NATIVE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def build_wheel(checkout: Path, tmp_path: Path) -> Callable[[], Path]:
+    """Build a wheel of the checkout, with the environment as it is then; return its path."""
+
+    def build() -> Path:
+        shutil.rmtree(checkout / "build", ignore_errors=True)  # what an earlier test compiled
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet"]
+        folder = tmp_path / "wheel"
+        run(*pip, "--no-deps", "--no-build-isolation", "--wheel-dir", folder, checkout)
+        (path,) = folder.glob("*.whl")
+        return path
+
+    return build
+
+
+def kernel_name(binaries: Path, elsewhere: Path) -> str:
+    """The kernel that an installation uses."""
+    code = "import rotortree.kernel; print(rotortree.kernel.NAME)"
+    return run(binaries / "python", "-c", code, cwd=elsewhere).strip()
+
+
 def check_installation(binaries: Path, elsewhere: Path) -> list[Path]:
     """Import every package, run the command; return the files that the packages come from."""
     code = f"import {', '.join(PACKAGES)}\nfor module in ({', '.join(PACKAGES)}, ): "
@@ -125,6 +163,8 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names), "not typed"
     licences = {f"{information}/licenses/LICENSE-{name}" for name in ("MIT", "APACHE")}
     assert licences <= set(names)
+    other = {name for name in names if not name.startswith(information)} - {KERNEL}
+    assert {name for name in other if not name.endswith((".py", ".pyi", "/py.typed"))} == set()
 
 
 def test_the_wheel_holds_every_source_file(wheel: Path) -> None:
@@ -157,7 +197,12 @@ def test_the_source_distribution_holds_the_project(built: Path) -> None:
         names = [name.partition("/")[2] for name in archive.getnames()]
     top = {name.split("/")[0] for name in names if name}
     assert top == TOP_LEVEL
-    assert {"tests/README.md", ".ci/run", "tests/packaging/test_install.py"} <= set(names)
+    assert {
+        "tests/README.md",
+        ".ci/run",
+        "rotortree/_native.c",
+        "tests/packaging/test_install.py",
+    } <= set(names)
     assert [name for name in names if name.endswith(".pyc") or "__pycache__" in name] == []
 
 
@@ -183,3 +228,44 @@ def test_an_editable_installation_works(
     """`pip install --editable .` uses the checkout, in all source roots."""
     files = check_installation(environment("--editable", checkout), tmp_path)
     assert all(path.is_relative_to(checkout) for path in files)
+
+
+@needs_compiler
+def test_the_wheel_has_the_native_kernel(
+    environment: Callable[..., Path], wheel: Path, tmp_path: Path
+) -> None:
+    """One for every CPython from 3.11 on, and an installation uses it."""
+    assert KERNEL in zipfile.ZipFile(wheel).namelist()
+    assert wheel.name.startswith(f"rotortree-{VERSION}-cp311-abi3-")
+    assert kernel_name(environment(wheel), tmp_path).startswith("native")
+
+
+def test_the_kernel_can_be_left_out(
+    environment: Callable[..., Path],
+    build_wheel: Callable[[], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The wheel is then one of Python alone, and works."""
+    monkeypatch.setenv("ROTORTREE_NATIVE", "off")
+    path = build_wheel()
+    assert path.name == f"rotortree-{VERSION}-py3-none-any.whl"
+    assert KERNEL not in zipfile.ZipFile(path).namelist()
+    monkeypatch.delenv("ROTORTREE_NATIVE")
+    assert kernel_name(environment(path), tmp_path) == "portable"
+
+
+def test_a_failing_compiler_is_no_error_unless_the_kernel_is_required(
+    environment: Callable[..., Path],
+    build_wheel: Callable[[], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The portable kernel is used; with ROTORTREE_REQUIRE_NATIVE=1 the build fails."""
+    monkeypatch.setenv("CC", "false")
+    path = build_wheel()
+    assert KERNEL not in zipfile.ZipFile(path).namelist()
+    assert kernel_name(environment(path), tmp_path) == "portable"
+    monkeypatch.setenv("ROTORTREE_REQUIRE_NATIVE", "1")
+    with pytest.raises(AssertionError, match="fails"):
+        build_wheel()

@@ -1,0 +1,25 @@
+"""The part of the build that pyproject.toml cannot say: the native kernel, which may be absent.
+
+``ROTORTREE_NATIVE=off`` leaves it out.  ``ROTORTREE_REQUIRE_NATIVE=1`` makes it an error if it does
+not build, instead of a warning; the same variables choose the kernel at run time (see kernel.py).
+"""
+
+from __future__ import annotations
+
+import os
+
+from setuptools import Extension, setup
+
+KERNEL = Extension(
+    "rotortree._native",
+    ["rotortree/_native.c"],
+    define_macros=[("Py_LIMITED_API", "0x030B0000")],
+    extra_compile_args=["-O3"],
+    py_limited_api=True,
+    optional=os.environ.get("ROTORTREE_REQUIRE_NATIVE", "0") in ("", "0"),
+)
+
+setup(
+    ext_modules=[] if os.environ.get("ROTORTREE_NATIVE") == "off" else [KERNEL],
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)

@@ -1,0 +1,56 @@
+"""What native code meets: memory beside pages that nobody may touch, signals at any time."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+PAGE = mmap.PAGESIZE
+_PROT_NONE = 0
+
+
+@contextmanager
+def guarded(size: int, *, at_the_end: bool) -> Iterator[memoryview]:
+    """``size`` writable bytes, at the end or at the beginning of pages between forbidden ones."""
+    inside = -(-size // PAGE) * PAGE
+    with mmap.mmap(-1, inside + 2 * PAGE) as memory:
+        anchor = ctypes.c_char.from_buffer(memory)
+        address = ctypes.addressof(anchor)
+        del anchor
+        for page in (address, address + PAGE + inside):
+            assert _mprotect(page, PAGE, _PROT_NONE) == 0
+        start = PAGE + (inside - size if at_the_end else 0)
+        with memoryview(memory) as whole, whole[start : start + size] as view:
+            yield view
+
+
+def _mprotect(address: int, length: int, protection: int) -> int:
+    function = ctypes.CDLL(None).mprotect
+    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    result: int = function(address, length, protection)
+    return result
+
+
+class Alarm(Exception):
+    """What the signal handler below raises."""
+
+
+def interrupted(seconds: float, call: Callable[[], object]) -> bool:
+    """Call something, and let a signal handler raise Alarm after some time: whether it did."""
+
+    def ring(number: int, frame: object) -> None:
+        raise Alarm
+
+    previous = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        call()
+    except Alarm:
+        return True
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    return False
