@@ -151,7 +151,7 @@ class _Actor:
     def _read(self) -> None:
         """A snapshot holds together while others write."""
         found = check_root(self._tree)
-        check_proofs(self._tree, found.leaves, old_sizes=2)
+        check_proofs(self._tree, found.leaves)
 
 
 CONCURRENT: Mapping[str, Concurrent] = MappingProxyType(

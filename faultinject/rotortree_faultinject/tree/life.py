@@ -11,7 +11,7 @@ A step is a line of text, so that a life can be written down, found again, made 
 ``flush``              flush
 ``checkpoint``         checkpoint
 ``background NAME``    run the ``flusher`` or the ``checkpointer`` if it is due
-``prove I OLD``        prove a leaf and the consistency with an old size; both are taken modulo
+``prove SIZES``        prove all leaves, and one at each old size, with roots and consistency
 ``close``              close the tree
 ``kill``               the process ends; what it wrote and did not sync is in the cache
 ``crash LETTERS``      power fails; the letters say what became of everything that was not synced
@@ -21,7 +21,8 @@ A step is a line of text, so that a life can be written down, found again, made 
 =====================  ========================================================================
 
 A step that makes no sense (inserting into a closed tree) does nothing, so that any part of a life
-is a life.  After each step everything that must be true is checked.
+is a life.  What a step promises is checked after it; everything that is in the tree at every open,
+and after ``prove``.
 """
 
 from __future__ import annotations
@@ -53,8 +54,7 @@ from rotortree_faultinject.tree.oracle import (
     LEAF_BYTES,
     OracleError,
     Recovered,
-    check_commit,
-    check_level_files,
+    check_checkpoint,
     check_proofs,
     check_root,
     row,
@@ -350,26 +350,22 @@ class Life:
         if self.lied_to:
             return
         leaves = b"".join(model.issued_leaves(self.history))
-        n = self.options.n
-        check_commit(self.disk.image, PATH, tree.checkpoint_size)
-        check_level_files(
-            self.disk.image, PATH, leaves, n, self.options.groups * n, tree.checkpoint_size
-        )
+        check_checkpoint(self.disk.image, PATH, leaves, tree.checkpoint_size)
 
     def _step_background(self, name: str = "") -> None:
         if self._open_tree() is not None:
             self.scheduler.run_due(name)
 
-    def _step_prove(self, arguments: str = "0 0") -> None:
+    def _step_prove(self, sizes: str = "0") -> None:
         tree = self._open_tree()
         if tree is None:
             return
         leaves = b"".join(model.issued_leaves(self.history))
-        size = tree.size
-        old = int(arguments.split()[-1]) % (size + 1)
-        if tree.snapshot(old).leaves() != leaves[: old * LEAF_BYTES]:
-            raise OracleError(f"the tree of size {old} holds other leaves than it had then")
-        check_proofs(tree, leaves, old_sizes=1 + int(arguments.split()[0]) % 5)
+        old_sizes = {int(size) % (tree.size + 1) for size in sizes.split()}
+        for old in old_sizes:
+            if tree.snapshot(old).leaves() != leaves[: old * LEAF_BYTES]:
+                raise OracleError(f"the tree of size {old} holds other leaves than it had then")
+        check_proofs(tree, leaves, old_sizes)
 
     def _step_close(self) -> None:
         tree = self._open_tree()

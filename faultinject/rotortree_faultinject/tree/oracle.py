@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Collection
 from typing import NamedTuple
 
 import rotortree_model as model
 from rotortree import RotorTree, TreeHead, verify_consistency, verify_inclusion
-from rotortree.storage.format import COMMIT, SHARD_BYTES, Commit, shard_name
+from rotortree.storage.format import COMMIT, Commit, shard_header, shard_name
 from rotortree_faultinject.image import Image
 
 __all__ = [
     "LEAF_BYTES",
     "OracleError",
     "Recovered",
-    "check_commit",
-    "check_level_files",
+    "check_checkpoint",
     "check_proofs",
     "check_root",
     "leaf",
@@ -79,16 +79,20 @@ def check_root(tree: RotorTree) -> Recovered:
     return found
 
 
-def check_proofs(tree: RotorTree, leaves: bytes, old_sizes: int = 4) -> None:
-    """Every leaf's proof verifies, in this tree and in an old one; so do consistency proofs."""
+def check_proofs(tree: RotorTree, leaves: bytes, old_sizes: Collection[int] | None = None) -> None:
+    """Every leaf's proof verifies, and at each old size a leaf's, the root, and the consistency.
+
+    Where no old sizes are given, those are four of all sizes.
+    """
     size = len(leaves) // LEAF_BYTES
-    heads = {size, *(size * part // old_sizes for part in range(old_sizes))}
+    if old_sizes is None:
+        old_sizes = {size * part // 4 for part in range(5)}
     now = TreeHead(size, model_root(leaves, tree.n), tree.n, "blake3")
     snapshot = tree.snapshot()
     for index in range(size):
         at = index * LEAF_BYTES
         verify_inclusion(now, index, leaves[at : at + LEAF_BYTES], snapshot.prove(index))
-    for old in sorted(heads):
+    for old in sorted(old_sizes):
         root = model_root(leaves[: old * LEAF_BYTES], tree.n)
         head = TreeHead(old, root, tree.n, "blake3")
         if tree.root_at(old) != root:
@@ -101,25 +105,25 @@ def check_proofs(tree: RotorTree, leaves: bytes, old_sizes: int = 4) -> None:
             verify_inclusion(head, index, leaves[at : at + LEAF_BYTES], proof)
 
 
-def check_commit(image: Image, path: str, size: int) -> None:
-    """The commit record on the disk has a checkpoint of ``size`` leaves."""
+def check_checkpoint(image: Image, path: str, leaves: bytes, size: int) -> None:
+    """What is on the disk is a checkpoint of the first ``size`` leaves.
+
+    The commit record says so, and the level files are, byte by byte, headers and what the model
+    has as complete nodes.  What lies behind that does not count.
+    """
     record = f"{path}/{COMMIT}"
     commit = Commit.decode(image.get(record) or b"", record)
     if commit.checkpoint.size != size:
         raise OracleError(f"{record} has a checkpoint of {commit.checkpoint.size}, not {size}")
-
-
-def check_level_files(
-    image: Image, path: str, leaves: bytes, n: int, shard_nodes: int, size: int
-) -> None:
-    """The level files of a checkpoint of ``size`` leaves are, byte by byte, what the model says."""
+    n, shard_nodes = commit.identity.n, commit.identity.shard_nodes
     nodes = model.levels(split(leaves[: size * LEAF_BYTES]), n, model.SCHEMES["blake3"])
     for level, members in enumerate(nodes):
         complete = [
             node for index, node in enumerate(members) if model.is_complete(size, n, level, index)
         ]
         for shard in range(-(-len(complete) // shard_nodes)):
-            expected = b"".join(complete[shard * shard_nodes : (shard + 1) * shard_nodes])
+            expected = shard_header(commit.identity, level, shard)
+            expected += b"".join(complete[shard * shard_nodes : (shard + 1) * shard_nodes])
             found = image.get(f"{path}/levels/{shard_name(level, shard)}") or b""
-            if found[SHARD_BYTES : SHARD_BYTES + len(expected)] != expected:
+            if found[: len(expected)] != expected:
                 raise OracleError(f"level file {level}/{shard} does not hold the model's nodes")

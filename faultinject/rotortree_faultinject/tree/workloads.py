@@ -21,7 +21,7 @@ from rotortree_faultinject.tree.life import (
 from rotortree_faultinject.tree.oracle import (
     OracleError,
     Recovered,
-    check_level_files,
+    check_checkpoint,
     check_proofs,
     check_root,
     row,
@@ -79,10 +79,7 @@ class TreeSubject(Subject):
             raise OracleError("closed, and the next open did not find it clean")
         check_proofs(tree, leaves)
         tree.checkpoint()
-        n = self.options.n
-        check_level_files(
-            disk.image, PATH, leaves, n, self.options.groups * n, tree.checkpoint_size
-        )
+        check_checkpoint(disk.image, PATH, leaves, tree.checkpoint_size)
         tree.close()
 
     def _reopen(self, disk: SimulatedDisk, leaves: bytes) -> RotorTree:
