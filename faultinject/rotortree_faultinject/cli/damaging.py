@@ -47,6 +47,7 @@ def damage(
     refused with a typed error, or shorter by a flush that nothing vouches for; and how often it
     was what it must never be: silently less, refused without need, or an error of another type.
     """
+    from rotortree_faultinject.tree.damage import Matrix
     from rotortree_faultinject.tree.damage_kinds import KINDS
     from rotortree_faultinject.tree.specimens import SPECIMENS
 
@@ -56,8 +57,13 @@ def damage(
         return
     names = _chosen("tree", specimens, list(SPECIMENS))
     kinds = _chosen("damage", kind, list(KINDS))
-    whole = _examined(names, kinds, jobs)
-    print(whole.as_json() if json else whole.as_text())
+    whole = Matrix()
+    try:
+        for one in _matrices(names, kinds, jobs):
+            whole.counts.update(one.counts)
+            whole.violations.extend(one.violations)
+    finally:  # also what there is when somebody interrupts it
+        print(whole.as_json() if json else whole.as_text())
     if whole.violations:
         raise typer.Exit(FOUND)
 
@@ -67,17 +73,6 @@ def _chosen(what: str, asked: Sequence[str] | None, known: Sequence[str]) -> lis
         if name not in known:
             raise CommandError(f"no {what} {name!r}: there are {', '.join(known)}")
     return list(dict.fromkeys(asked or known))
-
-
-def _examined(names: Sequence[str], kinds: Sequence[str], jobs: int) -> "Matrix":
-    """All matrices in one."""
-    from rotortree_faultinject.tree.damage import Matrix
-
-    whole = Matrix()
-    for one in _matrices(names, kinds, jobs):
-        whole.counts.update(one.counts)
-        whole.violations.extend(one.violations)
-    return whole
 
 
 def _matrices(names: Sequence[str], kinds: Sequence[str], jobs: int) -> Iterator["Matrix"]:

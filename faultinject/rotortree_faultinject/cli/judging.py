@@ -90,7 +90,6 @@ def kill_score(fault: _Faults = None, jobs: Jobs = 1, listing: _Listing = False)
     A fault that does no harm must be said to be redundant, with its reason, and nothing may
     notice it.  Exits with 1 if one was not noticed, or noticed against what is said of it.
     """
-    from rotortree_faultinject.tree.kill_score import score
     from rotortree_faultinject.tree.planted import PLANTED
 
     if listing:
@@ -99,7 +98,19 @@ def kill_score(fault: _Faults = None, jobs: Jobs = 1, listing: _Listing = False)
     unknown = [name for name in fault or () if name not in PLANTED]
     if unknown:
         raise CommandError(f"no planted fault {unknown[0]!r} (see --list)")
-    rows = _judged(list(dict.fromkeys(fault or PLANTED)), jobs)
+    rows: list[Row] = []
+    try:
+        rows.extend(_judged(list(dict.fromkeys(fault or PLANTED)), jobs))
+    finally:  # also what there is when somebody interrupts it
+        _print_score(rows)
+    if not all(row.is_good for row in rows):
+        raise typer.Exit(FOUND)
+
+
+def _print_score(rows: Sequence["Row"]) -> None:
+    from rotortree_faultinject.tree.kill_score import score
+    from rotortree_faultinject.tree.planted import PLANTED
+
     print_table(
         ("fault", "verdict", "by", "states", "seconds"),
         [
@@ -115,18 +126,14 @@ def kill_score(fault: _Faults = None, jobs: Jobs = 1, listing: _Listing = False)
     redundant = sum(row.verdict == "redundant" for row in rows)
     beside = f", beside {redundant} redundant ones" if redundant else ""
     print(f"kill score: {score(rows):.1%} of {len(rows) - redundant} planted faults{beside}")
-    if not all(row.is_good for row in rows):
-        raise typer.Exit(FOUND)
 
 
-def _judged(names: Sequence[str], jobs: int) -> list["Row"]:
+def _judged(names: Sequence[str], jobs: int) -> Iterator["Row"]:
     """What came of each fault, in their order."""
     from rotortree_faultinject.tree.kill_score import judge
 
     with pool(jobs) as executor, Monitor() as monitor:
         judged = map(judge, names) if executor is None else executor.map(judge, names)
-        rows: list[Row] = []
-        for name in names:
-            monitor.begin(f"{len(rows)} of {len(names)} faults, {name}")
-            rows.append(next(judged))
-        return rows
+        for number, name in enumerate(names):
+            monitor.begin(f"{number} of {len(names)} faults, {name}")
+            yield next(judged)
