@@ -13,8 +13,10 @@ from setuptools import Extension, setup
 KERNEL = Extension(
     "rotortree._native",
     ["rotortree/_native.c"],
+    depends=["rotortree/_tree.h", "rotortree/_hashing.h"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")],
-    extra_compile_args=["-O3"],
+    extra_compile_args=["-O3", "-pthread"],
+    extra_link_args=["-pthread"],
     py_limited_api=True,
     optional=os.environ.get("ROTORTREE_REQUIRE_NATIVE", "0") in ("", "0"),
 )
