@@ -99,24 +99,25 @@ static PyObject *hash_groups(PyObject *Py_UNUSED(module), PyObject *const *args,
 
 /* ---- The tree as Python has it ---------------------------------------------------------------- */
 
-/* Wait for the lock; -1 and an exception set, if a signal handler raised meanwhile. */
+/* Begin to change the tree, when nobody else does; -1 and an exception set, if a signal handler
+   raised while waiting.  The GIL guards `busy`; the lock is held by whoever lets go of the GIL. */
 static int enter(Tree *tree)
 {
-    while (!PyThread_acquire_lock(tree->lock, 0)) {
+    while (tree->busy) {
         PyThreadState *released = PyEval_SaveThread();
-        const PyLockStatus status = PyThread_acquire_lock_timed(tree->lock, -1, 1);
+        if (PyThread_acquire_lock_timed(tree->lock, -1, 1) == PY_LOCK_ACQUIRED)
+            PyThread_release_lock(tree->lock);
         PyEval_RestoreThread(released);
-        if (status == PY_LOCK_ACQUIRED)
-            return 0;
         if (PyErr_CheckSignals() != 0)
             return -1;
     }
+    tree->busy = 1;
     return 0;
 }
 
 static void leave(Tree *tree)
 {
-    PyThread_release_lock(tree->lock);
+    tree->busy = 0;
 }
 
 /* The nodes in `given`: bytes as they are, anything else as `normalise` makes of it.  To be
@@ -249,7 +250,7 @@ static void forget(Tree *tree)
     memset(tree->prefixes, 0, sizeof tree->prefixes);
 }
 
-/* Let segments from `start` on be these nodes.  The lock is held. */
+/* Let segments from `start` on be these nodes.  The tree is entered. */
 static int install(Tree *tree, int level, uint64_t start, PyObject *nodes, uint64_t count)
 {
     Level *segments = tree->levels + level;
@@ -343,7 +344,7 @@ static PyObject *tree_prove(PyObject *self, PyObject *const *args, Py_ssize_t co
         return NULL;
     settle(tree);
     uint8_t proof[PROOF_HEADER + MAX_PROOF_NODES * NODE];
-    put_proof_header(proof, tree, size, index);
+    put_proof_header(proof, tree->n, size, index);
     const size_t bytes = gather(tree, size, rows, index, proof + PROOF_HEADER);
     return PyBytes_FromStringAndSize((char *)proof, PROOF_HEADER + bytes);
 }
@@ -393,7 +394,7 @@ static PyObject *tree_prove_many(PyObject *self, PyObject *const *args, Py_ssize
         uint8_t *out = (uint8_t *)PyBytes_AsString(encoded);
         for (Py_ssize_t i = 0; i < proofs; i++) {
             const uint64_t index = PyLong_AsUnsignedLongLong(PyList_GetItem(args[2], i));
-            put_proof_header(out, tree, size, index);
+            put_proof_header(out, tree->n, size, index);
             out += PROOF_HEADER;
             out += gather(tree, size, rows, index, out);
         }
@@ -514,54 +515,67 @@ static PyType_Spec memory_spec = {"rotortree._native.Memory", sizeof(Memory), 0,
 
 /* ---- Verifying proofs ------------------------------------------------------------------------- */
 
-/* Start where an encoded proof says; -1 if it is none. */
-static int start_path(Path *path, const uint8_t *leaf, PyObject *proof, uint64_t size)
+/* Start where an encoded proof of this index should; -1 and an exception set if it is none. */
+static int start_path(Path *path, int n, uint64_t size, PyObject *index, const uint8_t *leaf,
+                      PyObject *proof)
 {
-    if (!PyBytes_CheckExact(proof) || PyBytes_Size(proof) < PROOF_HEADER)
-        return -1;
-    path->hashes = (uint8_t *)PyBytes_AsString(proof) + PROOF_HEADER;
-    path->end = path->hashes + PyBytes_Size(proof) - PROOF_HEADER;
-    memcpy(path->node, leaf, NODE);
-    memcpy(&path->own, path->hashes - 8, 8);
-    return path->own < size ? 0 : -1;
+    path->own = PyLong_CheckExact(index) ? PyLong_AsUnsignedLongLong(index) : size;
+    PyErr_Clear(); /* what is out of range for C is out of range */
+    uint8_t header[PROOF_HEADER];
+    put_proof_header(header, n, size, path->own);
+    if (path->own < size && PyBytes_CheckExact(proof) && PyBytes_Size(proof) >= PROOF_HEADER &&
+        memcmp(PyBytes_AsString(proof), header, PROOF_HEADER) == 0) {
+        path->hashes = (uint8_t *)PyBytes_AsString(proof) + PROOF_HEADER;
+        path->end = path->hashes + PyBytes_Size(proof) - PROOF_HEADER;
+        memcpy(path->node, leaf, NODE);
+        return 0;
+    }
+    PyErr_SetString(PyExc_ValueError, "a proof is of another leaf or tree");
+    return -1;
 }
 
-PyDoc_STRVAR(path_roots_doc, "path_roots(n, size, leaves, proofs, tagged, lanes, /)\n--\n\n"
+/* Go up from some leaves, and write their roots. */
+static int find_roots(int n, uint64_t size, PyObject *indices, const uint8_t *leaves,
+                      PyObject *proofs, Py_ssize_t first, int tagged, int lanes, uint8_t *roots)
+{
+    Path paths[MOST_PATHS];
+    const Py_ssize_t left = PyList_Size(proofs) - first;
+    const int count = left < MOST_PATHS ? (int)left : MOST_PATHS;
+    for (int i = 0; i < count; i++)
+        if (start_path(paths + i, n, size, PyList_GetItem(indices, first + i),
+                       leaves + (first + i) * NODE, PyList_GetItem(proofs, first + i)) != 0)
+            return -1;
+    if (climb(paths, count, n, size, tagged, lanes) != 0) {
+        PyErr_SetString(PyExc_ValueError, "a proof does not fit the size");
+        return -1;
+    }
+    for (int i = 0; i < count; i++)
+        memcpy(roots + (first + i) * NODE, paths[i].node, NODE);
+    return PyErr_CheckSignals();
+}
+
+PyDoc_STRVAR(path_roots_doc, "path_roots(n, size, indices, leaves, proofs, tagged, lanes, /)\n--\n\n"
                              "The roots that encoded proofs lead to.  See _native.pyi.");
 
 static PyObject *path_roots(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
     uint64_t n, size, lanes;
-    if (check_count("path_roots", count, 6) != 0 || get_number(args[0], "n", 256, &n) != 0 ||
-        get_number(args[1], "size", INT64_MAX, &size) != 0 ||
-        get_number(args[5], "lanes", 17, &lanes) != 0)
+    if (check_count("path_roots", count, 7) != 0 || get_number(args[0], "n", 256, &n) != 0 ||
+        get_number(args[1], "size", (uint64_t)INT64_MAX + 1, &size) != 0 ||
+        get_number(args[6], "lanes", 17, &lanes) != 0 || check_lanes(lanes) != 0)
         return NULL;
-    const int tagged = PyObject_IsTrue(args[4]);
+    const int tagged = PyObject_IsTrue(args[5]);
     if (tagged < 0 || check_k(n, tagged) != 0)
         return NULL;
-    const Py_ssize_t proofs = PyList_CheckExact(args[3]) ? PyList_Size(args[3]) : -1;
-    if (!machine_has(lanes) || !PyBytes_CheckExact(args[2]) ||
-        PyBytes_Size(args[2]) != proofs * NODE)
-        return PyErr_Format(PyExc_ValueError, "leaves and proofs do not fit, or %d lanes",
-                            (int)lanes);
+    const Py_ssize_t proofs = PyList_CheckExact(args[4]) ? PyList_Size(args[4]) : -1;
+    if (!PyList_CheckExact(args[2]) || PyList_Size(args[2]) != proofs ||
+        !PyBytes_CheckExact(args[3]) || PyBytes_Size(args[3]) != proofs * NODE)
+        return PyErr_Format(PyExc_ValueError, "there are not as many indices, leaves and proofs");
     PyObject *roots = PyBytes_FromStringAndSize(NULL, proofs * NODE);
-    for (Py_ssize_t done = 0; roots != NULL && done < proofs; done += MOST_PATHS) {
-        Path paths[MOST_PATHS];
-        const int some = proofs - done < MOST_PATHS ? (int)(proofs - done) : MOST_PATHS;
-        int failed = 0;
-        for (int i = 0; i < some; i++)
-            failed |= start_path(paths + i,
-                                 (uint8_t *)PyBytes_AsString(args[2]) + (done + i) * NODE,
-                                 PyList_GetItem(args[3], done + i), size);
-        if (failed || climb(paths, some, n, size, tagged, lanes) != 0) {
-            PyErr_SetString(PyExc_ValueError, "a proof does not fit the size");
+    for (Py_ssize_t first = 0; roots != NULL && first < proofs; first += MOST_PATHS)
+        if (find_roots(n, size, args[2], (uint8_t *)PyBytes_AsString(args[3]), args[4], first,
+                       tagged, lanes, (uint8_t *)PyBytes_AsString(roots)) != 0)
             Py_CLEAR(roots);
-        } else if (PyErr_CheckSignals() != 0) {
-            Py_CLEAR(roots);
-        }
-        for (int i = 0; roots != NULL && i < some; i++)
-            memcpy(PyBytes_AsString(roots) + (done + i) * NODE, paths[i].node, NODE);
-    }
     return roots;
 }
 

@@ -24,9 +24,19 @@ def hash_groups(children: Buffer, k: int, tagged: bool, lanes: int, /) -> bytes:
     """
 
 def path_roots(
-    n: int, size: int, leaves: bytes, proofs: list[bytes], tagged: bool, lanes: int, /
+    n: int,
+    size: int,
+    indices: list[int],
+    leaves: bytes,
+    proofs: list[bytes],
+    tagged: bool,
+    lanes: int,
+    /,
 ) -> bytes:
-    """For each leaf, the root that its encoded inclusion proof leads to in a tree of that shape."""
+    """For each leaf, the root that its encoded inclusion proof leads to in a tree of that shape.
+
+    ValueError also when a proof is not one of that index in that shape.
+    """
 
 class Accumulator:
     """See `rotortree.accumulator.Accumulator`.

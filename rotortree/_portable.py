@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rotortree.encoding import HEADER_BYTES, ProofHeader
+from rotortree.encoding import HEADER_BYTES, inclusion_header
 from rotortree.errors import InvalidConfigError
 from rotortree.geometry import MAX_ARITY, NODE_BYTES, inclusion_groups
 from rotortree.hashing import Hasher
@@ -48,18 +48,24 @@ def hash_groups(hasher: Hasher, children: Buffer, k: int) -> bytes:
     return b"".join([hash_group(hasher, row[at : at + step]) for at in range(0, len(row), step)])
 
 
-def path_roots(hasher: Hasher, n: int, size: int, leaves: bytes, proofs: list[bytes]) -> bytes:
+def path_roots(
+    hasher: Hasher, n: int, size: int, indices: list[int], leaves: bytes, proofs: list[bytes]
+) -> bytes:
     """The roots that encoded inclusion proofs lead to in a tree of that shape, as one row.
 
     ``leaves`` has a node for each proof.  Raises ValueError when their numbers differ, or a proof
-    has another number of hashes than the shape needs.
+    is not one of its index in that shape.
     """
-    if len(leaves) != len(proofs) * NODE_BYTES:
-        raise ValueError(f"{len(leaves)} bytes are not {len(proofs)} leaves")
+    if not len(indices) * NODE_BYTES == len(proofs) * NODE_BYTES == len(leaves):
+        raise ValueError("there are not as many indices, leaves and proofs")
     roots = []
-    for place, proof in enumerate(proofs):
+    for place, (index, proof) in enumerate(zip(indices, proofs, strict=True)):
+        if type(index) is not int or not 0 <= index < size:
+            raise ValueError("not an index")
+        if proof[:HEADER_BYTES] != inclusion_header(n, size, index):
+            raise ValueError("a proof is of another leaf or tree")
         node = leaves[place * NODE_BYTES : (place + 1) * NODE_BYTES]
-        at, index = HEADER_BYTES, ProofHeader.decode(proof).number
+        at = HEADER_BYTES
         for _, start, own, stop in inclusion_groups(size, n, index):
             middle, end = at + (own - start) * NODE_BYTES, at + (stop - start - 1) * NODE_BYTES
             node = hash_group(hasher, proof[at:middle] + node + proof[middle:end])

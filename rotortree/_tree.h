@@ -65,13 +65,14 @@ typedef struct {
 
 /* Leaves [0, size) are valid; so are the complete nodes above leaves [0, settled), settled <= size.
    The rest of them are made when somebody asks, or when they are PENDING.  What lies behind is
-   written before the size that makes it valid.  While the lock is held and the GIL is not, by
-   whoever adds many leaves, settled == size; so those who read never have to wait. */
+   written before the size that makes it valid.  While somebody who adds many leaves has let go of
+   the GIL, settled == size; so those who read never have to wait. */
 typedef struct {
     PyObject_HEAD
     PyObject *hasher, *one_leaf, *leaf_row, *no_room;
     PyTypeObject *memory;
     PyThread_type_lock lock;
+    int busy; /* somebody changes the tree */
     int n, max_depth, tagged, lanes, threads;
     unsigned long long capacity, size, settled;
     uint64_t reserved; /* up to this size there is room for leaves and nodes */
@@ -399,7 +400,20 @@ static void settle(Tree *tree)
         complete_nodes(tree, NULL, tree->size);
 }
 
-/* Append leaves, or change nothing.  The lock is held. */
+/* Write leaves behind those that there are, where there is room. */
+static void put_leaves(Tree *tree, const uint8_t *leaves, uint64_t count)
+{
+    for (uint64_t at = tree->size; count > 0;) {
+        const uint64_t room = tree->segment_nodes.by - at % tree->segment_nodes.by;
+        const uint64_t some = count < room ? count : room;
+        memcpy(node_at(tree, 0, at), leaves, some * NODE);
+        leaves += some * NODE;
+        at += some;
+        count -= some;
+    }
+}
+
+/* Append leaves, or change nothing.  The tree is entered. */
 static int store(Tree *tree, const uint8_t *leaves, uint64_t count)
 {
     if (count > tree->capacity - tree->size) {
@@ -413,17 +427,20 @@ static int store(Tree *tree, const uint8_t *leaves, uint64_t count)
     const uint64_t size = tree->size + count;
     if (size > tree->reserved && reserve(tree, size) != 0)
         return -1;
-    if (count == 1) {
-        memcpy(node_at(tree, 0, tree->size), leaves, NODE);
-    } else {
-        settle(tree);
-        if (complete_nodes(tree, leaves, size) != 0)
-            return -1;
+    if (count < PENDING) {
+        put_leaves(tree, leaves, count);
+        tree->size = size;
+        if (size - tree->settled >= PENDING)
+            settle(tree);
+        return 0;
     }
-    tree->size = size;
-    if (size - tree->settled >= PENDING)
-        settle(tree);
-    return 0;
+    settle(tree);
+    PyThread_acquire_lock(tree->lock, 1); /* at most, somebody looks whether it is free */
+    const int failed = complete_nodes(tree, leaves, size);
+    PyThread_release_lock(tree->lock);
+    if (failed == 0)
+        tree->size = size;
+    return failed;
 }
 
 /* Of each level up to the root's, the node that `size` leaves leave incomplete, or zeros; returns
@@ -511,9 +528,9 @@ static size_t gather(const Tree *tree, uint64_t size, const uint8_t *rows, uint6
 }
 
 /* The bytes in front of a proof's hashes.  See proof.py. */
-static void put_proof_header(uint8_t *out, const Tree *tree, uint64_t size, uint64_t index)
+static void put_proof_header(uint8_t *out, int n, uint64_t size, uint64_t index)
 {
-    const uint8_t start[8] = {'R', 'T', 'I', 'P', 1, (uint8_t)tree->n};
+    const uint8_t start[8] = {'R', 'T', 'I', 'P', 1, (uint8_t)n};
     memcpy(out, start, 8);
     memcpy(out + 8, &size, 8);
     memcpy(out + 16, &index, 8);

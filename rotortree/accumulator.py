@@ -17,7 +17,7 @@ from itertools import accumulate
 from typing import NoReturn, Protocol
 
 from rotortree import kernel
-from rotortree.encoding import ProofHeader
+from rotortree.encoding import inclusion_header
 from rotortree.errors import CapacityExceededError, MaxDepthExceededError
 from rotortree.geometry import (
     MAX_SIZE,
@@ -237,7 +237,7 @@ class PortableAccumulator:
 
     def prove(self, size: int, edge: bytes, index: int, /) -> bytes:
         """See `Accumulator.prove`."""
-        parts = [ProofHeader.of_inclusion(self.n, size, index).encode()]
+        parts = [inclusion_header(self.n, size, index)]
         for level, start, own, stop in inclusion_groups(size, self.n, index):
             complete = complete_count(size, self.n, level)
             for first, last in ((start, own), (own + 1, stop)):

@@ -36,8 +36,8 @@ __all__ = [
     "VERSION",
     "Codec",
     "Fields",
-    "ProofHeader",
     "from_hex",
+    "inclusion_header",
     "load_object",
 ]
 
@@ -55,29 +55,9 @@ CONSISTENCY_MAGIC = b"RTCP"
 """The first four bytes of the two kinds of proofs."""
 
 
-class ProofHeader(NamedTuple):
-    """The fields.  ``number`` is the index or the old size."""
-
-    magic: bytes
-    version: int
-    n: int
-    zero: int
-    size: int
-    number: int
-
-    def encode(self) -> bytes:
-        """The 24 bytes."""
-        return _HEADER.pack(*self)
-
-    @classmethod
-    def decode(cls, proof: bytes) -> ProofHeader:
-        """The header of a proof of at least 24 bytes."""
-        return cls._make(_HEADER.unpack_from(proof))
-
-    @classmethod
-    def of_inclusion(cls, n: int, size: int, index: int) -> ProofHeader:
-        """That of an inclusion proof."""
-        return cls(INCLUSION_MAGIC, VERSION, n, 0, size, index)
+def inclusion_header(n: int, size: int, index: int) -> bytes:
+    """What an inclusion proof begins with."""
+    return _HEADER.pack(INCLUSION_MAGIC, VERSION, n, 0, size, index)
 
 
 def load_object(text: str | bytes, keys: tuple[str, ...], what: str) -> dict[str, object]:
@@ -126,14 +106,14 @@ class Codec(NamedTuple):
     def encode(self, fields: Fields) -> bytes:
         """The binary form."""
         n, size, number, hashes = fields
-        return ProofHeader(self.magic, VERSION, n, 0, size, number).encode() + hashes
+        return _HEADER.pack(self.magic, VERSION, n, 0, size, number) + hashes
 
     def decode(self, data: Buffer) -> Fields:
         """What `encode` wrote, unchecked.  Raises InvalidProofError where no fields are."""
         data = bytes(memoryview(data))  # bytes(5) would be five zeros
         if len(data) < HEADER_BYTES:
             raise InvalidProofError(f"{len(data)} bytes are too short for a proof")
-        magic, version, n, zero, size, number = ProofHeader.decode(data)
+        magic, version, n, zero, size, number = _HEADER.unpack_from(data)
         if (magic, version, zero) != (self.magic, VERSION, 0):
             raise InvalidProofError(f"not a {self.type} of version {VERSION}")
         return Fields(n, size, number, data[HEADER_BYTES:])

@@ -122,13 +122,13 @@ def _native_hash_groups(hasher: Hasher, children: Buffer, k: int) -> bytes:
 
 
 def _native_path_roots(
-    hasher: Hasher, n: int, size: int, leaves: bytes, proofs: list[bytes]
+    hasher: Hasher, n: int, size: int, indices: list[int], leaves: bytes, proofs: list[bytes]
 ) -> bytes:
     """The roots that proofs lead to.  See `rotortree._portable.path_roots`."""
     tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
     if n <= most:
-        return _native.path_roots(n, size, leaves, proofs, tagged, _LANES)
-    return _portable.path_roots(hasher, n, size, leaves, proofs)
+        return _native.path_roots(n, size, indices, leaves, proofs, tagged, _LANES)
+    return _portable.path_roots(hasher, n, size, indices, leaves, proofs)
 
 
 def new_native(

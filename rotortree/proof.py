@@ -21,7 +21,6 @@ from rotortree.encoding import (
     VERSION,
     Codec,
     Fields,
-    ProofHeader,
     from_hex,
     load_object,
 )
@@ -332,8 +331,11 @@ def verify_inclusion(
     """
     scheme = _scheme(head, hasher)
     row = leaf if type(leaf) is bytes and len(leaf) == NODE_BYTES else bytes(one_leaf(leaf))
-    encoded = _encoding_for(head, index, proof)
-    if kernel.path_roots(scheme, head.n, head.size, row, [encoded]) != head.root:
+    try:
+        root = kernel.path_roots(scheme, head.n, head.size, [index], row, [proof.encode()])
+    except ValueError:
+        raise _not_of(head, index, proof) from None
+    if root != head.root:
         raise InvalidProofError("the proof does not lead to the head's root")
 
 
@@ -358,28 +360,31 @@ def verify_inclusion_many(
         raise InvalidProofError(
             f"{count} leaves, {len(places)} indices and {len(proofs)} proofs are not as many"
         )
-    encoded = []
-    for place, (index, proof) in enumerate(zip(places, proofs, strict=True)):
-        try:
-            encoded.append(_encoding_for(head, index, proof))
-        except InvalidProofError as error:
-            raise InvalidProofError(f"proof {place}: {error}") from None
-    roots = kernel.path_roots(scheme, head.n, head.size, row, encoded)
-    for place in range(count):
-        if roots[place * NODE_BYTES : (place + 1) * NODE_BYTES] != head.root:
-            raise InvalidProofError(f"proof {place} does not lead to the head's root")
+    encodings = [proof.encode() for proof in proofs]
+    try:
+        roots = kernel.path_roots(scheme, head.n, head.size, places, row, encodings)
+    except ValueError:
+        roots = None
+    if roots is None or head.root is None or roots != head.root * count:
+        for place, (index, proof) in enumerate(zip(places, proofs, strict=True)):
+            leaf = row[place * NODE_BYTES : (place + 1) * NODE_BYTES]
+            try:
+                verify_inclusion(head, index, leaf, proof, hasher=hasher)
+            except InvalidProofError as error:
+                raise InvalidProofError(f"proof {place}: {error}") from None
+        raise AssertionError("each of the proofs holds, but not all of them together")
 
 
-def _encoding_for(head: TreeHead, index: int, proof: InclusionProof) -> bytes:
-    """The encoding of a proof, whose shape is right, if it is of the leaf that it should be of."""
-    _check_count("index", index)
-    encoded = proof.encode()
-    if encoded[:HEADER_BYTES] != ProofHeader.of_inclusion(head.n, head.size, index).encode():
-        raise InvalidProofError(
-            f"the proof is of leaf {proof.index} of {proof.size} (n = {proof.n}),"
-            f" not of leaf {index} of {head.size} (n = {head.n})"
-        )
-    return encoded
+def _not_of(head: TreeHead, index: int, proof: InclusionProof) -> InvalidProofError:
+    """Why a proof, whose shape is right, is not of that leaf and head."""
+    try:
+        _check_count("index", index)
+    except InvalidProofError as error:
+        return error
+    return InvalidProofError(
+        f"the proof is of leaf {proof.index} of {proof.size} (n = {proof.n}),"
+        f" not of leaf {index} of {head.size} (n = {head.n})"
+    )
 
 
 def verify_consistency(
@@ -404,8 +409,8 @@ def _scheme(head: TreeHead, hasher: Hasher | None) -> Hasher:
             raise InvalidConfigError(
                 "scheme", head.scheme, "it is not built in: pass its hasher, too"
             )
-    else:
-        check_hasher(hasher)
+        return hasher
+    check_hasher(hasher)
     if hasher.name != head.scheme:
         raise InvalidProofError(f"the head is of scheme {head.scheme!r}, not {hasher.name!r}")
     return hasher
