@@ -83,12 +83,11 @@ SCHEMES = (TAGGED, PLAIN)
 
 
 class Operation(NamedTuple):
-    """A row.  ``arities``: whether it is measured for all of them, or for n = 4 alone."""
+    """A row."""
 
     label: str
     meaning: str
     unit: Unit = "per second"
-    arities: bool = True
 
 
 OPERATIONS: Mapping[str, Operation] = {
@@ -104,11 +103,9 @@ OPERATIONS: Mapping[str, Operation] = {
         "hashing all levels", "the kernel alone, what it makes is thrown away; BLAKE3 blocks"
     ),
     "bulk_cache": Operation(
-        "BLAKE3 in cache", "256 KiB again and again as one message; BLAKE3 blocks", arities=False
+        "BLAKE3 in cache", "256 KiB again and again as one message; BLAKE3 blocks"
     ),
-    "bulk_dram": Operation(
-        "BLAKE3 from memory", "all leaves as one message; BLAKE3 blocks", arities=False
-    ),
+    "bulk_dram": Operation("BLAKE3 from memory", "all leaves as one message; BLAKE3 blocks"),
     "prove": Operation("prove", "inclusion proofs of leaves all over the tree, one by one"),
     "prove_many": Operation("prove_many", "the same leaves in calls of 1,000"),
     "verify": Operation("verify_inclusion", "those proofs against the head, leaf and index"),
@@ -125,13 +122,11 @@ OPERATIONS: Mapping[str, Operation] = {
     "insert_durable_threads": Operation(
         "insert_durable, 16 threads", "the same from 16 threads, which share what they wait for"
     ),
-    "write": Operation("write, fdatasync", "the leaves into a new file", arities=False),
+    "write": Operation("write, fdatasync", "the leaves into a new file"),
     "sync_append": Operation(
-        "fdatasync, growing file", "192 bytes appended, fdatasync, again and again", arities=False
+        "fdatasync, growing file", "192 bytes appended, fdatasync, again and again"
     ),
-    "sync_overwrite": Operation(
-        "fdatasync, written file", "192 bytes written over, fdatasync", arities=False
-    ),
+    "sync_overwrite": Operation("fdatasync, written file", "192 bytes written over, fdatasync"),
     "open_verified": Operation(
         "open, verified", "from a checkpoint; ours recomputes every node, Rust the root", "seconds"
     ),
@@ -141,19 +136,18 @@ OPERATIONS: Mapping[str, Operation] = {
     "first_proof": Operation("first proof", "the first after such an opening", "seconds"),
     "open_log": Operation("open, log replay", "no checkpoint: the whole log", "seconds"),
     "latency": Operation(
-        "latency of insert", "durable, no wait; each one timed; the median", "seconds", False
+        "latency of insert", "durable, no wait; each one timed; the median", "seconds"
     ),
     "latency_checkpoint": Operation(
         "the same, checkpoint runs",
         "all levels of the tree being written meanwhile",
         "seconds",
-        False,
     ),
     "memory": Operation(
-        "memory", "anonymous resident memory that inserting adds, in a new process", "bytes", False
+        "memory", "anonymous resident memory that inserting adds, in a new process", "bytes"
     ),
     "memory_mapped": Operation(
-        "memory, mapped", "durable, a checkpoint per tenth; after the first tenth", "bytes", False
+        "memory, mapped", "durable, a checkpoint per tenth; after the first tenth", "bytes"
     ),
 }
 """All rows, in order."""
