@@ -17,7 +17,7 @@ SOURCES := pyproject.toml setup.py rotortree/_native.c rotortree/_tree.h rotortr
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test check crash fuzz kill-score damage bench bench-quick scale sanitize cross clean
+.PHONY: help run test check crash fuzz kill-score damage bench bench-quick scale instructions sanitize cross clean
 
 help:
 	@echo "make run          install the package into $(VENV) and run the demonstration"
@@ -30,6 +30,7 @@ help:
 	@echo "make bench        the benchmarks, in full: into build/benchmarks"
 	@echo "make bench-quick  the benchmarks, at small sizes"
 	@echo "make scale        a tree of 100 million leaves on disk; LEAVES=1000000000"
+	@echo "make instructions the regression guard: instructions per operation against the record"
 	@echo "make sanitize     the native kernel under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make cross        the native kernel for AArch64, under qemu"
 	@echo "make clean        remove $(VENV), caches and build results"
@@ -78,6 +79,9 @@ scale: $(VENV)/.installed-bench
 	@mkdir -p $(MEASURED)
 	@$(BIN)/python benchmarks/scale.py --leaves $(LEAVES) \
 	    --json $(MEASURED)/scale.json --plots $(MEASURED)
+
+instructions: $(VENV)/.installed
+	@$(BIN)/python benchmarks/instructions.py
 
 # In a copy, so that the checkout keeps its own kernel.  Python leaks on purpose; a test wants to see a SIGSEGV.
 sanitize: $(VENV)/.installed-dev
