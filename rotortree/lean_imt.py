@@ -50,7 +50,9 @@ class TreeReads:
     @property
     def root(self) -> bytes | None:
         """The root, 32 bytes; None when there is no leaf."""
-        return self.snapshot().root
+        tree = self._readable()
+        size = tree.size
+        return tree.root(size) if size else None
 
     @property
     def head(self) -> TreeHead:
@@ -59,7 +61,9 @@ class TreeReads:
 
     def root_at(self, size: SupportsIndex) -> bytes | None:
         """The root that the tree had at a past size.  Raises IndexOutOfRangeError."""
-        return self.snapshot(size).root
+        tree = self._readable()
+        size = check_range("size", size, tree.size + 1)
+        return tree.root(size) if size else None
 
     def snapshot(self, size: SupportsIndex | None = None) -> Snapshot:
         """The tree at its present or at a past size, in O(1).  Raises IndexOutOfRangeError."""
