@@ -208,14 +208,14 @@ static PyObject *tree_edge(PyObject *self, PyObject *given)
     return PyBytes_FromStringAndSize((char *)rows, (depth(tree, size) + 1) * NODE);
 }
 
-/* Arguments level, start, stop: nodes that there are segments for. */
+/* Arguments level, start, stop: nodes that are complete. */
 static int get_range(Tree *tree, const char *name, PyObject *const *args, Py_ssize_t count,
                      uint64_t *level, uint64_t *start, uint64_t *stop)
 {
     if (check_count(name, count, 3) != 0 || get_number(args[0], "level", MAX_LEVELS, level) != 0)
         return -1;
     settle(tree);
-    if (get_number(args[2], "stop", held_nodes(tree, *level) + 1, stop) != 0)
+    if (get_number(args[2], "stop", complete_count(tree, tree->size, *level) + 1, stop) != 0)
         return -1;
     return get_number(args[1], "start", *stop + 1, start);
 }
@@ -231,13 +231,16 @@ static PyObject *tree_views(PyObject *self, PyObject *const *args, Py_ssize_t co
         const uint64_t number = quotient(at, tree->segment_nodes);
         const uint64_t first = number * tree->segment_nodes.by, left = stop - first;
         const uint64_t end = left < tree->segment_nodes.by ? left : tree->segment_nodes.by;
-        PyObject *whole = PyMemoryView_FromObject(tree->levels[level].segments[number].owner);
+        /* Making a view may collect garbage: any code may run, and put another in its place. */
+        PyObject *owner = Py_NewRef(tree->levels[level].segments[number].owner);
+        PyObject *whole = PyMemoryView_FromObject(owner);
         PyObject *view =
             whole ? PySequence_GetSlice(whole, (at - first) * NODE, end * NODE) : NULL;
         if (view == NULL || PyList_Append(views, view) != 0)
             Py_CLEAR(views);
         Py_XDECREF(view);
         Py_XDECREF(whole);
+        Py_DECREF(owner);
         at = first + end;
     }
     return views;
@@ -250,12 +253,14 @@ static void forget(Tree *tree)
     memset(tree->prefixes, 0, sizeof tree->prefixes);
 }
 
-/* Let segments from `start` on be these nodes.  The tree is entered. */
+/* Let segments from `start` on be these nodes.  Of those behind, that are not valid, none is kept:
+   so what is not whole is a level's last segment.  The tree is entered. */
 static int install(Tree *tree, int level, uint64_t start, PyObject *nodes, uint64_t count)
 {
+    settle(tree); /* into memory of our own, before something else takes its place */
     Level *segments = tree->levels + level;
     const uint64_t whole = tree->segment_nodes.by, valid = complete_count(tree, tree->size, level);
-    if (start % whole != 0 || start / whole > segments->count || count == 0 ||
+    if (start % whole != 0 || start > held_nodes(tree, level) || count == 0 ||
         (start + count < valid && count % whole != 0)) {
         PyErr_Format(PyExc_ValueError, "%llu nodes at %llu are not segments of level %d",
                      (unsigned long long)count, (unsigned long long)start, level);
@@ -275,7 +280,23 @@ static int install(Tree *tree, int level, uint64_t start, PyObject *nodes, uint6
         if (put_segment(segments, (start + at) / whole, segment) != 0)
             return -1;
     }
+    if (start + count >= valid)
+        drop_segments(segments, (start + count + whole - 1) / whole);
     return 0;
+}
+
+/* How many bytes a view has, all of them nodes in one row; -1 and an exception set otherwise. */
+static Py_ssize_t node_bytes(PyObject *nodes)
+{
+    Py_buffer view;
+    if (PyObject_GetBuffer(nodes, &view, PyBUF_SIMPLE) != 0)
+        return -1;
+    const Py_ssize_t length = view.len;
+    PyBuffer_Release(&view);
+    if (PyObject_Size(nodes) == length && length % NODE == 0)
+        return length;
+    PyErr_Format(PyExc_ValueError, "%zd bytes are not nodes in one row", length);
+    return -1;
 }
 
 static PyObject *tree_install(PyObject *self, PyObject *const *args, Py_ssize_t count)
@@ -287,19 +308,25 @@ static PyObject *tree_install(PyObject *self, PyObject *const *args, Py_ssize_t 
         get_number(args[1], "start", INT64_MAX / NODE, &start) != 0)
         return NULL;
     PyObject *nodes = PyMemoryView_FromObject(args[2]);
-    Py_buffer view;
-    int failed = nodes == NULL || PyObject_GetBuffer(nodes, &view, PyBUF_SIMPLE) != 0;
+    const Py_ssize_t length = nodes ? node_bytes(nodes) : -1;
+    int failed = length < 0 || enter(tree) != 0;
     if (!failed) {
-        const Py_ssize_t length = view.len;
-        PyBuffer_Release(&view);
-        failed = enter(tree);
-        if (!failed) {
-            failed = install(tree, level, start, nodes, length / NODE);
-            leave(tree);
-        }
+        failed = install(tree, level, start, nodes, length / NODE);
+        leave(tree);
     }
     Py_XDECREF(nodes);
     return failed ? NULL : Py_NewRef(Py_None);
+}
+
+/* Whether nodes [start, stop) of a level were installed: what was only reserved is not enough. */
+static int is_installed(const Tree *tree, int level, uint64_t start, uint64_t stop)
+{
+    if (start < stop && held_nodes(tree, level) < stop)
+        return 0;
+    for (; start < stop; start += tree->segment_nodes.by - start % tree->segment_nodes.by)
+        if (tree->levels[level].segments[quotient(start, tree->segment_nodes)].writable)
+            return 0;
+    return 1;
 }
 
 static PyObject *tree_restore(PyObject *self, PyObject *given)
@@ -308,9 +335,11 @@ static PyObject *tree_restore(PyObject *self, PyObject *given)
     uint64_t size;
     if (get_number(given, "size", tree->capacity + 1, &size) != 0 || enter(tree) != 0)
         return NULL;
+    settle(tree);
     int missing = size < tree->size;
     for (int level = 0; level < MAX_LEVELS; level++)
-        missing |= held_nodes(tree, level) < complete_count(tree, size, level);
+        missing |= !is_installed(tree, level, complete_count(tree, tree->size, level),
+                                 complete_count(tree, size, level));
     if (!missing) {
         tree->size = tree->settled = size;
         forget(tree);
@@ -536,10 +565,15 @@ static int start_path(Path *path, int n, uint64_t size, PyObject *index, const u
 
 /* Go up from some leaves, and write their roots. */
 static int find_roots(int n, uint64_t size, PyObject *indices, const uint8_t *leaves,
-                      PyObject *proofs, Py_ssize_t first, int tagged, int lanes, uint8_t *roots)
+                      PyObject *proofs, Py_ssize_t first, Py_ssize_t total, int tagged, int lanes,
+                      uint8_t *roots)
 {
     Path paths[MOST_PATHS];
-    const Py_ssize_t left = PyList_Size(proofs) - first;
+    if (PyList_Size(indices) != total || PyList_Size(proofs) != total) {
+        PyErr_SetString(PyExc_ValueError, "a signal handler changed the indices or proofs");
+        return -1;
+    }
+    const Py_ssize_t left = total - first;
     const int count = left < MOST_PATHS ? (int)left : MOST_PATHS;
     for (int i = 0; i < count; i++)
         if (start_path(paths + i, n, size, PyList_GetItem(indices, first + i),
@@ -574,7 +608,7 @@ static PyObject *path_roots(PyObject *Py_UNUSED(module), PyObject *const *args, 
     PyObject *roots = PyBytes_FromStringAndSize(NULL, proofs * NODE);
     for (Py_ssize_t first = 0; roots != NULL && first < proofs; first += MOST_PATHS)
         if (find_roots(n, size, args[2], (uint8_t *)PyBytes_AsString(args[3]), args[4], first,
-                       tagged, lanes, (uint8_t *)PyBytes_AsString(roots)) != 0)
+                       proofs, tagged, lanes, (uint8_t *)PyBytes_AsString(roots)) != 0)
             Py_CLEAR(roots);
     return roots;
 }

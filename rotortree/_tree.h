@@ -207,6 +207,15 @@ static int put_segment(Level *level, size_t number, Segment segment)
     return 0;
 }
 
+/* Let go of the segments from `number` on, of which no node is valid. */
+static void drop_segments(Level *level, size_t number)
+{
+    while (level->count > number) {
+        level->count--;
+        Py_DECREF(level->segments[level->count].owner);
+    }
+}
+
 /* Make room for `end` nodes in a segment, in memory of our own; its first `valid` ones are kept. */
 static int reserve_segment(Tree *tree, Level *level, size_t number, size_t valid, size_t end)
 {
@@ -264,6 +273,17 @@ static int reserve(Tree *tree, uint64_t size)
     }
     tree->reserved = reserved;
     return 0;
+}
+
+/* Let go of the room that was made for leaves which are not to come. */
+static void unreserve(Tree *tree)
+{
+    for (int level = 0; level < MAX_LEVELS; level++) {
+        const uint64_t valid = complete_count(tree, tree->size, level);
+        drop_segments(tree->levels + level,
+                      quotient(valid + tree->segment_nodes.by - 1, tree->segment_nodes));
+    }
+    tree->reserved = 0;
 }
 
 /* Completing nodes. */
@@ -425,8 +445,10 @@ static int store(Tree *tree, const uint8_t *leaves, uint64_t count)
         return -1;
     }
     const uint64_t size = tree->size + count;
-    if (size > tree->reserved && reserve(tree, size) != 0)
+    if (size > tree->reserved && reserve(tree, size) != 0) {
+        unreserve(tree);
         return -1;
+    }
     if (count < PENDING) {
         put_leaves(tree, leaves, count);
         tree->size = size;
@@ -440,6 +462,8 @@ static int store(Tree *tree, const uint8_t *leaves, uint64_t count)
     PyThread_release_lock(tree->lock);
     if (failed == 0)
         tree->size = size;
+    else
+        unreserve(tree);
     return failed;
 }
 
