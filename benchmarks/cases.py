@@ -49,11 +49,14 @@ _PYTHON: Mapping[str, tuple[str, Mapping[str, str]]] = {
     BARE: ("bare", {}),
 }
 
-_LARGE = ("durable_insert_many", "open_verified", "open_unverified", "first_proof", "open_log")
-"""What is measured of large trees, by all that can."""
+_LARGE = ("open_verified", "open_unverified", "first_proof", "open_log", "memory", "memory_mapped")
+"""What is measured of large trees, of one arity."""
 
 _CONSISTENCY = ("prove_consistency", "verify_consistency")
 """What only we and pymerkle are measured for."""
+
+_WAITING = ("insert_durable", "insert_durable_threads")
+"""What waits for the disk: of one arity by all, of the others by us."""
 
 _ALONE = ("memory", "memory_mapped")
 """What needs a process that did nothing before."""
@@ -140,12 +143,11 @@ def _cells(scale: Scale) -> Iterator[Cell]:
         yield Cell(operation, PYMERKLE, "sha256", 2, size)
 
 
-def _both(operation: str, n: int, size: int, *, rust: bool = True) -> Iterator[Cell]:
+def _both(operation: str, n: int, size: int) -> Iterator[Cell]:
     """Both schemes of ours, and the version of the crate that has the same."""
     for scheme, theirs in ((TAGGED, RUST_15), (PLAIN, RUST_19)):
         yield Cell(operation, OURS, scheme, n, size)
-        if rust:
-            yield Cell(operation, theirs, scheme, n, size)
+        yield Cell(operation, theirs, scheme, n, size)
 
 
 def _batches(scale: Scale) -> Iterator[Cell]:
@@ -177,14 +179,16 @@ def _of_arity(scale: Scale, n: int) -> Iterator[Cell]:
     yield Cell("prove_many", OURS, PLAIN, n, size)
     for scheme in SCHEMES:
         yield Cell("hash_levels", OURS_ONE, scheme, n, scale.large)
-    for operation in ("durable_insert", "insert_durable", "insert_durable_threads"):
+    yield from _both("durable_insert", n, size)
+    yield from _both("durable_insert_many", n, scale.large)
+    for operation in _WAITING:
         yield Cell(operation, OURS, TAGGED, n, size)
 
 
 def _examples(scale: Scale) -> Iterator[Cell]:
-    for operation in ("durable_insert", "insert_durable", "insert_durable_threads"):
+    for operation in _WAITING:
         yield from _both(operation, _EXAMPLE, scale.size)
-    for operation in (*_LARGE, "memory", "memory_mapped", "latency", "latency_checkpoint"):
+    for operation in (*_LARGE, "latency", "latency_checkpoint"):
         yield from _both(operation, _EXAMPLE, scale.large)
 
 

@@ -64,7 +64,8 @@ def draw_report(report: Report, folder: Path) -> list[Path]:
 def _pictures(report: Report) -> Iterator[tuple[str, str, Callable[[_Axes], None]]]:
     batches = [found for found in report.results if found.cell.operation == "insert_many"]
     large = [found for found in batches if found.cell.size == report.scale.large]
-    grown = [found for found in batches if found.cell.n == _EXAMPLE]
+    of_arity = [found for found in batches if found.cell.n == _EXAMPLE]
+    grown = [one for _, line, _ in _lines(of_arity) if len(line) > 1 for one in line]
     latencies = [found for found in report.results if "p99" in found.samples[0].figures]
     if large:
         title = f"insert_many of {report.scale.large:,} leaves"

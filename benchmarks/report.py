@@ -10,11 +10,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from benchmarks.goals import Verdict, all_goals, judge
+from benchmarks.goals import Comparison, Verdict, all_goals, compare, judge
 from benchmarks.measure import Cell, Result, Sample
 from benchmarks.operations import OPERATIONS, SIDES
 from benchmarks.plan import Scale
-from benchmarks.tables import Table, figure_table, goal_table, latency_table, score
+from benchmarks.tables import (
+    Table,
+    figure_table,
+    goal_table,
+    latency_table,
+    losses,
+    ratio_table,
+    score,
+)
 
 __all__ = ["Report"]
 
@@ -42,10 +50,16 @@ class Report:
         return judge(goals, self.results)
 
     @property
+    def comparisons(self) -> list[Comparison]:
+        """Ours against everybody else who did the same."""
+        return compare(self.results)
+
+    @property
     def tables(self) -> list[Table]:
-        """Goals, figures, latencies: those that are not empty."""
+        """Goals, ratios, figures, latencies: those that are not empty."""
         tables = [
             goal_table(self.verdicts, self.missing),
+            ratio_table(self.comparisons),
             figure_table(self.results, self.missing),
             latency_table(self.results),
         ]
@@ -58,6 +72,7 @@ class Report:
         machine = [f"{key}: {value}" for key, value in self.machine.items()]
         load = f"load: {self.load['before']} when it began, {self.load['after']} when it ended"
         return [
+            ("Losses", losses(self.comparisons) or ["none"]),
             ("What is measured", operations),
             ("Who is measured", [f"{side}: {meaning}" for side, meaning in SIDES.items()]),
             ("Machine", [*machine, load]),

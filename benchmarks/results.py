@@ -35,7 +35,9 @@ def _head(report: Report) -> Iterator[str]:
     lost = [verdict for verdict in report.verdicts if verdict.reached is False]
     if lost:
         yield ""
-        yield "Not reached: " + "; ".join(dict.fromkeys(found.goal.title for found in lost)) + "."
+        yield "Not reached, for one arity at least:"
+        yield ""
+        yield from (f"- {title}" for title in dict.fromkeys(one.goal.title for one in lost))
     yield ""
 
 

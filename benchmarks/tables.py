@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks.goals import Goal, Verdict
+from benchmarks.goals import Comparison, Goal, Verdict
 from benchmarks.measure import Cell, Result, Spread, Unit
 from benchmarks.operations import OPERATIONS, SIDES
 from benchmarks.plan import ARITIES
 
-__all__ = ["Table", "figure_table", "goal_table", "latency_table", "score", "shown"]
+__all__ = [
+    "Table",
+    "figure_table",
+    "goal_table",
+    "latency_table",
+    "losses",
+    "ratio_table",
+    "score",
+    "shown",
+]
 
 _DASH = "–"
 
@@ -82,6 +91,30 @@ def _verdict(verdict: Verdict, missing: Mapping[str, str]) -> str:
         return f"{median} {sign} {shown(goal.wanted, unit)} {mark} ({low}–{high})"
     median, low, high = map(_digits, verdict.spread)
     return f"{median} {sign} {goal.wanted:g} {mark} ({low}–{high})"
+
+
+def ratio_table(comparisons: Sequence[Comparison]) -> Table:
+    """A row for each operation, size and other side; the arities side by side."""
+    rows: dict[tuple[str, str, str, str], dict[int, str]] = {}
+    for found in comparisons:
+        label = OPERATIONS[found.theirs.operation].label
+        key = (label, _leaves(found.ours.size), _who(found.ours), found.theirs.side)
+        median, low, high = map(_digits, found.spread)
+        rows.setdefault(key, {})[found.theirs.n] = f"{median} ({low}–{high})"
+    headers = ("operation", "leaves", "ours", "than", *_HEADERS[:-1])
+    table = [[*key, *(cells.get(n, _DASH) for n in ARITIES)] for key, cells in rows.items()]
+    return Table("How many times faster ours is: median (least–most)", headers, table)
+
+
+def losses(comparisons: Sequence[Comparison]) -> list[str]:
+    """Where somebody else was faster, or took less memory, in the median of the rounds."""
+    return [
+        f"{OPERATIONS[found.theirs.operation].label}, n = {found.theirs.n},"
+        f" {_leaves(found.ours.size)} leaves, {_who(found.ours)}:"
+        f" {found.theirs.side} is {_digits(1 / found.spread.median)} × better"
+        for found in comparisons
+        if found.spread.median < 1
+    ]
 
 
 def figure_table(results: Sequence[Result], missing: Mapping[str, str]) -> Table:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.command import main
-from benchmarks.goals import Goal, Kind, all_goals, judge
+from benchmarks.goals import Goal, Kind, all_goals, compare, judge
 from benchmarks.measure import (
     Case,
     Cell,
@@ -22,10 +22,20 @@ from benchmarks.measure import (
     Unit,
     interleave,
 )
-from benchmarks.operations import OPERATIONS, OURS, PURE, RUST_15, RUST_19
+from benchmarks.operations import (
+    BARE,
+    OPERATIONS,
+    OURS,
+    OURS_ONE,
+    PURE,
+    PYMERKLE,
+    RUST_15,
+    RUST_15_ONE,
+    RUST_19,
+)
 from benchmarks.plan import FULL, QUICK, TINY, Scale
 from benchmarks.report import Report
-from benchmarks.tables import shown
+from benchmarks.tables import losses, shown
 
 CELL = Cell("insert_many", OURS, "blake3", 4, 300)
 """A cell of ours."""
@@ -154,12 +164,42 @@ def test_goals_name_rows_that_there_are(scale: Scale) -> None:
     assert len(set(goals)) == len(goals)
 
 
+def test_others_are_compared_with_what_we_do_alike() -> None:
+    """One thread with one thread, each scheme with itself; pymerkle with a tree that is larger."""
+    others = [RUST_15, RUST_15_ONE, RUST_19, PURE, BARE]
+    ours = [result(1), result(2, cell=CELL._replace(side=OURS_ONE)), result(4)]
+    ours[2].cell = CELL._replace(size=100)
+    theirs = [result(8, cell=CELL._replace(side=side)) for side in others]
+    theirs.append(result(8, cell=Cell("insert_many", PYMERKLE, "sha256", 4, 200)))
+    theirs.append(result(8, cell=CELL._replace(side=RUST_19, scheme="blake3-plain")))
+    found = {one.theirs: (one.ours.side, one.spread.median) for one in compare(ours + theirs)}
+    assert found == {
+        CELL._replace(side=RUST_15): (OURS, 8),
+        CELL._replace(side=RUST_15_ONE): (OURS_ONE, 4),
+        CELL._replace(side=RUST_19): (OURS, 8),
+        theirs[-2].cell: (OURS, 8),
+    }
+
+
+@pytest.mark.parametrize(("seconds", "lost"), [(1.0, 1), (2.0, 0), (3.0, 0)])
+def test_a_loss_is_what_somebody_else_does_better(seconds: float, lost: int) -> None:
+    """By the median; a draw is none."""
+    comparisons = compare([result(2), result(seconds, cell=THEIRS[0])])
+    assert len(comparisons) == 1
+    found = losses(comparisons)
+    assert len(found) == lost
+    assert all(
+        "insert_many, n = 4, 300 leaves, blake3: Rust 0.15 is 2.00 ×" in one for one in found
+    )
+
+
 def report() -> Report:
     """A report of a few figures: one goal is reached, one is not, others are open."""
     bare = CELL._replace(side="bare")
     results = [
         result(1e-6, 2e-6, cell=CELL._replace(side=PURE)),
         result(2e-6, 2e-6, cell=bare),
+        result(3e-6, 3e-6, cell=CELL._replace(side=PURE, size=TINY.large)),
         result(1.0, 2.0, cell=CELL._replace(side=PURE, n=8)),
         result(0.5, 0.5, cell=bare._replace(n=8)),
     ]
@@ -180,7 +220,7 @@ def test_a_report_survives_its_json(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert Report.from_json(json.loads(path.read_text(encoding="utf-8"))) == report()
     text = document.read_text(encoding="utf-8")
     assert "abacus, 2 cores, 1 GiB" in text
-    assert "Not reached: insert_many, pure Python, against a bare loop." in text
+    assert "least:\n\n- insert_many, pure Python, against a bare loop\n\n" in text
     assert "1.50 ≥ 1 ✓ (1.00–2.00)" in text
     assert "0.375 ≥ 1 ✗ (0.250–0.500)" in text
     assert "cargo: not installed" in text
@@ -209,7 +249,7 @@ def test_plots_are_in_the_document(tmp_path: Path) -> None:
     arguments = ["--read", str(path), "--plots", str(plots), "--results", str(document)]
     assert main(arguments) == 0
     names = sorted(found.name for found in plots.iterdir())
-    assert names == ["growth.png", "growth.svg"]
+    assert names == ["growth.png", "growth.svg", "throughput.png", "throughput.svg"]
     assert "![growth](plots/growth.svg)" in document.read_text(encoding="utf-8")
 
 
