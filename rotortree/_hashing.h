@@ -111,6 +111,8 @@ static TARGET ALWAYS_INLINE void COMPRESS(VECTOR *h, const VECTOR *m, uint32_t l
         h[i] = v[i] ^ v[i + 8];
 }
 
+#if LANES > 1 /* alone, a group needs none of this: see hash_one() */
+
 /* Interleave the first half of `count` vectors with the second half, word by word. */
 static TARGET ALWAYS_INLINE void ZIP(VECTOR *vectors, int count)
 {
@@ -200,6 +202,8 @@ static TARGET void HASH(const uint8_t *groups, size_t count, int k, int tagged, 
     }
 }
 
+#endif
+
 #undef LANES
 #undef TARGET
 #undef ZIP_LOW
@@ -280,17 +284,119 @@ static int machine_has(long lanes)
     if (lanes == 8)
         return __builtin_cpu_supports("avx2") != 0;
     if (lanes == 16)
-        return __builtin_cpu_supports("avx512f") != 0;
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl");
 #endif
     return lanes == 4;
+}
+
+#ifdef __x86_64__
+/* Mix a block into the chaining value h, with AVX-512, which rotates words.  The state is rows of
+   four words, so that the four MIXes of half a round are one; in between, rows turn against each
+   other, b excepted, which is known last.  Which is a sixth faster than scalar code, and without
+   those rotations it is slower. */
+#define ALONE __attribute__((target("avx512f,avx512vl")))
+typedef uint32_t row __attribute__((vector_size(16)));
+
+static ALONE ALWAYS_INLINE row turned(row r, int bits)
+{
+    return (r >> bits) | (r << (32 - bits));
+}
+
+static ALONE ALWAYS_INLINE void mix_rows(row *v, const vector_16 *m, int half)
+{
+    row x, y;
+    memcpy(&x, (const uint8_t *)m + 32 * half, sizeof x);
+    memcpy(&y, (const uint8_t *)m + 32 * half + 16, sizeof y);
+    v[0] += v[1] + x;
+    v[3] = turned(v[3] ^ v[0], 16);
+    v[2] += v[3];
+    v[1] = turned(v[1] ^ v[2], 12);
+    v[0] += v[1] + y;
+    v[3] = turned(v[3] ^ v[0], 8);
+    v[2] += v[3];
+    v[1] = turned(v[1] ^ v[2], 7);
+}
+
+static ALONE void compress_rows(uint32_t *h, const uint8_t *block, uint32_t length, uint32_t flags)
+{
+    row v[4] = {{h[0], h[1], h[2], h[3]}, {h[4], h[5], h[6], h[7]},
+                {IV[0], IV[1], IV[2], IV[3]}, {0, 0, length, flags}};
+    vector_16 m;
+    memcpy(&m, block, sizeof m);
+    m = SHUFFLE(vector_16, m, m, 0, 2, 4, 6, 1, 3, 5, 7, 14, 8, 10, 12, 15, 9, 11, 13);
+    for (int round = 0; round < 7; round++) {
+        mix_rows(v, &m, 0);
+        v[0] = SHUFFLE(row, v[0], v[0], 3, 0, 1, 2);
+        v[2] = SHUFFLE(row, v[2], v[2], 1, 2, 3, 0);
+        v[3] = SHUFFLE(row, v[3], v[3], 2, 3, 0, 1);
+        mix_rows(v, &m, 1);
+        v[0] = SHUFFLE(row, v[0], v[0], 1, 2, 3, 0);
+        v[2] = SHUFFLE(row, v[2], v[2], 3, 0, 1, 2);
+        v[3] = SHUFFLE(row, v[3], v[3], 2, 3, 0, 1);
+        /* the order of the next round */
+        m = SHUFFLE(vector_16, m, m, 1, 5, 7, 2, 3, 10, 0, 15, 12, 4, 11, 13, 9, 14, 6, 8);
+    }
+    v[0] ^= v[2];
+    v[1] ^= v[3];
+    memcpy(h, v, 2 * sizeof *v);
+}
+#endif
+
+/* The message of one group; behind it zeros, to the end of the last block. */
+typedef struct {
+    uint8_t bytes[CHUNK + BLOCK];
+    int length, blocks;
+} Message;
+
+/* Begin the message of k children; returns where they are to be put. */
+static ALWAYS_INLINE uint8_t *begin_message(Message *message, int k, int tagged)
+{
+    message->length = (tagged ? TAG_BYTES : 0) + k * NODE;
+    message->blocks = (message->length + BLOCK - 1) / BLOCK;
+    memset(message->bytes + (message->blocks - 1) * BLOCK, 0, BLOCK);
+    if (!tagged)
+        return message->bytes;
+    message->bytes[0] = 0x01;
+    message->bytes[1] = (uint8_t)k;
+    return message->bytes + TAG_BYTES;
+}
+
+/* Mix blocks [first, last) of a message into the chaining value h. */
+static void compress_blocks(uint32_t *h, const Message *message, int first, int last, long lanes)
+{
+    for (int number = first; number < last; number++) {
+        const int left = message->length - number * BLOCK, size = left < BLOCK ? left : BLOCK;
+        const int flags = (number ? 0 : CHUNK_START) | (left > BLOCK ? 0 : CHUNK_END | ROOT);
+        const uint8_t *block = message->bytes + number * BLOCK;
+#ifdef __x86_64__
+        if (lanes == 16) {
+            compress_rows(h, block, size, flags);
+            continue;
+        }
+#endif
+        uint32_t m[16];
+        memcpy(m, block, sizeof m);
+        compress_1(h, m, size, flags);
+    }
+    (void)lanes;
+}
+
+/* The parent of one group. */
+static void hash_one(const uint8_t *children, int k, int tagged, long lanes, uint8_t *out)
+{
+    Message message;
+    uint32_t h[8];
+    memcpy(begin_message(&message, k, tagged), children, (size_t)k * NODE);
+    memcpy(h, IV, sizeof h);
+    compress_blocks(h, &message, 0, message.blocks, lanes);
+    memcpy(out, h, NODE);
 }
 
 /* The parents of `count` groups.  Requires count > 0 and machine_has(lanes). */
 static void hash(const uint8_t *groups, size_t count, int k, int tagged, long lanes, uint8_t *out)
 {
-    (void)lanes; /* not used where there is but one number of them */
     if (count == 1)
-        hash_1(groups, count, k, tagged, out);
+        hash_one(groups, k, tagged, lanes, out);
 #ifdef __x86_64__
     else if (lanes == 16)
         hash_16(groups, count, k, tagged, out);
@@ -299,32 +405,6 @@ static void hash(const uint8_t *groups, size_t count, int k, int tagged, long la
 #endif
     else
         hash_4(groups, count, k, tagged, out);
-}
-
-/* Put the tag of k children in front of a message that begins at `message`; how long the tag is. */
-static int put_tag(uint8_t *message, int k, int tagged)
-{
-    if (!tagged)
-        return 0;
-    message[0] = 0x01;
-    message[1] = (uint8_t)k;
-    return TAG_BYTES;
-}
-
-/* Mix the blocks [first, last) of a message of `length` bytes into the chaining value h. */
-static void compress_blocks(uint32_t *h, const uint8_t *message, int length, int first, int last)
-{
-    for (int block = first; block < last; block++) {
-        const int left = length - block * BLOCK, size = left < BLOCK ? left : BLOCK;
-        uint32_t m[16] = {0};
-        memcpy(m, message + block * BLOCK, size);
-        compress_1(h, m, size, (block ? 0 : CHUNK_START) | (left > BLOCK ? 0 : CHUNK_END | ROOT));
-    }
-}
-
-static int block_count(int length)
-{
-    return (length + BLOCK - 1) / BLOCK;
 }
 
 #endif

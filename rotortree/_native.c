@@ -371,6 +371,8 @@ static PyObject *tree_prove(PyObject *self, PyObject *const *args, Py_ssize_t co
     const uint8_t *rows = get_edge(tree, args, &size);
     if (rows == NULL || get_number(args[2], "leaf", size, &index) != 0)
         return NULL;
+    if (!PyLong_CheckExact(args[2]))
+        return PyErr_Format(PyExc_TypeError, "a leaf's index must be an int");
     settle(tree);
     uint8_t proof[PROOF_HEADER + MAX_PROOF_NODES * NODE];
     put_proof_header(proof, tree->n, size, index);
@@ -423,6 +425,9 @@ static PyObject *tree_prove_many(PyObject *self, PyObject *const *args, Py_ssize
         uint8_t *out = (uint8_t *)PyBytes_AsString(encoded);
         for (Py_ssize_t i = 0; i < proofs; i++) {
             const uint64_t index = PyLong_AsUnsignedLongLong(PyList_GetItem(args[2], i));
+            if (i + AHEAD < proofs)
+                prefetch_groups(
+                    tree, PyLong_AsUnsignedLongLong(PyList_GetItem(args[2], i + AHEAD)));
             put_proof_header(out, tree->n, size, index);
             out += PROOF_HEADER;
             out += gather(tree, size, rows, index, out);

@@ -27,6 +27,8 @@ enum {
     PROOF_HEADER = 24,
     MAX_PROOF_NODES = 13 * 31, /* of arity 32 and 2 ** 63 leaves; fewer for all smaller ones */
     HUGE_PAGE = 1 << 21,
+    AHEAD = 8, /* proofs of a batch, whose nodes are prefetched */
+    SMALL_LEVEL = 1 << 13, /* nodes of a level that is in the cache anyway */
     RELEASE_BLOCKS = 1 << 14, /* hashed with the GIL released, and in threads: 0.15 ms */
 };
 
@@ -485,21 +487,21 @@ static int fold(Tree *tree, uint64_t size, uint8_t *rows)
             else /* a lone child is lifted */
                 memcpy(parent, has ? row : children, NODE);
         } else {
-            uint8_t message[TAG_BYTES + MAX_GROUP * NODE];
-            const int tag = put_tag(message, k, tree->tagged);
-            const int length = tag + k * NODE, fixed = (length - NODE) / BLOCK;
+            Message message;
+            uint8_t *to = begin_message(&message, k, tree->tagged);
+            const int fixed = (message.length - NODE) / BLOCK;
             Prefix *prefix = tree->prefixes + level;
-            memcpy(message + tag, children, count * NODE);
+            memcpy(to, children, count * NODE);
             if (has)
-                memcpy(message + tag + count * NODE, row, NODE);
+                memcpy(to + count * NODE, row, NODE);
             if (prefix->first != first || prefix->k != k) {
                 *prefix = (Prefix){.first = first, .k = k};
                 memcpy(prefix->h, IV, sizeof IV);
-                compress_blocks(prefix->h, message, length, 0, fixed);
+                compress_blocks(prefix->h, &message, 0, fixed, tree->lanes);
             }
             uint32_t h[8];
             memcpy(h, prefix->h, sizeof h);
-            compress_blocks(h, message, length, fixed, block_count(length));
+            compress_blocks(h, &message, fixed, message.blocks, tree->lanes);
             memcpy(parent, h, NODE);
         }
         has = k > 0;
@@ -549,6 +551,22 @@ static size_t gather(const Tree *tree, uint64_t size, const uint8_t *rows, uint6
         complete = quotient(complete, tree->arity);
     }
     return bytes;
+}
+
+/* Have the groups on the way up in the cache soon, up to where levels are small. */
+static void prefetch_groups(const Tree *tree, uint64_t index)
+{
+    uint64_t complete = tree->size;
+    for (int level = 0; complete > SMALL_LEVEL; level++) {
+        index = quotient(index, tree->arity);
+        const uint64_t start = index * tree->arity.by;
+        if (start >= complete)
+            break;
+        const uint8_t *group = node_at(tree, level, start);
+        for (int at = 0; at < tree->n * NODE; at += BLOCK)
+            __builtin_prefetch(group + at);
+        complete = quotient(complete, tree->arity);
+    }
 }
 
 /* The bytes in front of a proof's hashes.  See proof.py. */
@@ -602,7 +620,7 @@ static int climb(Path *paths, int count, int n, uint64_t size, int tagged, int l
             if (k == n)
                 whole[found++] = paths + i;
             else if (k > 1)
-                hash_1(group, 1, k, tagged, paths[i].node);
+                hash_one(group, k, tagged, lanes, paths[i].node);
         }
         if (found > 0)
             hash(groups, found, n, tagged, lanes, parents);

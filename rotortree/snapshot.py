@@ -100,9 +100,12 @@ class Snapshot:
 
     def prove(self, index: SupportsIndex) -> InclusionProof:
         """That leaf ``index`` is in this tree.  Raises IndexOutOfRangeError."""
-        if type(index) is not int or not 0 <= index < self.size:
+        edge = self._edge_cache or self._edge
+        try:
+            return InclusionProof._of(self._tree.prove(self.size, edge, index))  # type: ignore[arg-type]
+        except (IndexError, OverflowError, TypeError):  # out of range, or no int
             index = check_range("leaf", index, self.size)
-        return InclusionProof._of(self._tree.prove(self.size, self._edge, index))
+        return InclusionProof._of(self._tree.prove(self.size, edge, index))
 
     def prove_many(self, indices: Iterable[SupportsIndex]) -> InclusionProofs:
         """The proofs of many leaves, in the order of ``indices``; all of them or none.
