@@ -2,7 +2,7 @@
 
 Errors: TypeError for wrong types, BufferError for a buffer that is not contiguous, ValueError for
 wrong lengths, a ``k`` out of range and lanes that the machine has not, IndexError for numbers out
-of range.  Nothing changed then.
+of range, OverflowError for those below 0 or from 2 ** 64 on.  Nothing changed then.
 """
 
 from collections.abc import Callable

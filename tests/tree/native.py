@@ -100,3 +100,21 @@ def installed(tree: Accumulator, nodes: list[Any], size: int) -> None:
         if len(row):
             tree.install(level, 0, memoryview(row).toreadonly())
     tree.restore(size)
+
+
+def twin_with(n: int, row: bytes) -> PortableAccumulator:
+    """The twin with these leaves."""
+    twin = twin_of(n)
+    twin.extend(row)
+    return twin
+
+
+def same(tree: Any, twin: PortableAccumulator) -> bool:
+    """Whether all nodes, the root and the edge are equal."""
+    size = twin.size
+    return (
+        tree.size == size
+        and all_nodes(tree, size) == all_nodes(twin, size)
+        and tree.root(size) == twin.root(size)
+        and tree.edge(size) == twin.edge(size)
+    )

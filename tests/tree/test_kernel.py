@@ -151,11 +151,11 @@ def test_an_interrupted_insertion_changes_all_or_nothing() -> None:
     for step in range(20):
         tree = LeanIMT(2)
         tree.extend(few)
-        if interrupted(0.0002 + 0.0005 * step, lambda tree=tree: tree.extend(many)):  # type: ignore[misc]
-            if tree.size == 10:
-                stopped += 1
-                assert tree.root == before
-                tree.extend(many)
+        alarmed = interrupted(0.0002 + 0.0005 * step, lambda tree=tree: tree.extend(many))  # type: ignore[misc]
+        if alarmed and tree.size == 10:
+            stopped += 1
+            assert tree.root == before
+            tree.extend(many)
         assert tree.root == expected
     assert stopped > 0
 
