@@ -75,13 +75,14 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """What came after the last leaf, in seconds."""
+    """What came after the last leaf, in seconds; ``peak``: resident bytes of all kinds, ever."""
 
     close: float
     open_verified: float
     open_unverified: float
     first_proof: float
     proven: int
+    peak: int
 
 
 @dataclass(slots=True)
@@ -146,6 +147,7 @@ class Course:
                     f"{shown(self.end.open_unverified, 'seconds')}, the first proof"
                     f" {shown(self.end.first_proof, 'seconds')} later"
                 ),
+                "resident at most, all kinds": _mebibytes(self.end.peak),
                 "proven and verified after both": f"{self.end.proven:,} random leaves each",
             }
         return found
@@ -222,6 +224,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(course: Course, path: Path, options: argparse.Namespace) -> None:
+    head, closed = _grow(course, path, options)
+    verified, _ = _open(path, head, options, verify=True)
+    unverified, first_proof = _open(path, head, options, verify=False)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    course.end = End(closed, verified, unverified, first_proof, options.proofs, peak)
+
+
+def _grow(course: Course, path: Path, options: argparse.Namespace) -> tuple[TreeHead, float]:
+    """The head of the whole tree, and the seconds that closing it took."""
     progress = Console(stderr=True, quiet=not Console(stderr=True).is_terminal)
     with RotorTree.open(path, n=course.n, max_depth=40) as tree:
         for number in range(course.leaves // options.batch):
@@ -232,10 +243,7 @@ def _run(course: Course, path: Path, options: argparse.Namespace) -> None:
                 progress.print(f"{tree.size:,} leaves, {rate}", highlight=False)
         head = tree.head
         started = time.perf_counter()
-    closed = time.perf_counter() - started
-    verified, _ = _open(path, head, options, verify=True)
-    unverified, first_proof = _open(path, head, options, verify=False)
-    course.end = End(closed, verified, unverified, first_proof, options.proofs)
+    return head, time.perf_counter() - started
 
 
 def _insert(tree: RotorTree, number: int, count: int) -> Batch:
@@ -296,8 +304,6 @@ def _report(course: Course, options: argparse.Namespace) -> None:
     console = Console()
     console.print(f"[bold]A tree of {course.leaves:,} leaves[/]", highlight=False)
     lines = {**course.summary(), **course.machine}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    lines["resident at most, all kinds"] = _mebibytes(peak)
     for key, value in lines.items():
         console.print(f"  {key}: {value}", highlight=False, soft_wrap=True, markup=False)
     if options.json is not None:

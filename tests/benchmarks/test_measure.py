@@ -184,7 +184,8 @@ def test_others_are_compared_with_what_we_do_alike() -> None:
 @pytest.mark.parametrize(("seconds", "lost"), [(1.0, 1), (2.0, 0), (3.0, 0)])
 def test_a_loss_is_what_somebody_else_does_better(seconds: float, lost: int) -> None:
     """By the median; a draw is none."""
-    comparisons = compare([result(2), result(seconds, cell=THEIRS[0])])
+    theirs = result(seconds, seconds, 9, cell=THEIRS[0])
+    comparisons = compare([result(2, 2, 2), theirs])
     assert len(comparisons) == 1
     found = losses(comparisons)
     assert len(found) == lost
