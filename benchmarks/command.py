@@ -146,9 +146,10 @@ def _rust(
 ) -> Path | None:
     """The program of the original crate, or why there is none."""
     try:
-        versions["rustc"] = rust.compiler()
         progress.print("building the original crate, if it was not built before")
-        return rust.build()
+        program = rust.build()
+        versions["Rust"] = rust.compiler()
+        return program
     except Unavailable as error:
         missing.update(dict.fromkeys((RUST_15, RUST_15_ONE, RUST_19, RUST_19_ONE), error.short))
         notes.append(str(error))

@@ -131,7 +131,7 @@ def test_without_cargo_the_crate_is_not_measured_and_that_is_said(
 ) -> None:
     """In the column of each goal, in the notes, and in the JSON."""
     printed, report = tiny
-    assert {report["unavailable"][side] for side in RUST} == {"rustc: not installed"}
+    assert {report["unavailable"][side] for side in RUST} == {"cargo: not installed"}
     assert printed.count("not installed") > len(RUST)
     assert any("https://rustup.rs" in note for note in report["notes"])
     assert not {side for _, side, _, _, _ in cells(report)} & set(RUST)
