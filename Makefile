@@ -95,7 +95,7 @@ sanitize: $(VENV)/.installed-dev
 	@cd build/sanitize && ROTORTREE_REQUIRE_NATIVE=1 ASAN_OPTIONS=detect_leaks=0:handle_segv=0 \
 	    LD_PRELOAD="$$($${CC:-gcc} -print-file-name=libasan.so)" \
 	    $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider \
-	    tests/tree/test_native.py tests/tree/test_kernel.py
+	    tests/tree/test_native*.py tests/tree/test_kernel.py tests/tree/test_verify_many.py
 
 cross: $(VENV)/.installed-dev
 	@for program in aarch64-linux-gnu-gcc qemu-aarch64; do \
