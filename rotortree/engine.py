@@ -1,9 +1,10 @@
 """The engine of the durable tree: flush, checkpoint, close, and what happens when they fail.
 
-Four locks, always taken in this order:
+Five locks, always taken in this order:
 
 =================  ==============================================================================
 checkpoint lock    one checkpoint, or the close, at a time; guards the level files
+round              the threads that wait for the same flush; each flush ends a round
 flush lock         the log: one thread writes and syncs for all that wait
 commit lock        the commit record
 insert lock        the level arrays: held while leaves are appended in memory, never during I/O
@@ -47,7 +48,7 @@ from rotortree.storage.format import (
 )
 from rotortree.storage.level_files import LevelFiles
 from rotortree.storage.wal import SegmentWriter, create_writer
-from rotortree.watermark import Watermark, checked_timeout
+from rotortree.watermark import Watermark, checked_timeout, wait_until
 
 __all__ = ["Engine", "OpenedTree", "remove_segments"]
 
@@ -105,6 +106,7 @@ class Engine:
         self._failure: str | None = None
         self._calls = 0
         self._checkpoint_lock = environment.scheduler.lock()
+        self._round = environment.scheduler.lock()
         self._flush_lock = environment.scheduler.lock()
         self._commit_lock = environment.scheduler.lock()
         self._insert_lock = environment.scheduler.lock()
@@ -112,6 +114,7 @@ class Engine:
         self._checkpoint_due = False
         self._checkpoint_error: StorageError | None = None
         self._checkpoint_every = _entries(config, opened.identity.n)
+        self._flush_seconds = 0.0
         self._flusher: Task | None = None
         self._checkpointer: Task | None = None
         try:
@@ -124,6 +127,7 @@ class Engine:
         if self._log is None:
             return
         if isinstance(self.config.flush_policy, FlushPolicy.Interval):
+            self._flush_seconds = self.config.flush_policy.seconds
             self._flusher = scheduler.task("rotortree-flusher", self._flush_step)
         if self._checkpoint_every is not None:
             self._checkpointer = scheduler.task("rotortree-checkpointer", self._checkpoint_step)
@@ -182,15 +186,16 @@ class Engine:
         return self._append(row, self.tree.insert)
 
     def _append(self, row: memoryview, store: Callable[[memoryview], _T]) -> tuple[int, _T]:
-        self._check_writable()
+        if process_id() != self._process:
+            self.check_readable()  # before taking a lock that a thread of the parent may hold
         with self._insert_lock:
-            self._check_writable()
+            if self._closed or self._failure is not None or self._log is None:
+                self._check_writable()
             result = store(row)
             self._calls += 1
             size = self.tree.size
-        policy = self.config.flush_policy
-        if isinstance(policy, FlushPolicy.Interval):
-            self._schedule_flush(policy.seconds)
+        if self._flusher is not None and not self._flusher.is_due:
+            self._flusher.schedule(self._flush_seconds)
         if self._checkpoint_every is not None and not self._checkpoint_due:
             self._schedule_checkpoint(0)
         return size, result
@@ -198,14 +203,23 @@ class Engine:
     # Flush.
 
     def flush(self, target: int | None = None) -> None:
-        """Make ``target`` leaves durable, or all; whoever comes first does it for all that wait."""
+        """Make ``target`` leaves durable, or all; whoever comes first does it for all that wait.
+
+        Whoever comes first in a round waits for the flush before, and then flushes; the others of
+        the round wait for that, and find it done.  Who comes when the flush has begun is of the
+        next round.  If the first one fails or is interrupted, the second is the first.
+        """
         if target is None:
             self._check_writable()
             target = self.tree.size
-        while self.durable.value < target:
-            with self._flush_lock:
-                if self.durable.value < target:
-                    self._flush(self._check_writable())
+        if self.durable.value >= target:
+            return
+        with self._round:
+            if self.durable.value < target:
+                with self._flush_lock:
+                    self._round = self._environment.scheduler.lock()
+                    if self.durable.value < target:
+                        self._flush(self._check_writable())
 
     def _flush(self, log: SegmentWriter) -> None:
         with self._insert_lock:
@@ -310,7 +324,7 @@ class Engine:
         header = SegmentHeader(self._identity, log.header.number + 1, head, salt)
         directory = f"{self.config.path}/{WAL}"
         try:
-            new = create_writer(self._fs, directory, header, self._environment.frame_leaves)
+            new = create_writer(self._environment, directory, header)
         except IoFailedError as error:
             raise CheckpointFailedError(f"no new log segment: {error}") from error
         try:
@@ -382,8 +396,10 @@ class Engine:
         now = self._environment.scheduler.now
         end = None if timeout is None else now() + timeout
         with self._checkpoint_state:
-            if not self._checkpoint_state.wait_for(
-                lambda: not self._checkpoint_due or self._checkpoint_error is not None, timeout
+            if not wait_until(
+                self._checkpoint_state,
+                lambda: not self._checkpoint_due or self._checkpoint_error is not None,
+                timeout,
             ):
                 return False
             error, self._checkpoint_error = self._checkpoint_error, None

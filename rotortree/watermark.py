@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,10 @@ from rotortree.errors import InvalidConfigError, StorageError
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["DurabilityToken", "Watermark", "checked_timeout"]
+__all__ = ["DurabilityToken", "Watermark", "checked_timeout", "wait_until"]
+
+_LOOK_AGAIN_SECONDS = 0.25
+"""How often whoever waits looks by itself: a Ctrl-C may have come before they were notified."""
 
 
 def checked_timeout(timeout: float | None) -> float | None:
@@ -22,6 +27,22 @@ def checked_timeout(timeout: float | None) -> float | None:
     if not isinstance(given, (int, float)) or given != given:
         raise InvalidConfigError("timeout", timeout, "it must be a number of seconds, or None")
     return min(max(timeout, 0.0), threading.TIMEOUT_MAX)
+
+
+def wait_until(
+    condition: threading.Condition, settled: Callable[[], bool], timeout: float | None
+) -> bool:
+    """Wait, with the condition held, until it is settled; False if that took over ``timeout``.
+
+    To be notified makes it fast; nothing depends on it.
+    """
+    end = math.inf if timeout is None else time.monotonic() + timeout
+    while not settled():
+        left = end - time.monotonic()
+        if left <= 0:
+            return False
+        condition.wait(min(left, _LOOK_AGAIN_SECONDS))
+    return True
 
 
 class Watermark:
@@ -65,7 +86,7 @@ class Watermark:
             def settled() -> bool:
                 return self.value >= target or self._ended or self._failures != failures
 
-            if not self._condition.wait_for(settled, timeout):
+            if not wait_until(self._condition, settled, timeout):
                 raise TimeoutError(f"not durable after {timeout} seconds")
             if self.value < target:
                 assert self._failure is not None  # else it would not be settled

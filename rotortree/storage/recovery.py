@@ -117,7 +117,8 @@ class Decision(NamedTuple):
     leaves themselves, because the commit record is gone.  Then ``units`` follow, each with the path
     of its segment, and lead to ``head``.  Up to ``durable_size`` its leaves are known to be on the
     disk; the rest may be in memory only, if a process was killed or its fsync failed.  Behind the
-    units, ``torn_bytes`` with ``torn_leaves`` whole leaves were written but never acknowledged.
+    units, ``torn_bytes`` with ``torn_leaves`` whole leaves were written but never acknowledged;
+    the zeros that the log ends with are not among them.
     ``clean``: the last process closed the tree, and the log may go on in its last segment.
     Segments below ``first_segment`` are of no more use.
     """
@@ -174,7 +175,7 @@ def decide(found: Survey) -> Decision | None:
     last = live[-1]
     _check_capacity(last, headers[-1].identity, head)
     _check_acknowledged(last, commit, head)
-    torn_bytes = last.size - last.end
+    torn_bytes = last.used - last.end
     return Decision(
         identity=headers[-1].identity,
         base=base,
