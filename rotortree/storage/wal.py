@@ -39,16 +39,19 @@ from rotortree.storage.format import (
 )
 
 __all__ = [
+    "SegmentReader",
     "SegmentScan",
     "SegmentWriter",
     "Unit",
     "create_writer",
-    "read_payload",
     "scan_segment",
 ]
 
-_READ_BYTES = 4 << 20
-"""How much of a file is read at once; a multiple of the alignment."""
+_READ_BYTES = 1 << 20
+"""How much of a file is read at once; a multiple of the alignment.
+
+Twice that takes twice the time: memory of that size is new for each piece, and its pages missing.
+"""
 
 _ALIGNMENT = 32
 """Frames begin at multiples of this: all headers are, and leaves are."""
@@ -208,9 +211,7 @@ class SegmentWriter:
         self._file.close()
 
 
-def create_writer(
-    environment: Environment, directory: str, header: SegmentHeader
-) -> SegmentWriter:
+def create_writer(environment: Environment, directory: str, header: SegmentHeader) -> SegmentWriter:
     """A new, empty segment, durable under its temporary name; `durable.publish` comes next."""
     path = f"{directory}/{segment_name(header.number)}"
     data = header.encode()
@@ -241,6 +242,39 @@ def scan_segment(file: File, path: str, number: int) -> SegmentScan:
     return _Scanner(file, path, size, header).scan()
 
 
+class SegmentReader:
+    """Reads a segment from front to back, in large pieces that hold many small frames.
+
+    Read, not mapped: a sector that cannot be read is then an error and not a signal.
+    """
+
+    def __init__(self, file: File, path: str) -> None:
+        self._file = file
+        self._path = path
+        self._start = 0
+        self._piece = memoryview(b"")
+
+    def view(self, offset: int, length: int) -> memoryview:
+        """The ``length`` bytes from ``offset``, fewer only where the file ends."""
+        at = offset - self._start
+        if at < 0 or at + length > len(self._piece):
+            length_read = max(length, _READ_BYTES)
+            data = durable.read_exactly(self._file, self._path, length_read, offset)
+            self._start, self._piece, at = offset, memoryview(data), 0
+        return self._piece[at : at + length]
+
+    def payload(self, offset: int, leaves: int) -> Iterator[memoryview]:
+        """The leaves of a frame, in pieces.  Raises DataCorruptionError where the file ends."""
+        end = offset + leaves * NODE_BYTES
+        while offset < end:
+            part = self.view(offset, min(_READ_BYTES, end - offset))
+            if not part or len(part) % NODE_BYTES:
+                at = offset + len(part)
+                raise DataCorruptionError(self._path, at, "the file ends within a frame")
+            yield part
+            offset += len(part)
+
+
 class _Scanner:
     """Walks the frames of one segment."""
 
@@ -250,6 +284,7 @@ class _Scanner:
         self._size = size
         self._header = header
         self._key = header.key()
+        self._reader = SegmentReader(file, path)
 
     def scan(self) -> SegmentScan:
         units: list[Unit] = []
@@ -287,7 +322,7 @@ class _Scanner:
         self, offset: int, number: int, first: int, chain: bytes
     ) -> tuple[Frame, bytes] | None:
         """The frame at an offset and its seal, if everything about it and its leaves is right."""
-        data = durable.read_exactly(self._file, self._path, FRAME_BYTES, offset)
+        data = bytes(self._reader.view(offset, FRAME_BYTES))
         frame = Frame.decode(data, self._key)
         if frame is None:
             return None
@@ -299,7 +334,7 @@ class _Scanner:
         )
         if not right:
             return None
-        parts = read_payload(self._file, self._path, payload, frame.leaves)
+        parts = self._reader.payload(payload, frame.leaves)
         sealed = _payload_seal(parts, self._key) == frame.payload_seal
         return (frame, data[-SEAL_BYTES:]) if sealed else None
 
@@ -317,7 +352,6 @@ class _Scanner:
             offset += _READ_BYTES
         return promise
 
-
     def _end_of_use(self, offset: int) -> int:
         """Where the zeros begin that the file ends with; ``offset`` if all is zeros from there."""
         end = self._size
@@ -328,14 +362,3 @@ class _Scanner:
                 return start + len(used)
             end = start
         return offset
-
-
-def read_payload(file: File, path: str, offset: int, count: int) -> Iterator[memoryview]:
-    """The leaves of a frame, piece by piece.  Raises DataCorruptionError where the file ends."""
-    end = offset + count * NODE_BYTES
-    while offset < end:
-        part = durable.read_exactly(file, path, min(_READ_BYTES, end - offset), offset)
-        if not part or len(part) % NODE_BYTES:
-            raise DataCorruptionError(path, offset + len(part), "the file ends within a frame")
-        yield memoryview(part)
-        offset += len(part)
