@@ -16,7 +16,6 @@ Reads take none of them.
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -48,7 +47,7 @@ from rotortree.storage.format import (
 )
 from rotortree.storage.level_files import LevelFiles
 from rotortree.storage.wal import SegmentWriter, create_writer
-from rotortree.watermark import Watermark, checked_timeout, wait_until
+from rotortree.watermark import Bells, Watermark, checked_timeout
 
 __all__ = ["Engine", "OpenedTree", "remove_segments"]
 
@@ -110,7 +109,7 @@ class Engine:
         self._flush_lock = environment.scheduler.lock()
         self._commit_lock = environment.scheduler.lock()
         self._insert_lock = environment.scheduler.lock()
-        self._checkpoint_state = threading.Condition()
+        self._checkpoint_bells = Bells()
         self._checkpoint_due = False
         self._checkpoint_error: StorageError | None = None
         self._checkpoint_every = _entries(config, opened.identity.n)
@@ -370,8 +369,7 @@ class Engine:
         if self.tree.size - self.checkpoint_head.size < self._checkpoint_every:
             return
         assert self._checkpointer is not None  # there is one where there is a number of entries
-        with self._checkpoint_state:
-            self._checkpoint_due = True
+        self._checkpoint_due = True
         self._checkpointer.schedule(delay)
 
     def _checkpoint_step(self) -> None:
@@ -382,10 +380,9 @@ class Engine:
             error = failure
         except Exception as failure:  # a custom hasher raised
             error = CheckpointFailedError(f"{type(failure).__name__}: {failure}")
-        with self._checkpoint_state:
-            self._checkpoint_due = False
-            self._checkpoint_error = error
-            self._checkpoint_state.notify_all()
+        self._checkpoint_error = error
+        self._checkpoint_due = False
+        self._checkpoint_bells.ring()
         if not self._closed and self._failure is None:
             self._schedule_checkpoint(0 if error is None else _RETRY_SECONDS)
 
@@ -395,14 +392,11 @@ class Engine:
         timeout = checked_timeout(timeout)
         now = self._environment.scheduler.now
         end = None if timeout is None else now() + timeout
-        with self._checkpoint_state:
-            if not wait_until(
-                self._checkpoint_state,
-                lambda: not self._checkpoint_due or self._checkpoint_error is not None,
-                timeout,
-            ):
-                return False
-            error, self._checkpoint_error = self._checkpoint_error, None
+        if not self._checkpoint_bells.wait_until(
+            lambda: not self._checkpoint_due or self._checkpoint_error is not None, timeout
+        ):
+            return False
+        error, self._checkpoint_error = self._checkpoint_error, None
         if error is not None:
             raise error
         left = -1 if end is None else max(0.0, end - now())
@@ -448,9 +442,8 @@ class Engine:
     def _release(self) -> None:
         message = f"{self.config.path} was closed before the leaves were durable"
         self.durable.fail(lambda: ClosedError(message), ended=True)
-        with self._checkpoint_state:
-            self._checkpoint_due = False
-            self._checkpoint_state.notify_all()
+        self._checkpoint_due = False
+        self._checkpoint_bells.ring()
         if self._log is not None:
             self._log.close()
         if self._lock is not None:

@@ -16,7 +16,10 @@ _LOOKS_AFTER = frozenset({"RESUME", "CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP
 
 
 class _Interrupt:
-    """Traces instructions of `rotortree`, and raises KeyboardInterrupt at the place of a number."""
+    """Traces instructions, and raises KeyboardInterrupt at the place of a number.
+
+    Those of `rotortree`, and of `threading`, which is written in Python, too.
+    """
 
     def __init__(self, number: int) -> None:
         self.left = number
@@ -24,7 +27,7 @@ class _Interrupt:
         self._before: dict[FrameType, str] = {}
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
-        if not frame.f_globals.get("__name__", "").startswith("rotortree."):
+        if not frame.f_globals.get("__name__", "").startswith(("rotortree.", "threading")):
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,9 +16,10 @@ import pytest
 from rotortree import FlushFailedError, FlushPolicy, RotorTree, StorageError
 from rotortree.watermark import Watermark
 from rotortree_faultinject.disk import Call, SimulatedDisk
+from rotortree_faultinject.schedule import Interleaver
 from tests.storage.disk import CRASHES, after_crashes
 from tests.storage.interrupting import everywhere
-from tests.storage.trees import abandon, check_tree, leaf, leaves_of, open_tree
+from tests.storage.trees import abandon, check_tree, environment, leaf, leaves_of, open_tree
 
 SOON = 20.0
 """Seconds after which something that should have happened is taken for lost."""
@@ -65,11 +68,40 @@ def waiting(tree: RotorTree, size: int) -> None:
     time.sleep(0.02)
 
 
-def test_a_thread_does_not_wait_for_a_flush_after_its_own() -> None:
-    """Its leaf is durable with the second flush: it returns though the third one hangs.
+def test_at_most_one_thread_waits_for_the_flush_lock() -> None:
+    """However many flush, at every turn of many schedules: the others wait for that one's flush.
 
-    With one queue for all, who waits for the second flush stands behind who does the third.
+    Who waits for the lock waits for the next flush, too, when its own is done.
     """
+    most = 0
+    for choices in itertools.product((0, 1, 2), repeat=6):
+        interleaver = Interleaver(choices * 10)
+        disk = SimulatedDisk()
+        shape = replace(environment(disk), scheduler=interleaver)
+        tree = open_tree(disk, 2, environment=shape)
+        lock = tree._engine._flush_lock
+
+        def count(call: Call, interleaver: Interleaver = interleaver, lock: object = lock) -> None:
+            nonlocal most
+            waiting = sum(actor.waits_for is lock for actor in interleaver._actors)
+            most = max(most, waiting)
+            interleaver.switch()
+
+        def insert(index: int, tree: RotorTree = tree) -> None:
+            tree.insert_durable(leaf(index))
+
+        for index in range(5):
+            interleaver.add(str(index), partial(insert, index))
+        disk.on_call = count
+        interleaver.run()
+        disk.on_call = None
+        assert tree.durable_size == 5
+        tree.close()
+    assert most == 1
+
+
+def test_a_thread_does_not_wait_for_a_flush_after_its_own() -> None:
+    """Its leaf is durable with the second flush: it returns though the third one hangs."""
     disk, syncs = SimulatedDisk(), Syncs()
     tree = open_tree(disk, 2)
     disk.on_call = syncs
@@ -190,12 +222,14 @@ def test_flushing_what_is_durable_does_not_wait() -> None:
     token = tree.insert(leaf(0))[1]
     tree.flush()
     disk.on_call = syncs
-    other = start(partial(tree.insert_durable, leaf(1)))
+    others = [start(partial(tree.insert_durable, leaf(index))) for index in range(1, 5)]
     assert syncs.begun.acquire(timeout=SOON)
-    tree._engine.flush(1)
+    waiting(tree, 5)
+    assert ends(start(partial(tree._engine.flush, 1)))
     token.wait(0)
     syncs.let()
-    assert ends(other)
+    syncs.let()
+    assert all(map(ends, others))
     disk.on_call = None
     tree.close()
 
