@@ -215,6 +215,20 @@ def test_waiting_depends_on_no_notification() -> None:
     assert ends(waiter)
 
 
+@pytest.mark.parametrize("how", ["rise", "fail"])
+def test_who_waits_is_told_at_once(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking without being told is for emergencies: here nobody does, and the wait ends."""
+    monkeypatch.setattr("rotortree.watermark._LOOK_AGAIN_SECONDS", 1000.0)
+    watermark = Watermark(0)
+    waiter = start(lambda: watermark.wait(5, None))
+    time.sleep(0.02)
+    if how == "rise":
+        watermark.rise(5)
+    else:
+        watermark.fail(lambda: FlushFailedError("broken", retryable=True), ended=False)
+    assert ends(waiter)
+
+
 def test_flushing_what_is_durable_does_not_wait() -> None:
     """While another thread's fsync hangs."""
     disk, syncs = SimulatedDisk(), Syncs()
