@@ -1,9 +1,10 @@
 """The engine of the durable tree: flush, checkpoint, close, and what happens when they fail.
 
-Four locks, always taken in this order:
+Five locks, always taken in this order:
 
 =================  ==============================================================================
 checkpoint lock    one checkpoint, or the close, at a time; guards the level files
+round              the threads that wait for the same flush; each flush ends a round
 flush lock         the log: one thread writes and syncs for all that wait
 commit lock        the commit record
 insert lock        the level arrays: held while leaves are appended in memory, never during I/O
@@ -15,7 +16,6 @@ Reads take none of them.
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -49,7 +49,7 @@ from rotortree.storage.format import (
 )
 from rotortree.storage.level_files import LevelFiles
 from rotortree.storage.wal import SegmentWriter, create_writer
-from rotortree.watermark import Watermark, checked_timeout
+from rotortree.watermark import Bells, Watermark, checked_timeout
 
 __all__ = ["Engine", "OpenedTree", "remove_segments"]
 
@@ -108,13 +108,15 @@ class Engine:
         self._failure: str | None = None
         self._calls = 0
         self._checkpoint_lock = environment.scheduler.lock()
+        self._round = environment.scheduler.lock()
         self._flush_lock = environment.scheduler.lock()
         self._commit_lock = environment.scheduler.lock()
         self._insert_lock = environment.scheduler.lock()
-        self._checkpoint_state = threading.Condition()
+        self._checkpoint_bells = Bells()
         self._checkpoint_due = False
         self._checkpoint_error: StorageError | None = None
         self._checkpoint_every = _entries(config, opened.identity.n)
+        self._flush_seconds = 0.0
         self._flusher: Task | None = None
         self._checkpointer: Task | None = None
         try:
@@ -127,6 +129,7 @@ class Engine:
         if self._log is None:
             return
         if isinstance(self.config.flush_policy, FlushPolicy.Interval):
+            self._flush_seconds = self.config.flush_policy.seconds
             self._flusher = scheduler.task("rotortree-flusher", self._flush_step)
         if self._checkpoint_every is not None:
             self._checkpointer = scheduler.task("rotortree-checkpointer", self._checkpoint_step)
@@ -193,15 +196,16 @@ class Engine:
         return self._append(leaves, self.tree.insert_many)
 
     def _append(self, given: _Given, store: Callable[[_Given], _T]) -> tuple[int, _T]:
-        self._check_writable()
+        if process_id() != self._process:
+            self.check_readable()  # before taking a lock that a thread of the parent may hold
         with self._insert_lock:
-            self._check_writable()
+            if self._closed or self._failure is not None or self._log is None:
+                self._check_writable()
             result = store(given)
             self._calls += 1
             size = self.tree.size
-        policy = self.config.flush_policy
-        if isinstance(policy, FlushPolicy.Interval):
-            self._schedule_flush(policy.seconds)
+        if self._flusher is not None and not self._flusher.is_due:
+            self._flusher.schedule(self._flush_seconds)
         if self._checkpoint_every is not None and not self._checkpoint_due:
             self._schedule_checkpoint(0)
         return size, result
@@ -209,14 +213,23 @@ class Engine:
     # Flush.
 
     def flush(self, target: int | None = None) -> None:
-        """Make ``target`` leaves durable, or all; whoever comes first does it for all that wait."""
+        """Make ``target`` leaves durable, or all; whoever comes first does it for all that wait.
+
+        Whoever comes first in a round waits for the flush before, and then flushes; the others of
+        the round wait for that, and find it done.  Who comes when the flush has begun is of the
+        next round.  If the first one fails or is interrupted, the second is the first.
+        """
         if target is None:
             self._check_writable()
             target = self.tree.size
-        while self.durable.value < target:
-            with self._flush_lock:
-                if self.durable.value < target:
-                    self._flush(self._check_writable())
+        if self.durable.value >= target:
+            return
+        with self._round:
+            if self.durable.value < target:
+                with self._flush_lock:
+                    self._round = self._environment.scheduler.lock()
+                    if self.durable.value < target:
+                        self._flush(self._check_writable())
 
     def _flush(self, log: SegmentWriter) -> None:
         with self._insert_lock:
@@ -321,7 +334,7 @@ class Engine:
         header = SegmentHeader(self._identity, log.header.number + 1, head, salt)
         directory = f"{self.config.path}/{WAL}"
         try:
-            new = create_writer(self._fs, directory, header, self._environment.frame_leaves)
+            new = create_writer(self._environment, directory, header)
         except IoFailedError as error:
             raise CheckpointFailedError(f"no new log segment: {error}") from error
         try:
@@ -367,8 +380,7 @@ class Engine:
         if self.tree.size - self.checkpoint_head.size < self._checkpoint_every:
             return
         assert self._checkpointer is not None  # there is one where there is a number of entries
-        with self._checkpoint_state:
-            self._checkpoint_due = True
+        self._checkpoint_due = True
         self._checkpointer.schedule(delay)
 
     def _checkpoint_step(self) -> None:
@@ -379,10 +391,9 @@ class Engine:
             error = failure
         except Exception as failure:  # a custom hasher raised
             error = CheckpointFailedError(f"{type(failure).__name__}: {failure}")
-        with self._checkpoint_state:
-            self._checkpoint_due = False
-            self._checkpoint_error = error
-            self._checkpoint_state.notify_all()
+        self._checkpoint_error = error
+        self._checkpoint_due = False
+        self._checkpoint_bells.ring()
         if not self._closed and self._failure is None:
             self._schedule_checkpoint(0 if error is None else _RETRY_SECONDS)
 
@@ -392,12 +403,11 @@ class Engine:
         timeout = checked_timeout(timeout)
         now = self._environment.scheduler.now
         end = None if timeout is None else now() + timeout
-        with self._checkpoint_state:
-            if not self._checkpoint_state.wait_for(
-                lambda: not self._checkpoint_due or self._checkpoint_error is not None, timeout
-            ):
-                return False
-            error, self._checkpoint_error = self._checkpoint_error, None
+        if not self._checkpoint_bells.wait_until(
+            lambda: not self._checkpoint_due or self._checkpoint_error is not None, timeout
+        ):
+            return False
+        error, self._checkpoint_error = self._checkpoint_error, None
         if error is not None:
             raise error
         left = -1 if end is None else max(0.0, end - now())
@@ -443,9 +453,8 @@ class Engine:
     def _release(self) -> None:
         message = f"{self.config.path} was closed before the leaves were durable"
         self.durable.fail(lambda: ClosedError(message), ended=True)
-        with self._checkpoint_state:
-            self._checkpoint_due = False
-            self._checkpoint_state.notify_all()
+        self._checkpoint_due = False
+        self._checkpoint_bells.ring()
         if self._log is not None:
             self._log.close()
         if self._lock is not None:

@@ -183,7 +183,7 @@ def _create(config: RotorTreeConfig, environment: Environment) -> None:
     durable.make_directory(fs, f"{path}/{LEVELS}")
     _sync_names(environment, path, with_parent=True)
     header = SegmentHeader(identity, 1, EMPTY, environment.random_bytes(SALT_BYTES))
-    writer = create_writer(fs, f"{path}/{WAL}", header, environment.frame_leaves)
+    writer = create_writer(environment, f"{path}/{WAL}", header)
     writer.close()
     durable.publish(fs, writer.path)
 
@@ -236,7 +236,7 @@ def _go_on(
     base = Head(decision.durable_size, tree.root(decision.durable_size))
     salt = environment.random_bytes(SALT_BYTES)
     header = SegmentHeader(decision.identity, decision.last.number + 1, base, salt)
-    writer = create_writer(fs, f"{path}/{WAL}", header, environment.frame_leaves)
+    writer = create_writer(environment, f"{path}/{WAL}", header)
     try:
         if base != decision.head:
             writer.write(decision.head.size, 0, partial(tree.views, 0), tree.root)
@@ -280,4 +280,13 @@ def _reopen_segment(environment: Environment, decision: Decision) -> SegmentWrit
     file = durable.open_file(environment.files, scan.path, "write")
     assert file is not None  # it was read under the lock just now
     assert scan.header is not None  # and was sound
-    return SegmentWriter(file, scan.path, scan.header, environment.frame_leaves, scan)
+    writer = SegmentWriter(file, scan.path, scan.header, environment, scan)
+    if scan.size > scan.end:
+        # Zeros ahead.  If their sync failed, and the disk was read again since, then nobody knows
+        # whether it has them; so their length must be written anew.
+        try:
+            writer.cut_back()
+        except BaseException:
+            writer.close()
+            raise
+    return writer

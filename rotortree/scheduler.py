@@ -7,13 +7,19 @@ that are held while the disk works come from here, too, so that a simulation kno
 
 from __future__ import annotations
 
+import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Protocol
 
 __all__ = ["Mutex", "Scheduler", "Task", "ThreadScheduler"]
+
+
+_NEVER = math.inf
 
 
 class Mutex(Protocol):
@@ -80,8 +86,9 @@ class _ThreadTask:
     def __init__(self, name: str, step: Callable[[], None], now: Callable[[], float]) -> None:
         self._step = step
         self._now = now
-        self._condition = threading.Condition()
-        self._due: float | None = None
+        # Putting something there both says when and wakes the thread: no interrupt comes between.
+        self._calls = SimpleQueue[float]()
+        self._due = _NEVER
         self._stopped = False
         # Started now, where it may fail, so that scheduling never does.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -89,20 +96,14 @@ class _ThreadTask:
 
     @property
     def is_due(self) -> bool:
-        return self._due is not None
+        return self._due != _NEVER or not self._calls.empty()
 
     def schedule(self, delay: float) -> None:
-        due = self._now() + delay
-        with self._condition:
-            if self._stopped or (self._due is not None and self._due <= due):
-                return
-            self._due = due
-            self._condition.notify()
+        self._calls.put(self._now() + delay)
 
     def stop(self) -> None:
-        with self._condition:
-            self._stopped = True
-            self._condition.notify()
+        self._stopped = True
+        self._calls.put(_NEVER)
         if not self.runs_here():
             self._thread.join()
 
@@ -114,13 +115,14 @@ class _ThreadTask:
             self._step()
 
     def _wait_until_due(self) -> bool:
-        with self._condition:
-            while not self._stopped:
-                left = None if self._due is None else self._due - self._now()
-                if left is not None and left <= 0:
-                    self._due = None
-                    return True
-                self._condition.wait(left)
+        while not self._stopped:
+            left = self._due - self._now()
+            if left <= 0:
+                self._due = _NEVER
+                return True
+            with contextlib.suppress(Empty):
+                due = self._calls.get(timeout=min(left, threading.TIMEOUT_MAX))
+                self._due = min(due, self._due)
         return False
 
 

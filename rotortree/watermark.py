@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import threading
+import time
 from collections.abc import Callable, Generator
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from rotortree.errors import InvalidConfigError, StorageError
@@ -11,7 +15,10 @@ from rotortree.errors import InvalidConfigError, StorageError
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["DurabilityToken", "Watermark", "checked_timeout"]
+__all__ = ["Bells", "DurabilityToken", "Watermark", "checked_timeout"]
+
+_LOOK_AGAIN_SECONDS = 0.25
+"""How often whoever waits looks without being rung: a Ctrl-C may have come before that."""
 
 
 def checked_timeout(timeout: float | None) -> float | None:
@@ -24,6 +31,39 @@ def checked_timeout(timeout: float | None) -> float | None:
     return min(max(timeout, 0.0), threading.TIMEOUT_MAX)
 
 
+class Bells:
+    """Wakes the threads that wait for something to become true.
+
+    No `threading.Condition`: a Ctrl-C within one may leave its lock held, or those who wait asleep.
+    Here there is no lock; to be rung makes a wait short, and nothing else depends on it.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: set[SimpleQueue[None]] = set()
+
+    def ring(self) -> None:
+        """Let all who wait look whether it is true."""
+        for bell in list(self._waiting):
+            if bell.empty():
+                bell.put(None)
+
+    def wait_until(self, is_true: Callable[[], bool], timeout: float | None) -> bool:
+        """Return when it is true; False if that took over ``timeout`` seconds."""
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        bell = SimpleQueue[None]()
+        self._waiting.add(bell)
+        try:
+            while not is_true():
+                left = end - time.monotonic()
+                if left <= 0:
+                    return False
+                with contextlib.suppress(Empty):
+                    bell.get(timeout=min(left, _LOOK_AGAIN_SECONDS))
+            return True
+        finally:
+            self._waiting.discard(bell)
+
+
 class Watermark:
     """How many leaves are durable, for many waiters.
 
@@ -33,25 +73,26 @@ class Watermark:
 
     def __init__(self, value: int) -> None:
         self.value = value
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
+        self._bells = Bells()
         self._failures = 0
         self._failure: Callable[[], StorageError] | None = None
         self._ended = False
 
     def rise(self, value: int) -> None:
         """Everything below ``value`` is durable."""
-        with self._condition:
+        with self._lock:
             self.value = max(self.value, value)
-            self._condition.notify_all()
+        self._bells.ring()
 
     def fail(self, error: Callable[[], StorageError], *, ended: bool) -> None:
         """A flush failed: raise in those who wait now and, if ``ended``, in all who ever will."""
-        with self._condition:
+        with self._lock:
             if not self._ended:
-                self._failures += 1
                 self._failure = error
+                self._failures += 1
                 self._ended = ended
-            self._condition.notify_all()
+        self._bells.ring()
 
     def wait(self, target: int, timeout: float | None) -> None:
         """Return when ``target`` leaves are durable.
@@ -59,17 +100,16 @@ class Watermark:
         Raises the error of a flush that failed meanwhile, and TimeoutError after ``timeout``
         seconds.
         """
-        with self._condition:
-            failures = self._failures
+        failures = self._failures
 
-            def settled() -> bool:
-                return self.value >= target or self._ended or self._failures != failures
+        def is_settled() -> bool:
+            return self.value >= target or self._ended or self._failures != failures
 
-            if not self._condition.wait_for(settled, timeout):
-                raise TimeoutError(f"not durable after {timeout} seconds")
-            if self.value < target:
-                assert self._failure is not None  # else it would not be settled
-                raise self._failure()
+        if not self._bells.wait_until(is_settled, timeout):
+            raise TimeoutError(f"not durable after {timeout} seconds")
+        if self.value < target:
+            assert self._failure is not None  # else it would not be settled
+            raise self._failure()
 
 
 class DurabilityToken:

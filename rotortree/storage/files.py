@@ -95,9 +95,8 @@ class FileSystem(Protocol):
         """Lock a file at once or raise BlockingIOError; exclusive locks create a missing one."""
 
 
-def process_id() -> int:
-    """The number of this process, by which a tree notices that it was forked."""
-    return os.getpid()
+process_id = os.getpid
+"""The number of this process, by which a tree notices that it was forked."""
 
 
 class _OsFile:

@@ -14,7 +14,7 @@ Four steps, which also every normal start runs:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from rotortree.accumulator import Accumulator
@@ -38,9 +38,13 @@ from rotortree.storage.format import (
     segment_number,
 )
 from rotortree.storage.level_files import Damage, LevelFiles
-from rotortree.storage.wal import SegmentScan, Unit, read_payload, scan_segment
+from rotortree.storage.wal import SegmentReader, SegmentScan, Unit, scan_segment
 
 __all__ = ["Decision", "Survey", "decide", "load", "survey"]
+
+
+_ROW_BYTES = 1 << 20
+"""The leaves of small frames are replayed together, so many bytes at least."""
 
 
 class Survey(NamedTuple):
@@ -117,7 +121,8 @@ class Decision(NamedTuple):
     leaves themselves, because the commit record is gone.  Then ``units`` follow, each with the path
     of its segment, and lead to ``head``.  Up to ``durable_size`` its leaves are known to be on the
     disk; the rest may be in memory only, if a process was killed or its fsync failed.  Behind the
-    units, ``torn_bytes`` with ``torn_leaves`` whole leaves were written but never acknowledged.
+    units, ``torn_bytes`` with ``torn_leaves`` whole leaves were written but never acknowledged;
+    the zeros that the log ends with are not among them.
     ``clean``: the last process closed the tree, and the log may go on in its last segment.
     Segments below ``first_segment`` are of no more use.
     """
@@ -174,7 +179,7 @@ def decide(found: Survey) -> Decision | None:
     last = live[-1]
     _check_capacity(last, headers[-1].identity, head)
     _check_acknowledged(last, commit, head)
-    torn_bytes = last.size - last.end
+    torn_bytes = last.used - last.end
     return Decision(
         identity=headers[-1].identity,
         base=base,
@@ -304,11 +309,30 @@ def _replay(fs: FileSystem, tree: Accumulator, path: str, units: Iterable[Unit])
     if file is None:
         raise DataCorruptionError(path, 0, "the log segment vanished")
     try:
-        for offset, count in itertools.chain.from_iterable(unit.frames for unit in units):
-            for part in read_payload(file, path, offset, count):
-                tree.extend(part)
+        reader = SegmentReader(file, path)
+        frames = itertools.chain.from_iterable(unit.frames for unit in units)
+        for row in _rows(itertools.starmap(reader.payload, frames)):
+            tree.extend(row)
     finally:
         file.close()
+
+
+def _rows(payloads: Iterable[Iterable[memoryview]]) -> Iterator[memoryview]:
+    """The same leaves in rows that are worth the call."""
+    parts: list[memoryview] = []
+    length = 0
+    for part in itertools.chain.from_iterable(payloads):
+        parts.append(part)
+        length += len(part)
+        if length >= _ROW_BYTES:
+            yield _joined(parts)
+            parts, length = [], 0
+    if parts:
+        yield _joined(parts)
+
+
+def _joined(parts: list[memoryview]) -> memoryview:
+    return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
 
 
 def _check_root(tree: Accumulator, head: Head, path: str, offset: int) -> None:

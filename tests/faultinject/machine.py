@@ -102,6 +102,7 @@ class LifeMachine(RuleBasedStateMachine):
             verify=st.booleans(),
             frame_leaves=st.sampled_from([1, 3, 100]),
             groups=st.sampled_from([1, 2, 5]),
+            zeros_ahead=st.sampled_from([0, 0, 100, 700]),
             profile=st.sampled_from(list(PROFILES)),
             fsync_failure=st.sampled_from(["clean", "dirty", "reverted"]),
         )

@@ -20,6 +20,7 @@ from tests.storage.trees import (
     abandon,
     check_goes_on,
     check_tree,
+    environment,
     leaves,
     leaves_of,
     open_tree,
@@ -33,12 +34,18 @@ class Life:
     """A tree on a disk, and the history of what was issued and acknowledged."""
 
     def __init__(
-        self, disk: SimulatedDisk, *, record: bool = False, on_close: bool = False
+        self,
+        disk: SimulatedDisk,
+        *,
+        record: bool = False,
+        on_close: bool = False,
+        zeros_ahead: int = 0,
     ) -> None:
         self.disk = disk
         self.history = model.History()
         self.record = record
         self.policy = CheckpointPolicy.OnClose() if on_close else CheckpointPolicy.Manual()
+        self.zeros_ahead = zeros_ahead
         self.tree: RotorTree | None = None
         self.tokens: list[DurabilityToken] = []
 
@@ -54,6 +61,7 @@ class Life:
             N if self.size == 0 else None,
             record_acknowledgements=self.record,
             checkpoint_policy=self.policy,
+            environment=environment(self.disk, N, zeros_ahead=self.zeros_ahead),
         )
         self.history = model.after_crash(self.history, leaves_of(self.tree))
         self.tokens = []
@@ -130,10 +138,12 @@ SCRIPT: tuple[Step, ...] = (
 
 
 @functools.cache
-def fault_free_calls(record: bool = False, on_close: bool = False) -> tuple[Call, ...]:
+def fault_free_calls(
+    record: bool = False, on_close: bool = False, zeros_ahead: int = 0
+) -> tuple[Call, ...]:
     """The calls that the script makes where nothing goes wrong."""
     disk = SimulatedDisk()
-    life = Life(disk, record=record, on_close=on_close)
+    life = Life(disk, record=record, on_close=on_close, zeros_ahead=zeros_ahead)
     for step in SCRIPT:
         step(life)
     calls = tuple(disk.calls)
@@ -151,9 +161,11 @@ def check_recovered(disk: SimulatedDisk, history: model.History) -> int:
     return len(recovered)
 
 
-def run_until_death(disk: SimulatedDisk, **options: bool) -> model.History:
+def run_until_death(
+    disk: SimulatedDisk, *, record: bool = False, zeros_ahead: int = 0
+) -> model.History:
     """Run the script on a disk that dies at some call; return what must be true of the rest."""
-    life = Life(disk, **options)
+    life = Life(disk, record=record, zeros_ahead=zeros_ahead)
     with contextlib.suppress(Died):
         for step in SCRIPT:
             step(life)

@@ -40,26 +40,34 @@ def test_there_is_something_to_fail() -> None:
     assert counts["sync"] > 10
 
 
-@pytest.mark.parametrize("record", [False, True])
-def test_a_crash_at_any_call_loses_nothing_that_was_acknowledged(record: bool) -> None:
+@pytest.mark.parametrize(
+    ("record", "zeros_ahead"),
+    [(False, 0), (True, 0), (False, 700)],
+    ids=["plain", "record", "zeros ahead"],
+)
+def test_a_crash_at_any_call_loses_nothing_that_was_acknowledged(
+    record: bool, zeros_ahead: int
+) -> None:
     """Every call of the script × what the disk keeps of names and bytes that were not synced.
 
     The first of the six crashes is a killed process, the others are power cuts at their extremes.
     Equal states after equal histories are checked once.
     """
-    states = list(crash_states(record))
+    states = list(crash_states(record, zeros_ahead))
     sizes = {check_recovered(left, history) for left, history in states}
     assert sizes >= {0, 1, 4, 12, 13, 17, 18, 19, 26, 27, 28}
     assert len(states) > 140
 
 
-def crash_states(record: bool = False) -> Iterator[tuple[SimulatedDisk, model.History]]:
+def crash_states(
+    record: bool = False, zeros_ahead: int = 0
+) -> Iterator[tuple[SimulatedDisk, model.History]]:
     """Every different state that a crash of the script leaves, with its history."""
     seen = set()
-    for number in range(len(fault_free_calls(record))):
+    for number in range(len(fault_free_calls(record, zeros_ahead=zeros_ahead))):
         disk = SimulatedDisk()
         die_at(disk, number)
-        history = run_until_death(disk, record=record)
+        history = run_until_death(disk, record=record, zeros_ahead=zeros_ahead)
         for left in after_crashes(disk):
             state = (frozenset(left.files().items()), history)
             if state not in seen:

@@ -137,7 +137,7 @@ def scan(
         offset, size = end, size + 2
     header = SegmentHeader(identity, number, base, bytes(16))
     return SegmentScan(
-        number, path, offset, header, None, tuple(found), stop=offset, promise=promise
+        number, path, offset, header, None, tuple(found), stop=offset, promise=promise, used=offset
     )
 
 
@@ -262,7 +262,10 @@ def test_bytes_behind_the_last_unit_are_torn(torn: int) -> None:
     found = build(situation)
     last = found.segments[-1]
     found = found._replace(
-        segments=(found.segments[0], last._replace(size=last.size + torn, dropped=torn // 32))
+        segments=(
+            found.segments[0],
+            last._replace(size=last.size + torn + 99, used=last.used + torn, dropped=torn // 32),
+        )
     )
     decision = decide(found)
     assert decision is not None

@@ -7,6 +7,7 @@ import errno
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -126,9 +127,11 @@ def faults(calls: Sequence[Call]) -> Iterator[tuple[str, int, int]]:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"record": True}, {"on_close": True}], ids=["plain", "record", "on-close"]
+    "options",
+    [{}, {"record": True}, {"on_close": True}, {"zeros_ahead": 700}],
+    ids=["plain", "record", "on-close", "zeros ahead"],
 )
-def test_a_failing_call_fails_its_operation_or_nothing(options: dict[str, bool]) -> None:
+def test_a_failing_call_fails_its_operation_or_nothing(options: dict[str, Any]) -> None:
     """One failing call, each of the script's, before, half-way and after it did its work.
 
     The operation raises a typed error or succeeds; a retryable one succeeds when tried again; after

@@ -60,12 +60,15 @@ def head(size: int, n: int) -> TreeHead:
     return TreeHead(size, model_root(size, n), n, "blake3")
 
 
-def environment(files: FileSystem, n: int = 2, frame_leaves: int = 3) -> Environment:
+def environment(
+    files: FileSystem, n: int = 2, frame_leaves: int = 3, zeros_ahead: int = 0
+) -> Environment:
     """Frames of three leaves, shards of two groups, and the same random bytes every time."""
     return Environment(
         files=files,
         random_bytes=random.Random(n).randbytes,
         frame_leaves=frame_leaves,
+        zeros_ahead=zeros_ahead,
         shard_nodes=2 * n,
     )
 

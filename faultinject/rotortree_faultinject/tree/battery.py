@@ -289,6 +289,7 @@ BATTERY: Mapping[str, Check] = MappingProxyType(
             "close during a checkpoint",
             "recorded acknowledgements and a checkpoint",
             "checkpoint and flush",
+            "three flushes",
         ),
         "failing calls of a longer life": partial(_failing, [_LONGER_LIFE]),
         "flipped bytes": partial(_damage, _FLIPS, _FEW, 11),

@@ -163,6 +163,7 @@ class Judge:
             files=disk,
             random_bytes=random.Random(1).randbytes,
             frame_leaves=options.frame_leaves,
+            zeros_ahead=options.zeros_ahead,
             shard_nodes=options.groups * options.n,
         )
         return RotorTree.open(

@@ -72,6 +72,8 @@ def random_options(drawn: random.Random) -> dict[str, object]:
         options["pin"] = drawn.choice((0, 1))
     if drawn.random() < 0.3:
         options["record"] = True
+    if drawn.random() < 0.3:
+        options["zeros_ahead"] = drawn.choice((100, 700))
     return options
 
 

@@ -173,6 +173,16 @@ CONCURRENT: Mapping[str, Concurrent] = MappingProxyType(
                 name="two flushes and a checkpoint",
             ),
             Concurrent(
+                ("open",),
+                {
+                    "first": ["insert", "flush"],
+                    "second": ["insert 2", "flush"],
+                    "third": ["insert", "flush"],
+                },
+                {"zeros_ahead": 400},
+                name="three flushes",
+            ),
+            Concurrent(
                 ("open", "insert 3", "checkpoint", "insert 3"),
                 {"one": ["checkpoint", "read"], "other": ["insert", "checkpoint"]},
                 name="two checkpoints",

@@ -111,6 +111,20 @@ def _failed_write_is_retryable() -> str | None:
     return None
 
 
+def _no_room_for_zeros_is_no_error() -> str | None:
+    """A flush that fits succeeds, whatever room there is for zeros behind it, and keeps none."""
+    for spare in (0, 1, 99):
+        with _new(Options(zeros_ahead=400)) as (disk, tree, _):
+            _ = tree.append(_LEAF)
+            disk.room = disk.used() + FRAME_BYTES + len(_LEAF) + spare
+            error = _raised(tree.flush)
+            if error is not None or tree.durable_size != 1:
+                return f"{spare} bytes more than a flush takes are free, and: {error!r}"
+            if spare and disk.used() == disk.room:
+                return "zeros take the last of the room"
+    return None
+
+
 def _failed_sync_is_fatal() -> str | None:
     """After an fsync of the log that failed, everything but reading raises, and so do tokens."""
     options = Options(flush="interval")
@@ -361,6 +375,7 @@ LAWS: Mapping[str, Callable[[], str | None]] = MappingProxyType(
             _closed_tree_is_not_locked,
             _failed_open_unlocks,
             _failed_write_is_retryable,
+            _no_room_for_zeros_is_no_error,
             _failed_sync_is_fatal,
             _close_settles_tokens,
             _flusher_tries_again,

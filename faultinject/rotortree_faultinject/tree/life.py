@@ -86,7 +86,8 @@ class Options:
 
     ``flush``: ``manual`` or ``interval``; ``checkpoint``: ``manual``, ``close``, ``every K`` or
     ``memory K``; ``pin``: the level from which on nodes stay in memory; ``record``: record
-    acknowledgements.  Frames hold ``frame_leaves`` leaves, level files ``groups`` groups.
+    acknowledgements.  Frames hold ``frame_leaves`` leaves, level files ``groups`` groups; the log
+    has at most ``zeros_ahead`` zeros behind its last unit.
     """
 
     n: int = 2
@@ -96,6 +97,7 @@ class Options:
     record: bool = False
     verify: bool = True
     frame_leaves: int = 3
+    zeros_ahead: int = 0
     groups: int = 2
     profile: str = "posix"
     fsync_failure: FsyncFailure = "clean"
@@ -162,6 +164,7 @@ def open_tree(
             scheduler=StepScheduler() if scheduler is None else scheduler,
             random_bytes=_random_bytes(fingerprint(disk.image)),
             frame_leaves=options.frame_leaves,
+            zeros_ahead=options.zeros_ahead,
             shard_nodes=options.groups * options.n,
         ),
     )

@@ -6,6 +6,7 @@ from rotortree.engine import Engine
 from rotortree.opening import open_tree
 from rotortree.rotor_tree import RotorTree
 from rotortree.storage import durable
+from rotortree.storage.wal import SegmentWriter
 from rotortree_faultinject.tree.planting import Edit, PlantedFault
 
 __all__ = ["ERRORS"]
@@ -167,6 +168,16 @@ _ERRORS = (
         " offset and is at least as long; frames that were whole are written as the same bytes.",
     ),
     PlantedFault(
+        "no room for zeros fails a flush",
+        "a flush fails that fits on the disk, because the zeros behind it do not",
+        (Edit(SegmentWriter._write_zeros, "except IoFailedError:", "except AssertionError:"),),
+    ),
+    PlantedFault(
+        "zeros take the last of the room",
+        "zeros that were written in part stay where there is no room for more",
+        (Edit(SegmentWriter._write_zeros, "self._cut(start)", "pass"),),
+    ),
+    PlantedFault(
         "appended behind a torn unit",
         "after a failed write the log goes on behind what was written of the unit",
         (
@@ -216,6 +227,27 @@ _THREADS = (
         "flush without its lock",
         "two threads write to the log at the same time",
         (Edit(Engine.flush, "with self._flush_lock:", "if True:"),),
+    ),
+    PlantedFault(
+        "no rounds",
+        "threads that wait for the same flush do not wait for each other",
+        (Edit(Engine.flush, "with self._round:", "if True:"),),
+        redundant="Every profile: they wait for the flush lock then, and longer, but each looks"
+        " under it whether its leaves are durable before it flushes them.",
+    ),
+    PlantedFault(
+        "late comers trust the flush under way",
+        "who comes during a flush waits for its end, and takes its own leaves for durable",
+        (
+            Edit(
+                Engine.flush,
+                "with self._round:\n        if self.durable.value < target:\n",
+                "waited = bool(getattr(self._round, 'holder', None))\n"
+                "    with self._round:\n"
+                "        if not waited and self.durable.value < target:\n",
+            ),
+            Edit(Engine.flush, "self._round = self._environment.scheduler.lock()", "pass"),
+        ),
     ),
     PlantedFault(
         "checkpoint without its lock",

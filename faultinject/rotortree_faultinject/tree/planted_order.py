@@ -354,5 +354,31 @@ _LOG = (
     ),
 )
 
-ORDER = (*_SYNCS, *_NAMES, *_ORDER, *_LEVELS, *_LOG)
+_ZEROS = (
+    PlantedFault(
+        "zeros over the unit",
+        "off by one header: the zeros are written from the end of the unit's own frame on",
+        (
+            Edit(
+                SegmentWriter.write,
+                "self._write_zeros(offset)",
+                "self._write_zeros(offset - NODE_BYTES)",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "a flush into zeros is not synced",
+        "only a flush that makes the log longer is synced",
+        (
+            Edit(
+                SegmentWriter.sync,
+                "durable.sync_file(self._file, self.path)",
+                "if self._next[0] == self._allocated or self._zeros_ahead == 0:\n"
+                "        durable.sync_file(self._file, self.path)",
+            ),
+        ),
+    ),
+)
+
+ORDER = (*_SYNCS, *_NAMES, *_ORDER, *_LEVELS, *_LOG, *_ZEROS)
 """Faults of what is written, when, and how it gets to the disk."""

@@ -258,6 +258,17 @@ _SEGMENTS = (
         ),
     ),
     PlantedFault(
+        "no reading ahead behind zeros",
+        "where the first invalid frame is zeros, the rest is taken for zeros ahead",
+        (
+            Edit(
+                _Scanner._promise_behind,
+                "at = data.find(FRAME_MAGIC)\n        while",
+                "at = data.find(FRAME_MAGIC) if any(data[:32]) else -1\n        while",
+            ),
+        ),
+    ),
+    PlantedFault(
         "reading ahead in large steps",
         "promises are looked for at every 512th byte only",
         (Edit(_Scanner._promise_behind, "at % _ALIGNMENT == 0", "at % 512 == 0"),),

@@ -190,6 +190,24 @@ _DECIDED = (
         (Edit(recovery.decide, "and commit.last_segment == last.number", "and True"),),
     ),
     PlantedFault(
+        "zeros taken for torn",
+        "a log that ends with zeros ahead does not count as closed cleanly",
+        (
+            Edit(
+                recovery.decide,
+                "torn_bytes = last.used - last.end",
+                "torn_bytes = last.size - last.end",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "zeros ahead kept over a clean close",
+        "the zeros that an earlier process wrote are built on",
+        (Edit(opening._reopen_segment, "if scan.size > scan.end:", "if False:"),),
+        redundant="Every profile: the flush before the clean close synced them with itself; what"
+        " could be otherwise, pages of a failed sync that left the cache, is not simulated.",
+    ),
+    PlantedFault(
         "clean with a torn tail",
         "a log counts as closed cleanly though there is something behind its end",
         (Edit(recovery.decide, "and not torn_bytes", "and True"),),

@@ -50,6 +50,7 @@ LEAST: Mapping[str, int] = MappingProxyType(
         "units of several segments": 20,
         "units behind the next segment's base": 20,
         "a sealed frame behind the first invalid one": 20,
+        "zeros ahead": 20,
         "segments that a commit made useless": 20,
         "a file that was never finished": 20,
         # What recovery does.
@@ -60,6 +61,7 @@ LEAST: Mapping[str, int] = MappingProxyType(
         "a commit record written anew to be sure of it": 20,
         # What writing does.
         "a unit of several frames written": 20,
+        "a unit written before zeros": 20,
         "the log cut back": 1,
         "a tree failed": 1,
         "a level file begun": 100,
@@ -175,6 +177,7 @@ def _decided(decision: Decision | None, found: Survey) -> Mapping[str, object]:
         "units of several segments": len({path for path, _ in decision.units}) > 1,
         "units behind the next segment's base": behind,
         "segments that a commit made useless": len(live) < len(found.segments),
+        "zeros ahead": last.size > last.used,
         "a promise vouches for units": last.header and last.durable_size > last.header.base.size,
         "the commit record vouches for units": acknowledged > last.durable_size,
         "nothing vouches for the last unit": decision.durable_size < decision.head.size,
@@ -196,7 +199,10 @@ def _read_ahead(promise: int, scanner: _Scanner, offset: int) -> Mapping[str, ob
 
 
 def _unit_written(result: None, log: SegmentWriter, stop: int, *_: object) -> Mapping[str, object]:
-    return {"a unit of several frames written": stop - log.stop > log._frame_leaves}
+    return {
+        "a unit of several frames written": stop - log.stop > log._frame_leaves,
+        "a unit written before zeros": log._allocated > log._next[0],
+    }
 
 
 def _checkpointed(result: None, engine: Engine, log: SegmentWriter) -> Mapping[str, object]:

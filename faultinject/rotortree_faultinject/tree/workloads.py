@@ -164,6 +164,17 @@ _STEPS: Mapping[str, tuple[str, Mapping[str, object]]] = MappingProxyType(
         ),
         "recorded": ("open, insert 2, flush, insert, checkpoint, insert, flush", {"record": True}),
         "pinned": ("open, insert 5, checkpoint, insert 4, checkpoint, close", {"pin": 1}),
+        "zeros-ahead": (
+            (
+                "open, insert, flush, insert, flush, close, open, insert 2, flush, append 3,"
+                " fault pwritev *.wal h, flush, flush, insert, flush"
+            ),
+            {"zeros_ahead": 400},
+        ),
+        "killed-in-zeros": (
+            "open, insert, close, open, insert 2, flush, kill, open, insert, flush, kill, open",
+            {"zeros_ahead": 400},
+        ),
         "long": (
             (
                 "open, insert, flush, insert 2, insert, flush, insert 8, flush, checkpoint, wait,"

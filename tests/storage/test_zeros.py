@@ -1,0 +1,159 @@
+"""Zeros that are written ahead in the log."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from rotortree import RotorTree
+from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES
+from rotortree_faultinject.disk import Call, SimulatedDisk
+from tests.storage.disk import after_crash, disk_of
+from tests.storage.trees import (
+    abandon,
+    check_goes_on,
+    check_tree,
+    environment,
+    leaf,
+    leaves,
+    log_path,
+    open_tree,
+)
+
+UNIT = FRAME_BYTES + 32
+"""Bytes that the flush of one leaf writes."""
+
+
+def opened(disk: SimulatedDisk, zeros_ahead: int = 1000, *, read_only: bool = False) -> RotorTree:
+    """The tree on the disk, of arity 2."""
+    shape = environment(disk, zeros_ahead=zeros_ahead)
+    return open_tree(disk, 2, environment=shape, read_only=read_only or None)
+
+
+def closed(count: int = 4, zeros_ahead: int = 1000) -> SimulatedDisk:
+    """A disk with a closed tree of so many flushes of a leaf."""
+    disk = SimulatedDisk()
+    with opened(disk, zeros_ahead) as tree:
+        for index in range(count):
+            tree.insert_durable(leaf(index))
+    return disk
+
+
+def test_a_flush_into_zeros_leaves_the_length_as_it_is() -> None:
+    """The log grows at some flushes, to hold at most as much again and at most so many zeros."""
+    disk = SimulatedDisk()
+    lengths = []
+    with opened(disk) as tree:
+        for index in range(60):
+            tree.insert_durable(leaf(index))
+            length = len(disk.files()[log_path(disk.files())])
+            used = SEGMENT_BYTES + (index + 1) * UNIT
+            assert used <= length <= min(2 * used, used + 1000)
+            lengths.append(length)
+    assert len(set(lengths)) < 15
+    check_goes_on(disk, 2, 60)
+
+
+def test_zeros_are_neither_torn_nor_an_unclean_end() -> None:
+    """Closed: clean, for writers and readers, with and without zeros of their own."""
+    for zeros_ahead, again in itertools.product((0, 1000), repeat=2):
+        disk = closed(4, zeros_ahead)
+        before = disk.files()
+        for read_only in (True, False):
+            with opened(disk, again, read_only=read_only) as tree:
+                assert tree.recovery.clean
+                assert tree.recovery.torn_bytes == 0
+                check_tree(tree, 2, 4)
+            if read_only:
+                assert disk.files() == before
+        check_goes_on(disk, 2, 4)
+
+
+def test_a_torn_flush_in_zeros_is_torn_by_what_is_not_zero() -> None:
+    """Killed in a write that stopped after any number of bytes: counted exactly, and dropped."""
+    for length in range(UNIT):
+        disk = SimulatedDisk()
+        tree = opened(disk)
+        tree.insert_durable(leaf(0))
+        abandon(tree)
+        files = after_crash(disk).files()
+        path = log_path(files)
+        data = files[path]
+        end = SEGMENT_BYTES + UNIT
+        frame = b"RtFr" + b"\1" * (UNIT - 4)
+        torn = data[:end] + frame[:length] + data[end + length :]
+        with opened(disk_of({**files, path: torn})) as tree:
+            assert (tree.recovery.torn_bytes, tree.recovery.torn_leaves) == (length, 0)
+            check_tree(tree, 2, 1)
+
+
+def test_damage_to_zeros_is_harmless() -> None:
+    """Of a closed tree: each byte of them flipped, and the log cut at each: the same tree."""
+    files = closed().files()
+    path = log_path(files)
+    data = files[path]
+    end = SEGMENT_BYTES + 4 * UNIT
+    assert len(data) > end + 200
+    for at in range(end, len(data)):
+        flipped = data[:at] + b"\x40" + data[at + 1 :]
+        with opened(disk_of({**files, path: flipped})) as tree:
+            assert not tree.recovery.clean
+            assert tree.recovery.torn_bytes == at + 1 - end
+            check_tree(tree, 2, 4)
+        with opened(disk_of({**files, path: data[:at]})) as tree:
+            assert tree.recovery.clean
+            check_tree(tree, 2, 4)
+
+
+def test_leaves_of_zeros_are_leaves() -> None:
+    """A unit whose last bytes are zeros is not shortened by the zeros behind it."""
+    disk = SimulatedDisk()
+    with opened(disk) as tree:
+        tree.insert_durable(bytes(32))
+        tree.insert_many(bytes(32) * 7)
+        root = tree.root
+    for read_only in (True, False):
+        with opened(disk, read_only=read_only) as tree:
+            assert tree.recovery.clean
+            assert (tree.size, tree.root) == (8, root)
+
+
+@pytest.mark.parametrize("spare", [0, 1, 50, 319])
+def test_zeros_need_no_room(spare: int) -> None:
+    """A flush that just fits succeeds, and what is left of the room stays free."""
+    disk = SimulatedDisk()
+    tree = opened(disk)
+    tree.insert(leaf(0))
+    disk.room = disk.used() + UNIT + spare
+    tree.flush()
+    assert tree.durable_size == 1
+    assert len(disk.files()[log_path(disk.files())]) == SEGMENT_BYTES + UNIT
+    disk.room = None
+    tree.insert_durable(leaf(1))
+    assert len(disk.files()[log_path(disk.files())]) > SEGMENT_BYTES + 2 * UNIT
+    tree.close()
+    check_goes_on(disk, 2, 2)
+
+
+def test_a_flush_that_failed_in_zeros_is_written_again() -> None:
+    """Half of it was written over zeros; it is cut off, and the next one is as long as it must."""
+    disk = SimulatedDisk()
+    tree = opened(disk)
+    tree.insert_durable(leaf(0))
+    tree.insert_many(leaves(1, 3))
+    disk.most = 50
+    calls = disk.counts["pwritev"]
+
+    def fail_late(call: Call) -> None:
+        if call.kind == "pwritev" and disk.counts["pwritev"] == calls + 3:
+            raise OSError(5, "broken")
+
+    disk.on_call = fail_late
+    with pytest.raises(Exception, match="stay pending"):
+        tree.flush()
+    disk.on_call, disk.most = None, None
+    assert len(disk.files()[log_path(disk.files())]) == SEGMENT_BYTES + UNIT
+    tree.flush()
+    tree.close()
+    check_goes_on(disk, 2, 3)
