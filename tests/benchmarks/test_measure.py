@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ from benchmarks.operations import (
 )
 from benchmarks.plan import FULL, QUICK, TINY, Scale
 from benchmarks.report import Report
+from benchmarks.results import as_markdown
 from benchmarks.tables import losses, shown
 
 CELL = Cell("insert_many", OURS, "blake3", 4, 300)
@@ -226,6 +228,15 @@ def test_a_report_survives_its_json(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "0.375 ≥ 1 ✗ (0.250–0.500)" in text
     assert "cargo: not installed" in text
     assert "- a note" in text
+
+
+def test_the_document_names_what_was_not_reached() -> None:
+    """And nothing that was."""
+    whole = report()
+    reached = replace(whole, results=[one for one in whole.results if one.cell.n == 4])
+    missed = replace(whole, results=[one for one in whole.results if one.cell.n == 8])
+    assert "Not reached" not in as_markdown(reached, None, [])
+    assert "Not reached" in as_markdown(missed, None, [])
 
 
 def test_plots_are_drawn_or_it_is_said_why_not(

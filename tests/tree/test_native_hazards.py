@@ -307,6 +307,16 @@ def test_nothing_is_restored_but_what_was_installed() -> None:
         tree.restore(2)
 
 
+def test_restoring_the_size_that_there_is_changes_nothing() -> None:
+    """Nodes that are pending then are not taken for hashed ones."""
+    row = random.Random(3).randbytes(32 * 100)
+    tree, twin = native_tree(_native, 3), twin_with(3, row)
+    tree.extend(row)
+    tree.restore(100)
+    assert same(tree, twin)
+    assert tree.insert_many(row) == twin.insert_many(row)
+
+
 def test_segments_behind_what_is_installed_are_given_up() -> None:
     """A tail in the middle of what was reserved: nothing is read behind its end, or written."""
     row = random.Random(2).randbytes(32 * 200)
