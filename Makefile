@@ -92,7 +92,8 @@ sanitize: $(VENV)/.installed-dev
 	@cd build/sanitize && ROTORTREE_REQUIRE_NATIVE=1 \
 	    CFLAGS="-g -fsanitize=address,undefined -fno-sanitize-recover=all" \
 	    $(CURDIR)/$(BIN)/python setup.py --quiet build_ext --inplace
-	@cd build/sanitize && ROTORTREE_REQUIRE_NATIVE=1 ASAN_OPTIONS=detect_leaks=0:handle_segv=0 \
+	@cd build/sanitize && ROTORTREE_REQUIRE_NATIVE=1 PYTHONMALLOC=malloc \
+	    ASAN_OPTIONS=detect_leaks=0:handle_segv=0 \
 	    LD_PRELOAD="$$($${CC:-gcc} -print-file-name=libasan.so)" \
 	    $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider \
 	    tests/tree/test_native*.py tests/tree/test_kernel.py tests/tree/test_verify_many.py
