@@ -255,6 +255,18 @@ def test_the_first_segment_grows_and_keeps_what_it_has(lanes: int) -> None:
                 assert b"".join(parents) == nodes_of(twin, 1, size // n)
 
 
+def test_growth_copies_each_leaf_a_few_times_at_most() -> None:
+    """10,000 leaves one by one: the first segment is replaced 9 times, once for each doubling."""
+    tree = native_tree(_native, 2)
+    owners = []
+    for _ in range(10_000):
+        tree.append(bytes(32))
+        owner = tree.views(0, 0, 1)[0].obj
+        if not owners or owners[-1] is not owner:
+            owners.append(owner)
+    assert len(owners) == 1 + 9  # 32 << 9 is more than 10,000
+
+
 def test_views_are_cut_where_segments_end() -> None:
     """One for each segment; every range is the part of the row that it names; all are read-only."""
     for n in (2, 3, 5):
