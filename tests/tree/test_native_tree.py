@@ -258,7 +258,7 @@ def test_the_first_segment_grows_and_keeps_what_it_has(lanes: int) -> None:
 def test_growth_copies_each_leaf_a_few_times_at_most() -> None:
     """10,000 leaves one by one: the first segment is replaced 9 times, once for each doubling."""
     tree = native_tree(_native, 2)
-    owners = []
+    owners: list[object] = []
     for _ in range(10_000):
         tree.append(bytes(32))
         owner = tree.views(0, 0, 1)[0].obj
