@@ -6,16 +6,18 @@ SECONDS ?= 60
 SEED ?= $(shell date +%s)
 SEED := $(SEED)
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+LEAVES ?= 100000000
+MEASURED := build/benchmarks
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # What an installation depends on.  The folders are source roots: a new package changes them.
-SOURCES := pyproject.toml setup.py rotortree/_native.c model faultinject
+SOURCES := pyproject.toml setup.py rotortree/_native.c rotortree/_tree.h rotortree/_hashing.h model faultinject
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test check crash fuzz kill-score damage bench bench-quick sanitize cross clean
+.PHONY: help run test check crash fuzz kill-score damage bench bench-quick scale instructions sanitize cross clean
 
 help:
 	@echo "make run          install the package into $(VENV) and run the demonstration"
@@ -25,8 +27,10 @@ help:
 	@echo "make fuzz         random lives of a tree, crashed everywhere; SECONDS=60, SEED: the clock"
 	@echo "make kill-score   plant every known fault in the tree, and see that it is caught"
 	@echo "make damage       damage every byte of small trees, and see what opening makes of it"
-	@echo "make bench        the benchmarks, in full (benchmarks/run.py)"
+	@echo "make bench        the benchmarks, in full: into build/benchmarks"
 	@echo "make bench-quick  the benchmarks, at small sizes"
+	@echo "make scale        a tree of 100 million leaves on disk; LEAVES=1000000000"
+	@echo "make instructions the regression guard: instructions per operation against the record"
 	@echo "make sanitize     the native kernel under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make cross        the native kernel for AArch64, under qemu"
 	@echo "make clean        remove $(VENV), caches and build results"
@@ -64,10 +68,20 @@ damage: $(VENV)/.installed
 	@$(BIN)/rotortree-crash damage --jobs $(JOBS)
 
 bench: $(VENV)/.installed-bench
-	@$(BIN)/python benchmarks/run.py
+	@mkdir -p $(MEASURED)
+	@$(BIN)/python benchmarks/run.py --json $(MEASURED)/full.json --plots $(MEASURED)
 
 bench-quick: $(VENV)/.installed-bench
-	@$(BIN)/python benchmarks/run.py --quick
+	@mkdir -p $(MEASURED)
+	@$(BIN)/python benchmarks/run.py --quick --json $(MEASURED)/quick.json
+
+scale: $(VENV)/.installed-bench
+	@mkdir -p $(MEASURED)
+	@$(BIN)/python benchmarks/scale.py --leaves $(LEAVES) \
+	    --json $(MEASURED)/scale.json --plots $(MEASURED)
+
+instructions: $(VENV)/.installed
+	@$(BIN)/python benchmarks/instructions.py
 
 # In a copy, so that the checkout keeps its own kernel.  Python leaks on purpose; a test wants to see a SIGSEGV.
 sanitize: $(VENV)/.installed-dev
@@ -81,7 +95,7 @@ sanitize: $(VENV)/.installed-dev
 	@cd build/sanitize && ROTORTREE_REQUIRE_NATIVE=1 ASAN_OPTIONS=detect_leaks=0:handle_segv=0 \
 	    LD_PRELOAD="$$($${CC:-gcc} -print-file-name=libasan.so)" \
 	    $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider \
-	    tests/tree/test_native.py tests/tree/test_kernel.py
+	    tests/tree/test_native*.py tests/tree/test_kernel.py tests/tree/test_verify_many.py
 
 cross: $(VENV)/.installed-dev
 	@for program in aarch64-linux-gnu-gcc qemu-aarch64; do \

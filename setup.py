@@ -7,19 +7,25 @@ not build, instead of a warning; the same variables choose the kernel at run tim
 from __future__ import annotations
 
 import os
+import sysconfig
 
 from setuptools import Extension, setup
+
+# A free-threaded CPython has no limited API yet; it takes the GIL for modules like this one.
+LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 KERNEL = Extension(
     "rotortree._native",
     ["rotortree/_native.c"],
-    define_macros=[("Py_LIMITED_API", "0x030B0000")],
-    extra_compile_args=["-O3"],
-    py_limited_api=True,
+    depends=["rotortree/_tree.h", "rotortree/_hashing.h"],
+    define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED else [],
+    extra_compile_args=["-O3", "-pthread"],
+    extra_link_args=["-pthread"],
+    py_limited_api=LIMITED,
     optional=os.environ.get("ROTORTREE_REQUIRE_NATIVE", "0") in ("", "0"),
 )
 
 setup(
     ext_modules=[] if os.environ.get("ROTORTREE_NATIVE") == "off" else [KERNEL],
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED else {},
 )

@@ -1,67 +1,104 @@
-"""What the machine can do at best: the bare work below some of the rows."""
+"""What the machine can do at best: the bare work below some of the rows, as a worker times it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from blake3 import blake3
 
-from benchmarks import operations as row
-from benchmarks.measure import Case, Stopwatch
-from benchmarks.plan import Scale, random_leaves
+from benchmarks.leaves import LEAF_BYTES, Leaves
+from benchmarks.measure import Stopwatch
+from benchmarks.workers import Handler, Outcome, Request
 
-__all__ = ["LIMIT", "limit_cases"]
+__all__ = ["limit_handlers"]
 
-LIMIT = "bare"
-"""The column."""
+_BLOCK = 64
+"""Bytes of one BLAKE3 block."""
+
+_CACHED = 256 * 1024
+"""Bytes that are still in the cache of one core."""
+
+_CACHED_TOTAL = 64 * 1024 * 1024
+"""How much is hashed of them in one sample, at most."""
 
 _RECORD = 192
 """About what the log holds for one leaf: a frame header and the leaf."""
 
 
-def limit_cases(size: int, scale: Scale, directory: Path) -> list[Case]:
-    """The BLAKE3 rate, a file written and synced, and one fdatasync after another."""
-    limits = _Limits(random_leaves(size, 0), scale.synced, directory)
-    runs: dict[str, Callable[[Stopwatch], int]] = {
-        row.BATCH: limits.hash,
-        row.DURABLE_BATCH: limits.write,
-        row.INSERT_DURABLE: limits.sync,
+def limit_handlers(directory: Path, leaves: Leaves) -> Mapping[str, Handler]:
+    """BLAKE3 in bulk and node by node, a file written and synced, one fdatasync after another."""
+    limits = _Limits(directory, leaves)
+    return {
+        "insert_many": limits.hash_nodes,
+        "bulk_cache": limits.bulk_cache,
+        "bulk_dram": limits.bulk_dram,
+        "write": limits.write,
+        "sync_append": limits.sync_append,
+        "sync_overwrite": limits.sync_overwrite,
     }
-    return [Case(operation, LIMIT, size, run) for operation, run in runs.items()]
 
 
 class _Limits:
-    def __init__(self, leaves: bytes, synced: int, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+    def __init__(self, directory: Path, leaves: Leaves) -> None:
         self._leaves = leaves
-        self._count = len(leaves) // 32
-        self._synced = synced
-        self._path = directory / "bare"
+        self._path = directory / "file"
 
-    def hash(self, stopwatch: Stopwatch) -> int:
+    def hash_nodes(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        """All full groups of all levels, one call of the package for each, and nothing else."""
+        row, step = bytes(self._leaves.row(request.size)), LEAF_BYTES * request.n
+        prefix = bytes((1, request.n))
         with stopwatch:
-            blake3(self._leaves).digest()
-        return self._count
+            while len(row) >= step:
+                stop = len(row) - len(row) % step
+                row = b"".join(
+                    [blake3(prefix + row[at : at + step]).digest() for at in range(0, stop, step)]
+                )
+        return Outcome(request.size)
 
-    def write(self, stopwatch: Stopwatch) -> int:
+    def bulk_cache(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        row = bytes(self._leaves.row(request.size)[:_CACHED])
+        times = max(1, min(_CACHED_TOTAL, LEAF_BYTES * request.size) // len(row))
+        blake3(row).digest()
+        with stopwatch:
+            for _ in range(times):
+                blake3(row).digest()
+        return Outcome(-(-len(row) * times // _BLOCK))
+
+    def bulk_dram(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        row = self._leaves.row(request.size)
+        with stopwatch:
+            blake3(row).digest()
+        return Outcome(-(-len(row) // _BLOCK))
+
+    def write(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        left = self._leaves.row(request.size)
+        os.sync()
         with open(self._path, "wb", buffering=0) as file, stopwatch:
-            left = memoryview(self._leaves)
             while left:
                 left = left[file.write(left) :]
             _sync(file.fileno())
         self._path.unlink()
-        return self._count
+        return Outcome(request.size)
 
-    def sync(self, stopwatch: Stopwatch) -> int:
-        record = self._leaves[:_RECORD]
-        with open(self._path, "wb", buffering=0) as file, stopwatch:
-            for _ in range(self._synced):
+    def sync_append(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        return self._records(request.amount, stopwatch)
+
+    def sync_overwrite(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        self._path.write_bytes(bytes(_RECORD * request.amount))
+        return self._records(request.amount, stopwatch)
+
+    def _records(self, count: int, stopwatch: Stopwatch) -> Outcome:
+        record = bytes(self._leaves.row(_RECORD // LEAF_BYTES))
+        os.sync()
+        self._path.touch()
+        with open(self._path, "r+b", buffering=0) as file, stopwatch:
+            for _ in range(count):
                 file.write(record)
                 _sync(file.fileno())
         self._path.unlink()
-        return self._synced
+        return Outcome(count)
 
 
 _sync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)

@@ -7,18 +7,18 @@ import platform
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
-from benchmarks.theirs import Unavailable, pymerkle_version
 from rotortree import kernel
 
-__all__ = ["IN_MEMORY", "describe", "file_system", "load"]
+__all__ = ["IN_MEMORY", "Resident", "describe", "file_system", "load", "resident"]
 
 IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 """File systems on which nothing becomes durable."""
 
 
 def describe(directory: Path) -> dict[str, str]:
-    """The machine and the software, in the order in which to print them."""
+    """The machine and our software, in the order in which to print them."""
     return {
         "processor": _processor(),
         "cores": _cores(),
@@ -30,8 +30,21 @@ def describe(directory: Path) -> dict[str, str]:
         "rotortree kernel": kernel.NAME,
         "rotortree": _version("rotortree"),
         "blake3": _version("blake3"),
-        "pymerkle": _pymerkle(),
     }
+
+
+class Resident(NamedTuple):
+    """The resident memory of this process in bytes: with no file behind it, and with one."""
+
+    anonymous: int
+    mapped: int
+
+
+def resident() -> Resident:
+    """What this process holds now; zeros where the system does not say."""
+    status = _read("/proc/self/status")
+    anonymous, mapped = (_field(status, name).partition(" ")[0] for name in ("RssAnon", "RssFile"))
+    return Resident(int(anonymous or 0) * 1024, int(mapped or 0) * 1024)
 
 
 def load() -> float | None:
@@ -94,10 +107,3 @@ def _version(name: str) -> str:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return "from source"
-
-
-def _pymerkle() -> str:
-    try:
-        return pymerkle_version()
-    except Unavailable as error:
-        return error.short

@@ -8,40 +8,63 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, NamedTuple
 
 __all__ = [
     "Case",
+    "Cell",
+    "CheckFailed",
     "Result",
     "Sample",
     "Spread",
     "Stopwatch",
     "Unit",
     "interleave",
-    "processor_share",
-    "ratios",
 ]
 
-Unit = Literal["per second", "seconds"]
-"""What a value is: operations per second (more is better), or seconds of one operation."""
+Unit = Literal["per second", "seconds", "bytes"]
+"""What a value is: operations per second (more is better); seconds of one operation, or bytes per
+leaf (less is better)."""
+
+
+class CheckFailed(Exception):
+    """Two sides did the same and came to different results: the figures are worth nothing."""
+
+
+class Cell(NamedTuple):
+    """What is measured: an operation, by whom, of which tree.  ``n`` is 0 where there is none."""
+
+    operation: str
+    side: str
+    scheme: str
+    n: int
+    size: int
 
 
 class Sample(NamedTuple):
-    """One timed run of a case: so many operations took so long."""
+    """One timed run of a case: so many operations took so long.
+
+    ``check``: what every side must agree on, in hexadecimal, or nothing.  ``figures``: what else
+    was found, by name: seconds of one operation, or bytes per leaf.
+    """
 
     operations: int
     seconds: float
     cpu_seconds: float
     minor_faults: int
     major_faults: int
+    check: str = ""
+    figures: Mapping[str, float] = {}
 
     def value(self, unit: Unit) -> float:
         """The sample in a unit."""
+        if unit == "bytes":
+            return self.figures["bytes per leaf"]
         if unit == "seconds":
-            return self.seconds / self.operations
+            return self.figures.get("p50", self.seconds / self.operations)
         return self.operations / self.seconds
 
 
@@ -75,6 +98,7 @@ class Stopwatch:
 
     def __enter__(self) -> None:
         assert self._passed is None, "a sample is one stretch of time"
+        _level_ground()
         self._started = self._now()
 
     def __exit__(
@@ -95,87 +119,71 @@ class Stopwatch:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One cell of the table.
+    """A cell, and how to take one sample of it."""
 
-    ``run`` does what it must to prepare, the work within ``with stopwatch:``, and checks what came
-    out; it returns how many operations the work was.  ``leaves`` is the size of the tree.
-    """
-
-    operation: str
-    column: str
-    leaves: int
-    run: Callable[[Stopwatch], int]
-    unit: Unit = "per second"
+    cell: Cell
+    unit: Unit
+    measure: Callable[[], Sample]
 
 
 @dataclass(slots=True)
 class Result:
-    """A case and its samples, one per round."""
+    """A cell and its samples, one per round."""
 
-    case: Case
+    cell: Cell
+    unit: Unit
     samples: list[Sample] = field(default_factory=list)
 
-    @property
-    def values(self) -> list[float]:
-        """The samples in the case's unit."""
-        return [sample.value(self.case.unit) for sample in self.samples]
+    def values(self, figure: str | None = None) -> list[float]:
+        """The samples in the case's unit, or one of their figures."""
+        if figure is not None:
+            return [sample.figures[figure] for sample in self.samples]
+        return [sample.value(self.unit) for sample in self.samples]
 
     @property
     def spread(self) -> Spread:
         """Median, least and largest."""
-        return Spread.of(self.values)
-
-
-def ratios(ours: Result, theirs: Result) -> Spread:
-    """How many times faster ours is: the spread of the ratios within each round."""
-    pairs = zip(ours.values, theirs.values, strict=True)
-    if ours.case.unit == "seconds":
-        return Spread.of([their / our for our, their in pairs])
-    return Spread.of([our / their for our, their in pairs])
-
-
-def processor_share(results: Sequence[Result]) -> float:
-    """The part of the time in which cases that only compute had a processor: 1 if undisturbed."""
-    samples = [sample for result in results for sample in result.samples]
-    wall = sum(sample.seconds for sample in samples)
-    return sum(sample.cpu_seconds for sample in samples) / wall
+        return Spread.of(self.values())
 
 
 def interleave(cases: Sequence[Case], rounds: int, finished: Callable[[int], None]) -> list[Result]:
     """Run every case once per round, in a row; call ``finished`` with 1, 2, … after each round.
 
-    What disturbs the machine for a while then disturbs all cases of a round alike.
+    What disturbs the machine for a while then disturbs all cases of a round alike.  Raises
+    CheckFailed.
     """
-    results = [Result(case) for case in cases]
-    release = _memory_releaser()
-    try:
-        for number in range(1, rounds + 1):
-            for result in results:
-                _level_ground(release)
-                stopwatch = Stopwatch()
-                operations = result.case.run(stopwatch)
-                result.samples.append(stopwatch.sample(operations))
-            finished(number)
-    finally:
-        gc.unfreeze()
+    results = [Result(case.cell, case.unit) for case in cases]
+    checks: dict[tuple[str, str, int, int], tuple[str, str]] = {}
+    for number in range(1, rounds + 1):
+        for case, result in zip(cases, results, strict=True):
+            sample = case.measure()
+            _agree(checks, case.cell, sample.check)
+            result.samples.append(sample)
+        finished(number)
     return results
 
 
-def _level_ground(release: Callable[[], None]) -> None:
+def _agree(
+    checks: dict[tuple[str, str, int, int], tuple[str, str]], cell: Cell, check: str
+) -> None:
+    """Raise CheckFailed unless this is what whoever did the same before came to."""
+    if not check:
+        return
+    key = (cell.operation, cell.scheme, cell.n, cell.size)
+    side, known = checks.setdefault(key, (cell.side, check))
+    if check != known:
+        raise CheckFailed(f"{cell}: {check}, but {side} came to {known}")
+
+
+def _level_ground() -> None:
     """No garbage, no old objects for the collector to look at, no freed memory to hand out again.
 
-    So memory that a case takes is fresh, with its page faults, in every round and not in the first
+    So memory that a case takes is new, with its page faults, in every round and not in the first
     only; and a case does not pay for the objects of another one.
     """
     gc.collect()
     gc.freeze()
-    release()
-
-
-def _memory_releaser() -> Callable[[], None]:
-    """What gives freed memory back to the system; nothing where the C library cannot."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
-            return lambda: trim(0)
-    return lambda: None
+            trim(0)

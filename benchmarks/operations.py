@@ -1,62 +1,153 @@
-"""The rows of the table: their names, in order, and what is timed in each."""
+"""The rows: what they are called, in order, and what is timed in each; the sides that are timed.
+
+The name of an operation is the command that workers are given; see `benchmarks.workers`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
+
+from benchmarks.measure import Unit
 
 __all__ = [
-    "APPEND",
-    "BATCH",
-    "CONSISTENCY",
-    "DURABLE_BATCH",
-    "DURABLE_INSERT",
-    "INSERT",
-    "INSERT_DURABLE",
-    "INSERT_DURABLE_THREADS",
-    "OPEN_LOG",
-    "OPEN_UNVERIFIED",
-    "OPEN_VERIFIED",
+    "BARE",
     "OPERATIONS",
-    "PROVE",
-    "PROVE_MANY",
+    "OURS",
+    "OURS_ONE",
+    "PLAIN",
+    "PURE",
+    "PYMERKLE",
+    "RUST_15",
+    "RUST_15_ONE",
+    "RUST_19",
+    "RUST_19_ONE",
+    "SCHEMES",
+    "SIDES",
+    "TAGGED",
     "THREADS",
-    "VERIFY",
-    "VERIFY_CONSISTENCY",
+    "Operation",
 ]
 
 THREADS = 16
 """Of the row with many threads."""
 
-BATCH = "insert_many, in memory"
-INSERT = "insert, with root"
-APPEND = "append, no root"
-DURABLE_BATCH = "durable insert_many + flush"
-DURABLE_INSERT = "durable insert, no wait"
-INSERT_DURABLE = "insert_durable"
-INSERT_DURABLE_THREADS = f"insert_durable, {THREADS} threads"
-PROVE = "prove, random index"
-PROVE_MANY = "prove_many"
-VERIFY = "verify_inclusion"
-CONSISTENCY = "prove_consistency"
-VERIFY_CONSISTENCY = "verify_consistency"
-OPEN_VERIFIED = "open checkpoint, verified"
-OPEN_UNVERIFIED = "open checkpoint, unverified"
-OPEN_LOG = "open, log replay"
+OURS = "ours"
+"""This project, as it comes."""
 
-OPERATIONS: Mapping[str, str] = {
-    BATCH: "all leaves as one buffer into a new tree, all levels, the root; fresh memory",
-    INSERT: "one by one into a tree of the stated size, the root of each",
-    APPEND: "one by one into a tree of the stated size",
-    DURABLE_BATCH: "all leaves as one buffer into a new, empty directory, on disk when it ends",
-    DURABLE_INSERT: "one by one, the root of each; flushed in the background every 10 ms",
-    INSERT_DURABLE: "one by one, each on disk before the next",
-    INSERT_DURABLE_THREADS: f"the same from {THREADS} threads, which share what they wait for",
-    PROVE: "inclusion proofs of random leaves, one by one",
-    PROVE_MANY: "the same leaves in one call",
-    VERIFY: "those proofs against the head, leaf and index",
-    CONSISTENCY: "consistency proofs from random smaller sizes",
-    VERIFY_CONSISTENCY: "those proofs against both heads",
-    OPEN_VERIFIED: "every stored node recomputed; files in the page cache",
-    OPEN_UNVERIFIED: "the root recomputed only; files in the page cache",
-    OPEN_LOG: "no checkpoint: the whole log checked and inserted; files in the page cache",
+OURS_ONE = "ours, 1 thread"
+"""The same, its kernel on one thread."""
+
+PURE = "ours, pure Python"
+"""The same without its native kernel."""
+
+RUST_15 = "Rust 0.15"
+"""The original crate, with its feature ``parallel``."""
+
+RUST_15_ONE = "Rust 0.15, 1 thread"
+"""The same, told to compute level after level in one thread."""
+
+RUST_19 = "Rust 0.19"
+"""The newest version of the crate, with its feature ``parallel``."""
+
+RUST_19_ONE = "Rust 0.19, 1 thread"
+"""The same, told to compute level after level in one thread: with SIMD, as only then it does."""
+
+PYMERKLE = "pymerkle"
+"""Another tree in Python."""
+
+BARE = "bare"
+"""What the machine can do: the work without the tree."""
+
+SIDES: Mapping[str, str] = {
+    OURS: "all threads of the machine",
+    OURS_ONE: "ROTORTREE_THREADS=1",
+    PURE: "ROTORTREE_NATIVE=off: what there is without a compiler",
+    RUST_15: "rotortree 0.15.0, features parallel and storage, rayon on all threads",
+    RUST_15_ONE: "the same, told never to use rayon",
+    RUST_19: "rotortree 0.19.0, likewise; its parallel path hashes node by node",
+    RUST_19_ONE: "the same, told never to use rayon: then it hashes many nodes at once, with SIMD",
+    PYMERKLE: "its InmemoryTree: binary, SHA-256, hashes every entry once more",
+    BARE: "on one thread, without a tree",
 }
+"""All sides, in the order in which to show them."""
+
+TAGGED = "blake3"
+"""The default scheme, which Rust 0.15 has, too."""
+
+PLAIN = "blake3-plain"
+"""The scheme that Rust 0.19 has."""
+
+SCHEMES = (TAGGED, PLAIN)
+"""What nodes are hashed with."""
+
+
+class Operation(NamedTuple):
+    """A row."""
+
+    label: str
+    meaning: str
+    unit: Unit = "per second"
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    "insert_many": Operation(
+        "insert_many", "all leaves as one buffer into a new tree, all levels, the root; new memory"
+    ),
+    "insert_thousands": Operation(
+        "insert_many of 1,000", "batches of 1,000 into a tree of the stated size; per leaf"
+    ),
+    "insert": Operation("insert, with root", "one by one into a tree of the stated size"),
+    "append": Operation("append, no root", "the same, one root at the end; the loop included"),
+    "hash_levels": Operation(
+        "hashing all levels", "the kernel alone, what it makes is thrown away; BLAKE3 blocks"
+    ),
+    "bulk_cache": Operation(
+        "BLAKE3 in cache", "256 KiB again and again as one message; BLAKE3 blocks"
+    ),
+    "bulk_dram": Operation("BLAKE3 from memory", "all leaves as one message; BLAKE3 blocks"),
+    "prove": Operation("prove", "inclusion proofs of leaves all over the tree, one by one"),
+    "prove_many": Operation("prove_many", "the same leaves in calls of 1,000"),
+    "verify": Operation("verify_inclusion", "those proofs against the head, leaf and index"),
+    "verify_many": Operation("verify_many", "the same proofs in calls of 1,000"),
+    "prove_consistency": Operation("prove_consistency", "from sizes all over the tree"),
+    "verify_consistency": Operation("verify_consistency", "those proofs against both heads"),
+    "durable_insert_many": Operation(
+        "durable insert_many", "all leaves into a new, empty directory, on disk when it ends"
+    ),
+    "durable_insert": Operation(
+        "durable insert", "one by one, with root; flushed in the background every 10 ms"
+    ),
+    "insert_durable": Operation("insert_durable", "one by one, each on disk before the next"),
+    "insert_durable_threads": Operation(
+        "insert_durable, 16 threads", "the same from 16 threads, which share what they wait for"
+    ),
+    "write": Operation("write, fdatasync", "the leaves into a new file"),
+    "sync_append": Operation(
+        "fdatasync, growing file", "192 bytes appended, fdatasync, again and again"
+    ),
+    "sync_overwrite": Operation("fdatasync, written file", "192 bytes written over, fdatasync"),
+    "open_verified": Operation(
+        "open, verified", "from a checkpoint; ours recomputes every node, Rust the root", "seconds"
+    ),
+    "open_unverified": Operation(
+        "open, unverified", "from a checkpoint, which is believed", "seconds"
+    ),
+    "first_proof": Operation("first proof", "the first after such an opening", "seconds"),
+    "open_log": Operation("open, log replay", "no checkpoint: the whole log", "seconds"),
+    "latency": Operation(
+        "latency of insert", "durable, no wait; each one timed; the median", "seconds"
+    ),
+    "latency_checkpoint": Operation(
+        "the same, checkpoint runs",
+        "all levels of the tree being written meanwhile",
+        "seconds",
+    ),
+    "memory": Operation(
+        "memory", "anonymous resident memory that inserting adds, in a new process", "bytes"
+    ),
+    "memory_mapped": Operation(
+        "memory, mapped", "durable, a checkpoint per tenth; after the first tenth", "bytes"
+    ),
+}
+"""All rows, in order."""

@@ -1,259 +1,210 @@
-"""The cases of rotortree: for one arity and one size."""
+"""What rotortree does in memory, as a worker times it."""
 
 from __future__ import annotations
 
-import random
-import shutil
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
-from benchmarks import operations as row
-from benchmarks.measure import Case, Stopwatch, Unit
-from benchmarks.plan import SEED, Scale, random_leaves, split
+from benchmarks.leaves import LEAF_BYTES, Leaves, index, split
+from benchmarks.measure import Stopwatch
+from benchmarks.plan import BATCH_LEAVES, PROOF_BATCH
+from benchmarks.workers import Handler, Outcome, Request
 from rotortree import (
-    ConsistencyProof,
+    Blake3Hasher,
+    Blake3PlainHasher,
+    Hasher,
     InclusionProof,
     LeanIMT,
-    RotorTree,
-    TreeHead,
+    kernel,
     verify_consistency,
     verify_inclusion,
+    verify_inclusion_many,
 )
 
-__all__ = ["our_cases", "our_column"]
+__all__ = ["MAX_DEPTH", "hasher", "our_handlers"]
 
 MAX_DEPTH = 32
 """Room for whatever is inserted; it does not change the work."""
 
+_BLOCK = 64
 
-def our_column(n: int) -> str:
-    """The column of an arity."""
-    return f"n = {n}"
+_PIECE = 2048
+"""Groups that the kernel is given at once."""
 
 
-def our_cases(n: int, size: int, scale: Scale, directory: Path, stack: ExitStack) -> list[Case]:
-    """All cases of one arity and one size; ``stack`` closes what they keep open."""
-    leaves = random_leaves(size, 0)
-    singles = split(random_leaves(max(scale.singles, scale.durable), 1))
-    memory = _InMemory(n, leaves, singles[: scale.singles])
-    proofs = _Proofs(n, leaves, scale.proofs)
-    durable = _Durable(n, leaves, singles[: scale.durable], scale.synced, directory, stack)
-    opening = _Opening(n, leaves, directory)
-    runs: dict[str, Callable[[Stopwatch], int]] = {
-        row.BATCH: memory.batch,
-        row.INSERT: memory.insert,
-        row.APPEND: memory.append,
-        row.DURABLE_BATCH: durable.batch,
-        row.DURABLE_INSERT: durable.insert,
-        row.INSERT_DURABLE: durable.insert_durable,
-        row.INSERT_DURABLE_THREADS: durable.insert_durable_threads,
-        row.PROVE: proofs.prove,
-        row.PROVE_MANY: proofs.prove_many,
-        row.VERIFY: proofs.verify,
-        row.CONSISTENCY: proofs.prove_consistency,
-        row.VERIFY_CONSISTENCY: proofs.verify_consistency,
-        row.OPEN_VERIFIED: opening.verified,
-        row.OPEN_UNVERIFIED: opening.unverified,
-        row.OPEN_LOG: opening.log,
+def hasher(scheme: str) -> Hasher:
+    """The hasher of a scheme."""
+    return {"blake3": Blake3Hasher, "blake3-plain": Blake3PlainHasher}[scheme]()
+
+
+def _blocks(scheme: str, n: int) -> int:
+    """How many BLAKE3 blocks one full group is: its children, and two bytes if it is tagged."""
+    return -(-(LEAF_BYTES * n + 2 * (scheme == "blake3")) // _BLOCK)
+
+
+def our_handlers(leaves: Leaves) -> Mapping[str, Handler]:
+    """The operations in memory."""
+    memory, proofs = _InMemory(leaves), _Proofs(leaves)
+    return {
+        "insert_many": memory.insert_many,
+        "insert_thousands": memory.insert_thousands,
+        "insert": memory.insert,
+        "append": memory.append,
+        "hash_levels": memory.hash_levels,
+        "prove": proofs.prove,
+        "prove_many": proofs.prove_many,
+        "verify": proofs.verify,
+        "prove_consistency": proofs.prove_consistency,
+        "verify_many": proofs.verify_many,
+        "verify_consistency": proofs.verify_consistency,
     }
-    seconds = (row.OPEN_VERIFIED, row.OPEN_UNVERIFIED, row.OPEN_LOG)
-    units: dict[str, Unit] = dict.fromkeys(seconds, "seconds")
-    return [
-        Case(operation, our_column(n), size, run, units.get(operation, "per second"))
-        for operation, run in runs.items()
-    ]
-
-
-def _filled(n: int, leaves: bytes) -> LeanIMT:
-    tree = LeanIMT(n, MAX_DEPTH)
-    tree.extend(leaves)
-    return tree
 
 
 class _InMemory:
     """Insertion into trees in memory.  Every sample starts with a tree of the same size."""
 
-    def __init__(self, n: int, leaves: bytes, singles: list[bytes]) -> None:
-        self._n = n
+    def __init__(self, leaves: Leaves) -> None:
         self._leaves = leaves
-        self._singles = singles
-        self._root = _filled(n, leaves).root
-        self._last_root: bytes | None = None
 
-    def batch(self, stopwatch: Stopwatch) -> int:
-        with stopwatch:
-            tree = LeanIMT(self._n, MAX_DEPTH)
-            root = tree.insert_many(self._leaves)
-        assert root == self._root
-        return tree.size
+    def _filled(self, request: Request) -> LeanIMT:
+        tree = LeanIMT(request.n, MAX_DEPTH, hasher(request.scheme))
+        tree.insert_many(self._leaves.row(request.size))
+        return tree
 
-    def insert(self, stopwatch: Stopwatch) -> int:
-        tree = _filled(self._n, self._leaves)
-        insert, root = tree.insert, None
+    def insert_many(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        row, scheme = self._leaves.row(request.size), hasher(request.scheme)
         with stopwatch:
-            for leaf in self._singles:
+            tree = LeanIMT(request.n, MAX_DEPTH, scheme)
+            root = tree.insert_many(row)
+        return Outcome(tree.size, root)
+
+    def insert_thousands(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        tree = self._filled(request)
+        batches = split(self._leaves.singles(request.amount), LEAF_BYTES * BATCH_LEAVES)
+        insert_many = tree.insert_many
+        with stopwatch:
+            for batch in batches:
+                insert_many(batch)
+        return Outcome(request.amount, tree.root)
+
+    def insert(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        tree = self._filled(request)
+        leaves = split(self._leaves.singles(request.amount))
+        insert, root = tree.insert, b""
+        with stopwatch:
+            for leaf in leaves:
                 root = insert(leaf)
-        self._same_root(root)
-        return len(self._singles)
+        assert root == tree.root
+        return Outcome(request.amount, root)
 
-    def append(self, stopwatch: Stopwatch) -> int:
-        tree = _filled(self._n, self._leaves)
+    def append(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        tree = self._filled(request)
+        leaves = split(self._leaves.singles(request.amount))
         append = tree.append
         with stopwatch:
-            for leaf in self._singles:
+            for leaf in leaves:
                 append(leaf)
-        self._same_root(tree.root)
-        return len(self._singles)
+            root = tree.root  # what was put off is paid for, too
+        return Outcome(request.amount, root)
 
-    def _same_root(self, root: bytes | None) -> None:
-        """However the leaves came, the root is the same."""
-        assert root is not None
-        assert self._last_root in (None, root)
-        self._last_root = root
+    def hash_levels(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        """The groups of all levels in pieces; their parents are in the cache, and thrown away."""
+        scheme, n = hasher(request.scheme), request.n
+        pieces = list(_pieces(self._leaves.row(request.size), n))
+        hash_groups, nodes = kernel.hash_groups, 0
+        with stopwatch:
+            for piece in pieces:
+                nodes += len(hash_groups(scheme, piece, n)) // LEAF_BYTES
+        return Outcome(nodes * _blocks(request.scheme, n))
+
+
+def _pieces(row: memoryview, n: int) -> Iterator[memoryview]:
+    """The full groups of a level of leaves, then of levels as long as those above it."""
+    step, count = LEAF_BYTES * n, len(row) // LEAF_BYTES
+    while count >= n:
+        stop = count // n * step
+        for at in range(0, stop, step * _PIECE):
+            yield row[at : min(at + step * _PIECE, stop)]
+        count //= n
 
 
 class _Proofs:
     """Proofs from a snapshot of a tree in memory, and their verification."""
 
-    def __init__(self, n: int, leaves: bytes, count: int) -> None:
-        tree = _filled(n, leaves)
-        size = tree.size
-        choice = random.Random(SEED)
-        self._snapshot = tree.snapshot()
-        self._head = tree.head
-        self._indices = [choice.randrange(size) for _ in range(count)]
-        self._old_sizes = [choice.randrange(1, size) for _ in range(count)]
-        self._included: list[tuple[int, bytes, InclusionProof]] = [
-            (index, self._snapshot.leaves(index, index + 1), self._snapshot.prove(index))
-            for index in self._indices
-        ]
-        self._extended: list[tuple[TreeHead, ConsistencyProof]] = [
-            (tree.snapshot(old).head, self._snapshot.prove_consistency(old))
-            for old in self._old_sizes
-        ]
-
-    def prove(self, stopwatch: Stopwatch) -> int:
-        prove = self._snapshot.prove
-        with stopwatch:
-            for index in self._indices:
-                prove(index)
-        return len(self._indices)
-
-    def prove_many(self, stopwatch: Stopwatch) -> int:
-        with stopwatch:
-            proofs = self._snapshot.prove_many(self._indices)
-        return len(proofs)
-
-    def verify(self, stopwatch: Stopwatch) -> int:
-        head = self._head
-        with stopwatch:
-            for index, leaf, proof in self._included:
-                verify_inclusion(head, index, leaf, proof)
-        return len(self._included)
-
-    def prove_consistency(self, stopwatch: Stopwatch) -> int:
-        prove = self._snapshot.prove_consistency
-        with stopwatch:
-            for old_size in self._old_sizes:
-                prove(old_size)
-        return len(self._old_sizes)
-
-    def verify_consistency(self, stopwatch: Stopwatch) -> int:
-        head = self._head
-        with stopwatch:
-            for old_head, proof in self._extended:
-                verify_consistency(old_head, head, proof)
-        return len(self._extended)
-
-
-class _Durable:
-    """Insertion into durable trees; the one that is inserted into one by one grows all the time."""
-
-    def __init__(
-        self,
-        n: int,
-        leaves: bytes,
-        singles: list[bytes],
-        synced: int,
-        directory: Path,
-        stack: ExitStack,
-    ) -> None:
-        self._n = n
+    def __init__(self, leaves: Leaves) -> None:
         self._leaves = leaves
-        self._singles = singles
-        self._synced = singles[:synced]
-        self._fresh = directory / "fresh"
-        directory.mkdir(parents=True)
-        path = directory / "growing"
-        self._tree = stack.enter_context(RotorTree.open(path, n=n, max_depth=MAX_DEPTH))
-        self._tree.insert_many(leaves)
-        self._tree.flush()
+        self._tree = lru_cache(maxsize=None)(self._filled)
 
-    def batch(self, stopwatch: Stopwatch) -> int:
-        with RotorTree.open(self._fresh, n=self._n, max_depth=MAX_DEPTH) as tree:
-            with stopwatch:
-                tree.insert_many(self._leaves)
-                tree.flush()
-            size = tree.durable_size
-        shutil.rmtree(self._fresh)
-        return size
+    def _filled(self, scheme: str, n: int, size: int) -> LeanIMT:
+        tree = LeanIMT(n, MAX_DEPTH, hasher(scheme))
+        tree.insert_many(self._leaves.row(size))
+        return tree
 
-    def insert(self, stopwatch: Stopwatch) -> int:
-        insert = self._tree.insert
+    def _tree_of(self, request: Request) -> LeanIMT:
+        return self._tree(request.scheme, request.n, request.size)
+
+    def prove(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        snapshot = self._tree_of(request).snapshot()
+        prove, indices = snapshot.prove, _indices(request)
         with stopwatch:
-            for leaf in self._singles:
-                insert(leaf)
-        self._tree.flush()
-        return len(self._singles)
+            for at in indices:
+                prove(at)
+        return Outcome(request.amount, snapshot.root)
 
-    def insert_durable(self, stopwatch: Stopwatch) -> int:
-        insert = self._tree.insert_durable
+    def prove_many(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        snapshot, indices = self._tree_of(request).snapshot(), _indices(request)
+        batches = [indices[at : at + PROOF_BATCH] for at in range(0, len(indices), PROOF_BATCH)]
+        proofs = snapshot.prove_many(batches[-1])
         with stopwatch:
-            for leaf in self._synced:
-                insert(leaf)
-        assert self._tree.durable_size == self._tree.size
-        return len(self._synced)
+            for batch in batches:
+                proofs = snapshot.prove_many(batch)
+        assert len(proofs) == len(batches[-1])
+        assert proofs[-1] == snapshot.prove(indices[-1])
+        return Outcome(request.amount, snapshot.root)
 
-    def insert_durable_threads(self, stopwatch: Stopwatch) -> int:
-        before = self._tree.size
+    def _included(self, request: Request) -> list[tuple[int, bytes, InclusionProof]]:
+        snapshot = self._tree_of(request).snapshot()
+        return [(at, snapshot.leaves(at, at + 1), snapshot.prove(at)) for at in _indices(request)]
 
-        def insert_all() -> None:
-            for leaf in self._synced:
-                self._tree.insert_durable(leaf)
-
-        with ThreadPoolExecutor(row.THREADS) as threads, stopwatch:
-            for future in [threads.submit(insert_all) for _ in range(row.THREADS)]:
-                future.result()
-        return self._tree.durable_size - before
-
-
-class _Opening:
-    """Opening directories that were closed; opening does not change them."""
-
-    def __init__(self, n: int, leaves: bytes, directory: Path) -> None:
-        self._checkpoint = directory / "checkpoint"
-        self._log = directory / "log"
-        with RotorTree.open(self._checkpoint, n=n, max_depth=MAX_DEPTH) as tree:
-            self._root, _ = tree.insert_many(leaves)
-            tree.checkpoint()
-        with RotorTree.open(self._log, n=n, max_depth=MAX_DEPTH) as tree:
-            tree.insert_many(leaves)
-
-    def _open(self, stopwatch: Stopwatch, path: Path, *, verify: bool, replayed: bool) -> int:
+    def verify(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        head, included = self._tree_of(request).head, self._included(request)
         with stopwatch:
-            tree = RotorTree.open(path, verify_checkpoint=verify)
-        with tree:
-            assert tree.root == self._root
-            assert tree.recovery.replayed_leaves == (tree.size if replayed else 0)
-        return 1
+            for at, leaf, found in included:
+                verify_inclusion(head, at, leaf, found)
+        return Outcome(request.amount, head.root)
 
-    def verified(self, stopwatch: Stopwatch) -> int:
-        return self._open(stopwatch, self._checkpoint, verify=True, replayed=False)
+    def verify_many(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        tree = self._tree_of(request)
+        snapshot, head, indices = tree.snapshot(), tree.head, _indices(request)
+        batches = []
+        for start in range(0, len(indices), PROOF_BATCH):
+            batch = indices[start : start + PROOF_BATCH]
+            leaves = b"".join(snapshot.leaves(at, at + 1) for at in batch)
+            batches.append((batch, leaves, snapshot.prove_many(batch)))
+        with stopwatch:
+            for batch, leaves, proofs in batches:
+                verify_inclusion_many(head, batch, leaves, proofs)
+        return Outcome(request.amount, head.root)
 
-    def unverified(self, stopwatch: Stopwatch) -> int:
-        return self._open(stopwatch, self._checkpoint, verify=False, replayed=False)
+    def prove_consistency(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        snapshot = self._tree_of(request).snapshot()
+        prove, old_sizes = snapshot.prove_consistency, _indices(request)
+        with stopwatch:
+            for old_size in old_sizes:
+                prove(old_size)
+        return Outcome(request.amount, snapshot.root)
 
-    def log(self, stopwatch: Stopwatch) -> int:
-        return self._open(stopwatch, self._log, verify=True, replayed=True)
+    def verify_consistency(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        tree = self._tree_of(request)
+        head, snapshot = tree.head, tree.snapshot()
+        extended = [
+            (tree.snapshot(old).head, snapshot.prove_consistency(old)) for old in _indices(request)
+        ]
+        with stopwatch:
+            for old_head, found in extended:
+                verify_consistency(old_head, head, found)
+        return Outcome(request.amount, head.root)
+
+
+def _indices(request: Request) -> list[int]:
+    return [index(i, request.size) for i in range(request.amount)]

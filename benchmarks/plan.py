@@ -2,47 +2,104 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 
-__all__ = ["FULL", "LEAF_BYTES", "QUICK", "SEED", "TINY", "Scale", "random_leaves", "split"]
+__all__ = [
+    "ARITIES",
+    "BATCH_LEAVES",
+    "FULL",
+    "PROOF_BATCH",
+    "QUICK",
+    "TINY",
+    "Scale",
+]
 
-LEAF_BYTES = 32
-"""A leaf."""
+ARITIES = (2, 4, 8, 16)
+"""What is measured of the main rows."""
 
-SEED = 20_240_229
-"""Of all random input, so that two runs have the same."""
+BATCH_LEAVES = 1_000
+"""Leaves of one small batch."""
+
+PROOF_BATCH = 1_000
+"""Proofs of one call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
     """The sizes of one run, in leaves and in operations per sample.
 
-    ``sizes``: of our trees; ``pymerkle_size``: of pymerkle's, unless ours is smaller.  ``singles``:
-    insertions one by one; ``proofs``: proofs and verifications; ``durable``: insertions one by one
-    into a durable tree; ``synced``: those that wait for the disk, per thread.
+    ``size``: of most trees; ``large``: of those that are inserted or opened as a whole; ``growth``:
+    the sizes below, of batches alone; ``pymerkle_size``: of its trees.  ``singles``: insertions
+    one by one; ``batched``: leaves in small batches; ``proofs``: proofs and verifications;
+    ``durable``: insertions one by one into a durable tree; ``synced``: those that wait for the
+    disk, per thread; ``latencies``: those of which each is timed.
     """
 
     name: str
-    sizes: tuple[int, ...]
+    size: int
+    large: int
+    growth: tuple[int, ...]
     pymerkle_size: int
     singles: int
+    batched: int
     proofs: int
     durable: int
     synced: int
+    latencies: int
     rounds: int
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """All sizes of trees, in ascending order."""
+        return (*self.growth, self.size, self.large)
 
-FULL = Scale("full", (1_000_000,), 100_000, 20_000, 5_000, 4_000, 200, 5)
-QUICK = Scale("quick", (100_000,), 20_000, 4_000, 1_000, 1_000, 50, 5)
-TINY = Scale("tiny", (300,), 100, 20, 20, 10, 2, 2)
+    @property
+    def most_singles(self) -> int:
+        """How many leaves there must be beside those of the tree."""
+        return max(self.singles, self.batched, self.durable, self.synced)
 
 
-def random_leaves(count: int, salt: int) -> bytes:
-    """So many leaves as one row: random bytes, every page of them written."""
-    return random.Random(SEED + salt).randbytes(LEAF_BYTES * count)
+FULL = Scale(
+    "full",
+    size=1_000_000,
+    large=10_000_000,
+    growth=(10_000, 100_000),
+    pymerkle_size=100_000,
+    singles=20_000,
+    batched=100_000,
+    proofs=5_000,
+    durable=4_000,
+    synced=200,
+    latencies=100_000,
+    rounds=5,
+)
 
+QUICK = Scale(
+    "quick",
+    size=100_000,
+    large=1_000_000,
+    growth=(10_000,),
+    pymerkle_size=20_000,
+    singles=4_000,
+    batched=20_000,
+    proofs=1_000,
+    durable=1_000,
+    synced=50,
+    latencies=10_000,
+    rounds=5,
+)
 
-def split(row: bytes) -> list[bytes]:
-    """The leaves of a row, one by one."""
-    return [row[at : at + LEAF_BYTES] for at in range(0, len(row), LEAF_BYTES)]
+TINY = Scale(
+    "tiny",
+    size=300,
+    large=900,
+    growth=(50,),
+    pymerkle_size=100,
+    singles=20,
+    batched=2_000,
+    proofs=20,
+    durable=10,
+    synced=2,
+    latencies=20,
+    rounds=2,
+)

@@ -1,148 +1,164 @@
-"""The results as a table for people and as JSON for programs."""
+"""One run: for people as tables, for programs as JSON, and back again."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as RichTable
 
-from benchmarks.limits import LIMIT
-from benchmarks.measure import Result, Spread, Unit, ratios
-from benchmarks.operations import OPERATIONS
-from benchmarks.ours import our_column
+from benchmarks.goals import Comparison, Verdict, all_goals, compare, judge
+from benchmarks.measure import Cell, Result, Sample
+from benchmarks.operations import OPERATIONS, SIDES
 from benchmarks.plan import Scale
-from benchmarks.theirs import COMPARED, PYMERKLE
+from benchmarks.tables import (
+    Table,
+    figure_table,
+    goal_table,
+    latency_table,
+    losses,
+    ratio_table,
+    score,
+)
 
 __all__ = ["Report"]
 
-_FORMAT = 1
-_WIDTH = 128
-_DASH = "[dim]–[/]"
+_FORMAT = 2
+
+_WIDTH = 190
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One run.  ``missing``: why there is no pymerkle, in two words, or None."""
+    """One run.  ``missing``: the sides that could not be measured, and why, in a few words."""
 
     scale: Scale
-    arities: tuple[int, ...]
     machine: Mapping[str, str]
     load: Mapping[str, float | None]
     notes: Sequence[str]
-    missing: str | None
-    results: Mapping[int, Sequence[Result]]
+    missing: Mapping[str, str]
+    results: Sequence[Result]
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """What became of the goals that this run could tell of."""
+        measured = {result.cell.operation for result in self.results}
+        goals = [goal for goal in all_goals(self.scale) if goal.ours.operation in measured]
+        return judge(goals, self.results)
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """Ours against everybody else who did the same."""
+        return compare(self.results)
+
+    @property
+    def tables(self) -> list[Table]:
+        """Goals, ratios, figures, latencies: those that are not empty."""
+        tables = [
+            goal_table(self.verdicts, self.missing),
+            ratio_table(self.comparisons),
+            figure_table(self.results, self.missing),
+            latency_table(self.results),
+        ]
+        return [table for table in tables if table.rows]
+
+    @property
+    def facts(self) -> list[tuple[str, list[str]]]:
+        """What to know when reading the tables, under headings."""
+        operations = [f"{found.label}: {found.meaning}" for found in OPERATIONS.values()]
+        machine = [f"{key}: {value}" for key, value in self.machine.items()]
+        load = f"load: {self.load['before']} when it began, {self.load['after']} when it ended"
+        return [
+            ("Losses", losses(self.comparisons) or ["none"]),
+            ("What is measured", operations),
+            ("Who is measured", [f"{side}: {meaning}" for side, meaning in SIDES.items()]),
+            ("Machine", [*machine, load]),
+            ("Notes", list(self.notes)),
+        ]
 
     def print(self, console: Console) -> None:
-        """A table for each size, then what was measured, on what, and the notes."""
+        """The tables, then what was measured, on what, and the notes."""
         if not console.is_terminal:
             console.width = max(console.width, _WIDTH)
-        for size in self.results:
-            console.print(self._table(size))
-        console.print("[bold]What is measured[/]")
-        for operation, meaning in OPERATIONS.items():
-            console.print(f"  {operation}: {meaning}", highlight=False, soft_wrap=True)
-        console.print("[bold]Machine[/]")
-        for key, value in self.machine.items():
-            console.print(f"  {key}: {value}", highlight=False, soft_wrap=True, markup=False)
-        before, after = self.load["before"], self.load["after"]
-        console.print(
-            f"  load: {before} when it began, {after} when it ended",
-            highlight=False,
-            soft_wrap=True,
-        )
-        console.print("[bold]Notes[/]")
-        for note in self.notes:
-            console.print(f"  {note}", highlight=False, soft_wrap=True, markup=False)
-
-    def _table(self, size: int) -> Table:
-        cells = {(found.case.operation, found.case.column): found for found in self.results[size]}
-        theirs = [
-            found.case.leaves for found in self.results[size] if found.case.column == PYMERKLE
-        ]
-        table = Table(
-            title=f"rotortree, {size:,} leaves: median (min–max) of {self.scale.rounds} rounds",
-            box=box.SIMPLE,
-            padding=(0, 1),
-        )
-        table.add_column("operation", overflow="fold")
-        for n in self.arities:
-            table.add_column(our_column(n), justify="right", overflow="fold")
-        at = f"{theirs[0]:,} leaves" if theirs else (self.missing or "")
-        table.add_column(f"{PYMERKLE}\n{at}", justify="right", overflow="fold")
-        table.add_column("n = 2 ÷\npymerkle", justify="right", overflow="fold")
-        table.add_column(LIMIT, justify="right", overflow="fold")
-        for operation in OPERATIONS:
-            table.add_row(operation, *self._row(operation, cells))
-        return table
-
-    def _row(self, operation: str, cells: Mapping[tuple[str, str], Result]) -> list[str]:
-        row = [_cell(cells.get((operation, our_column(n)))) for n in self.arities]
-        ours = cells.get((operation, our_column(2)))
-        theirs = cells.get((operation, PYMERKLE))
-        row.append(self.missing if self.missing and operation in COMPARED else _cell(theirs))
-        row.append(_DASH if ours is None or theirs is None else _ratio(ratios(ours, theirs)))
-        row.append(_cell(cells.get((operation, LIMIT))))
-        return row
+        for table in self.tables:
+            console.print(_rich(table))
+        console.print(f"[bold]{score(self.verdicts)}[/]", highlight=False)
+        for heading, lines in self.facts:
+            console.print(f"[bold]{heading}[/]")
+            for line in lines:
+                console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
 
     def as_json(self) -> dict[str, object]:
         """Everything, every sample included, as what `json` can write."""
         return {
             "format": _FORMAT,
             "scale": asdict(self.scale),
-            "arities": self.arities,
             "machine": dict(self.machine),
             "load": dict(self.load),
             "notes": list(self.notes),
-            "unavailable": {PYMERKLE: self.missing} if self.missing else {},
-            "operations": dict(OPERATIONS),
-            "results": [
-                _result(size, result)
-                for size, results in self.results.items()
-                for result in results
-            ],
+            "unavailable": dict(self.missing),
+            "operations": {name: found.label for name, found in OPERATIONS.items()},
+            "results": [_result(result) for result in self.results],
+            "goals": [_goal(verdict) for verdict in self.verdicts],
         }
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Report:
+        """What `as_json` made; the goals are judged again."""
+        if data["format"] != _FORMAT:
+            raise ValueError(f"a report of format {data['format']}, not {_FORMAT}")
+        scale = {**data["scale"], "growth": tuple(data["scale"]["growth"])}
+        results = [
+            Result(
+                Cell(*(found[name] for name in Cell._fields)),
+                found["unit"],
+                [Sample(**sample) for sample in found["samples"]],
+            )
+            for found in data["results"]
+        ]
+        return cls(
+            Scale(**scale),
+            data["machine"],
+            data["load"],
+            data["notes"],
+            data["unavailable"],
+            results,
+        )
 
-def _result(size: int, result: Result) -> dict[str, object]:
-    case, spread = result.case, result.spread
+
+def _result(result: Result) -> dict[str, object]:
+    median, low, high = result.spread
     return {
-        "size": size,
-        "operation": case.operation,
-        "column": case.column,
-        "leaves": case.leaves,
-        "unit": case.unit,
-        "median": spread.median,
-        "min": spread.low,
-        "max": spread.high,
+        **result.cell._asdict(),
+        "unit": result.unit,
+        "median": median,
+        "min": low,
+        "max": high,
         "samples": [sample._asdict() for sample in result.samples],
     }
 
 
-def _cell(result: Result | None) -> str:
-    if result is None:
-        return _DASH
-    spread = result.spread
-    factor, name = _scaled(spread.median, result.case.unit)
-    median, low, high = (_digits(value / factor) for value in spread)
-    return f"{median} {name}\n[dim]{low}–{high}[/]"
+def _goal(verdict: Verdict) -> dict[str, object]:
+    goal, spread = verdict.goal, verdict.spread
+    return {
+        "title": goal.title,
+        **goal.ours._asdict(),
+        "kind": goal.kind,
+        "wanted": goal.wanted,
+        "against": verdict.against,
+        "measured": None if spread is None else spread._asdict(),
+        "reached": verdict.reached,
+    }
 
 
-def _ratio(spread: Spread) -> str:
-    median, low, high = map(_digits, spread)
-    return f"{median} ×\n[dim]{low}–{high}[/]"
-
-
-def _scaled(value: float, unit: Unit) -> tuple[float, str]:
-    """The factor and the name of the unit in which to print a value."""
-    steps = ((1e6, "M/s"), (1e3, "k/s"), (1.0, "/s"))
-    if unit == "seconds":
-        steps = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
-    return next((step for step in steps if value >= step[0]), steps[-1])
-
-
-def _digits(value: float) -> str:
-    """Three digits, or all before the point."""
-    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
+def _rich(table: Table) -> RichTable:
+    found = RichTable(title=table.title, box=box.SIMPLE, padding=(0, 1))
+    for header in table.headers:
+        numbers = header.startswith(("n =", "any", "p", "max"))
+        found.add_column(header, justify="right" if numbers else "left", overflow="fold")
+    for row in table.rows:
+        found.add_row(*(cell.replace(" (", "\n(") for cell in row))
+    return found

@@ -6,40 +6,30 @@ what is used of it is described here.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib import metadata
 from typing import Protocol
 
-from benchmarks import operations as row
-from benchmarks.measure import Case, Stopwatch
-from benchmarks.plan import SEED, Scale, random_leaves, split
+from benchmarks.leaves import Leaves, index, split
+from benchmarks.measure import Stopwatch
+from benchmarks.operations import PYMERKLE
+from benchmarks.workers import Handler, Outcome, Request, Unavailable
 
-__all__ = ["COMPARED", "PYMERKLE", "Unavailable", "pymerkle_cases", "pymerkle_version"]
-
-PYMERKLE = "pymerkle"
-"""The column, and the distribution."""
+__all__ = ["COMPARED", "pymerkle_handlers", "pymerkle_version"]
 
 COMPARED = (
-    row.BATCH,
-    row.INSERT,
-    row.APPEND,
-    row.PROVE,
-    row.VERIFY,
-    row.CONSISTENCY,
-    row.VERIFY_CONSISTENCY,
+    "insert_many",
+    "insert",
+    "append",
+    "prove",
+    "verify",
+    "prove_consistency",
+    "verify_consistency",
 )
 """The operations that it has, too."""
 
 _ALGORITHM = "sha256"
-
-
-class Unavailable(Exception):
-    """There is no pymerkle to compare with; the message says why, ``short`` in two words."""
-
-    def __init__(self, short: str, message: str) -> None:
-        super().__init__(message)
-        self.short = short
 
 
 class _Tree(Protocol):
@@ -89,13 +79,10 @@ def pymerkle_version() -> str:
     return version
 
 
-def pymerkle_cases(size: int, scale: Scale) -> list[Case]:
-    """Its cases.  Raises Unavailable."""
-    pymerkle_version()
-    leaves = split(random_leaves(size, 0))
-    inserts = _Inserts(leaves, split(random_leaves(scale.singles, 1)))
-    proofs = _Proofs(leaves, scale.proofs)
-    runs: tuple[Callable[[Stopwatch], int], ...] = (
+def pymerkle_handlers(leaves: Leaves) -> Mapping[str, Handler]:
+    """Its operations.  Each kind keeps one tree, made when it is first asked for."""
+    inserts, proofs = _Inserts(leaves), _Proofs(leaves)
+    runs: tuple[Handler, ...] = (
         inserts.batch,
         inserts.insert,
         inserts.append,
@@ -104,8 +91,7 @@ def pymerkle_cases(size: int, scale: Scale) -> list[Case]:
         proofs.prove_consistency,
         proofs.verify_consistency,
     )
-    pairs = zip(COMPARED, runs, strict=True)
-    return [Case(operation, PYMERKLE, size, run) for operation, run in pairs]
+    return dict(zip(COMPARED, runs, strict=True))
 
 
 def _new_tree() -> _Tree:
@@ -124,84 +110,98 @@ def _verifiers() -> tuple[_VerifyInclusion, _VerifyConsistency]:
 class _Inserts:
     """Insertion.  Building a tree takes long: one grows by all samples."""
 
-    def __init__(self, leaves: list[bytes], singles: list[bytes]) -> None:
+    def __init__(self, leaves: Leaves) -> None:
         self._leaves = leaves
-        self._singles = singles
-        self._tree = _new_tree()
-        self._tree.append_entries(leaves)
+        self._tree = lru_cache(maxsize=None)(self._filled)
 
-    def batch(self, stopwatch: Stopwatch) -> int:
+    def _filled(self, size: int) -> _Tree:
+        tree = _new_tree()
+        tree.append_entries(split(self._leaves.row(size)))
+        return tree
+
+    def batch(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        leaves = split(self._leaves.row(request.size))
         with stopwatch:
             tree = _new_tree()
-            tree.append_entries(self._leaves)
+            tree.append_entries(leaves)
             tree.get_root()
-        return tree.get_size()
+        return Outcome(tree.get_size())
 
-    def insert(self, stopwatch: Stopwatch) -> int:
-        append, root = self._tree.append_entry, self._tree.get_root
+    def insert(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        tree, leaves = self._tree(request.size), split(self._leaves.singles(request.amount))
+        append, root = tree.append_entry, tree.get_root
         with stopwatch:
-            for leaf in self._singles:
+            for leaf in leaves:
                 append(leaf)
                 root()
-        return len(self._singles)
+        return Outcome(request.amount)
 
-    def append(self, stopwatch: Stopwatch) -> int:
-        append = self._tree.append_entry
+    def append(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        tree, leaves = self._tree(request.size), split(self._leaves.singles(request.amount))
+        append = tree.append_entry
         with stopwatch:
-            for leaf in self._singles:
+            for leaf in leaves:
                 append(leaf)
-        return len(self._singles)
+        return Outcome(request.amount)
 
 
 class _Proofs:
     """Proofs of the present tree, and their verification against size and position, as ours are."""
 
-    def __init__(self, leaves: list[bytes], count: int) -> None:
-        self._tree = tree = _new_tree()
-        size = tree.append_entries(leaves)
-        choice = random.Random(SEED)
-        self._size = size
-        self._root = tree.get_root()
-        self._indices = [choice.randrange(1, size + 1) for _ in range(count)]
-        self._old_sizes = [choice.randrange(1, size) for _ in range(count)]
-        self._included = [(at, tree.get_leaf(at), tree.prove_inclusion(at)) for at in self._indices]
-        self._extended = [
-            (old, tree.get_root(old), tree.prove_consistency(old)) for old in self._old_sizes
+    def __init__(self, leaves: Leaves) -> None:
+        self._leaves = leaves
+        self._tree = lru_cache(maxsize=None)(self._filled)
+        self._included = lru_cache(maxsize=None)(self._prove_all)
+        self._extended = lru_cache(maxsize=None)(self._prove_all_consistent)
+
+    def _filled(self, size: int) -> _Tree:
+        tree = _new_tree()
+        tree.append_entries(split(self._leaves.row(size)))
+        return tree
+
+    def _prove_all(self, request: Request) -> list[tuple[int, bytes, object]]:
+        tree = self._tree(request.size)
+        return [(at, tree.get_leaf(at), tree.prove_inclusion(at)) for at in _positions(request)]
+
+    def _prove_all_consistent(self, request: Request) -> list[tuple[int, bytes, object]]:
+        tree = self._tree(request.size)
+        return [
+            (old, tree.get_root(old), tree.prove_consistency(old)) for old in _positions(request)
         ]
 
-    def prove(self, stopwatch: Stopwatch) -> int:
-        prove = self._tree.prove_inclusion
+    def prove(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        prove, positions = self._tree(request.size).prove_inclusion, _positions(request)
         with stopwatch:
-            for index in self._indices:
-                prove(index)
-        return len(self._indices)
+            for position in positions:
+                prove(position)
+        return Outcome(request.amount)
 
-    def verify(self, stopwatch: Stopwatch) -> int:
+    def verify(self, request: Request, stopwatch: Stopwatch) -> Outcome:
         verify, _ = _verifiers()
-        size, root = self._size, self._root
+        size, root = request.size, self._tree(request.size).get_root()
+        included = self._included(request)
         with stopwatch:
-            for at, leaf, proof in self._included:
+            for at, leaf, proof in included:
                 verify(leaf, root, proof, index=at, size=size, algorithm=_ALGORITHM)
-        return len(self._included)
+        return Outcome(request.amount)
 
-    def prove_consistency(self, stopwatch: Stopwatch) -> int:
-        prove = self._tree.prove_consistency
+    def prove_consistency(self, request: Request, stopwatch: Stopwatch) -> Outcome:
+        prove, old_sizes = self._tree(request.size).prove_consistency, _positions(request)
         with stopwatch:
-            for old_size in self._old_sizes:
+            for old_size in old_sizes:
                 prove(old_size)
-        return len(self._old_sizes)
+        return Outcome(request.amount)
 
-    def verify_consistency(self, stopwatch: Stopwatch) -> int:
+    def verify_consistency(self, request: Request, stopwatch: Stopwatch) -> Outcome:
         _, verify = _verifiers()
-        size, root = self._size, self._root
+        size, root = request.size, self._tree(request.size).get_root()
+        extended = self._extended(request)
         with stopwatch:
-            for old, old_root, proof in self._extended:
-                verify(
-                    old_root,
-                    root,
-                    proof,
-                    prior_size=old,
-                    later_size=size,
-                    algorithm=_ALGORITHM,
-                )
-        return len(self._extended)
+            for old, old_root, proof in extended:
+                verify(old_root, root, proof, prior_size=old, later_size=size, algorithm=_ALGORITHM)
+        return Outcome(request.amount)
+
+
+def _positions(request: Request) -> list[int]:
+    """Positions begin at 1; so do sizes."""
+    return [index(i, request.size) + 1 for i in range(request.amount)]

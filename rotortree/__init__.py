@@ -51,9 +51,11 @@ from rotortree.opening import RecoveryReport
 from rotortree.proof import (
     ConsistencyProof,
     InclusionProof,
+    InclusionProofs,
     TreeHead,
     verify_consistency,
     verify_inclusion,
+    verify_inclusion_many,
 )
 from rotortree.rotor_tree import RotorTree
 from rotortree.snapshot import Snapshot
@@ -79,6 +81,7 @@ __all__ = [
     "FlushPolicy",
     "Hasher",
     "InclusionProof",
+    "InclusionProofs",
     "IndexOutOfRangeError",
     "InvalidConfigError",
     "InvalidLeafError",
@@ -104,4 +107,5 @@ __all__ = [
     "WalCorruptedError",
     "verify_consistency",
     "verify_inclusion",
+    "verify_inclusion_many",
 ]

@@ -1,316 +1,47 @@
-/* The bulk-hash kernel: BLAKE3 of many groups of nodes at once, one group in each SIMD lane.
+/* The native module: the tree and the bulk hash as Python sees them.  kernel.py alone uses it, and
+   chooses between this and its portable twins; _native.pyi says what there is, and how it fails.
 
-   A group is k children of 32 bytes, and groups lie side by side.  The parent of a group is the
-   BLAKE3 hash of its children, tagged (scheme "blake3") with a byte 0x01 and a byte k before them,
-   or as they are ("blake3-plain").  Only messages of one BLAKE3 chunk, 1024 bytes, are hashed here:
-   a chunk is a chain of compressions, each of which mixes a block of 64 bytes into 8 words.
-
-       children     0      32      64      96      128              k = 4
-       plain        [    block 0   ][    block 1   ]
-       tagged   01 k[  block 0   ][    block 1   ][ ]                 the last block: 2 bytes
-
-   So the blocks of tagged groups begin two bytes before where they would begin without a tag.  The
-   first one reads two bytes of what lies before the group and puts the tag over them.
-
-   In memory, a set of LANES groups is rows: the words of a group follow each other.  To compress it
-   takes columns: vector w has word w of each group.  What happens in between shows in the bits of
-   the flat index of a word.  For blocks of 16 words (bits w) of 8 groups (bits l), in vectors of 8:
-
-       l2 l1 l0 w3 | w2 w1 w0     rows: two vectors for each group
-       w3 w2 w1 w0 | l2 l1 l0     columns: a vector for each word
-
-   Interleaving the first half of an array with the second half (`zip` below) moves the first bit
-   to the end.  As many zips as there are lane bits make columns of rows; and three zips of the 8
-   words of the results, w2 w1 w0 | l2 l1 l0, make rows of them.
-
-   This file includes itself for each number of lanes: the body, which comes first, is compiled for
-   1, 4, 8 and 16.  In the body, names in capitals stand for names that end in the number of lanes. */
-
-#ifdef LANES /* ---- The body ----------------------------------------------------------------- */
-
-#if LANES == 1
-#define TARGET
-typedef uint32_t VECTOR;
-#define ZIP_LOW(a, b) (a)
-#define ZIP_HIGH(a, b) (b)
-#else
-typedef uint32_t VECTOR __attribute__((vector_size(4 * LANES)));
-#endif
-
-#if LANES == 4 /* SSE2 of every x86-64, NEON of every AArch64 */
-#define TARGET
-#define ZIP_LOW(a, b) SHUFFLE(VECTOR, a, b, 0, 4, 1, 5)
-#define ZIP_HIGH(a, b) SHUFFLE(VECTOR, a, b, 2, 6, 3, 7)
-#elif LANES == 8
-#define TARGET __attribute__((target("avx2")))
-#define ZIP_LOW(a, b) SHUFFLE(VECTOR, a, b, 0, 8, 1, 9, 2, 10, 3, 11)
-#define ZIP_HIGH(a, b) SHUFFLE(VECTOR, a, b, 4, 12, 5, 13, 6, 14, 7, 15)
-#elif LANES == 16
-#define TARGET __attribute__((target("avx512f")))
-#define ZIP_LOW(a, b) \
-    SHUFFLE(VECTOR, a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
-#define ZIP_HIGH(a, b) \
-    SHUFFLE(VECTOR, a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
-#endif
-
-static TARGET ALWAYS_INLINE VECTOR ROTATE(VECTOR word, int bits)
-{
-#if LANES == 8 /* AVX2 has no rotation, but moves bytes: 15 % faster */
-    typedef uint8_t bytes __attribute__((vector_size(32)));
-    const bytes b = (bytes)word;
-    if (bits == 16)
-        return (VECTOR)SHUFFLE(bytes, b, b, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13,
-                               18, 19, 16, 17, 22, 23, 20, 21, 26, 27, 24, 25, 30, 31, 28, 29);
-    if (bits == 8)
-        return (VECTOR)SHUFFLE(bytes, b, b, 1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12,
-                               17, 18, 19, 16, 21, 22, 23, 20, 25, 26, 27, 24, 29, 30, 31, 28);
-#endif
-    return (word >> bits) | (word << (32 - bits));
-}
-
-static TARGET ALWAYS_INLINE void MIX(VECTOR *v, int a, int b, int c, int d, VECTOR x, VECTOR y)
-{
-    v[a] += v[b] + x;
-    v[d] = ROTATE(v[d] ^ v[a], 16);
-    v[c] += v[d];
-    v[b] = ROTATE(v[b] ^ v[c], 12);
-    v[a] += v[b] + y;
-    v[d] = ROTATE(v[d] ^ v[a], 8);
-    v[c] += v[d];
-    v[b] = ROTATE(v[b] ^ v[c], 7);
-}
-
-static TARGET ALWAYS_INLINE void ROUND(VECTOR *v, const VECTOR *m, const uint8_t *order)
-{
-    MIX(v, 0, 4, 8, 12, m[order[0]], m[order[1]]);
-    MIX(v, 1, 5, 9, 13, m[order[2]], m[order[3]]);
-    MIX(v, 2, 6, 10, 14, m[order[4]], m[order[5]]);
-    MIX(v, 3, 7, 11, 15, m[order[6]], m[order[7]]);
-    MIX(v, 0, 5, 10, 15, m[order[8]], m[order[9]]);
-    MIX(v, 1, 6, 11, 12, m[order[10]], m[order[11]]);
-    MIX(v, 2, 7, 8, 13, m[order[12]], m[order[13]]);
-    MIX(v, 3, 4, 9, 14, m[order[14]], m[order[15]]);
-}
-
-/* Mix the words m of a block into the chaining value h; of the block `length` bytes count. */
-static TARGET ALWAYS_INLINE void COMPRESS(VECTOR *h, const VECTOR *m, uint32_t length,
-                                          uint32_t flags)
-{
-    const VECTOR zero = {0};
-    VECTOR v[16] = {h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7],
-                    zero + IV[0], zero + IV[1], zero + IV[2], zero + IV[3],
-                    zero, zero, zero + length, zero + flags};
-    ROUND(v, m, ORDER[0]);
-    ROUND(v, m, ORDER[1]);
-    ROUND(v, m, ORDER[2]);
-    ROUND(v, m, ORDER[3]);
-    ROUND(v, m, ORDER[4]);
-    ROUND(v, m, ORDER[5]);
-    ROUND(v, m, ORDER[6]);
-    for (int i = 0; i < 8; i++)
-        h[i] = v[i] ^ v[i + 8];
-}
-
-/* Interleave the first half of `count` vectors with the second half, word by word. */
-static TARGET ALWAYS_INLINE void ZIP(VECTOR *vectors, int count)
-{
-    VECTOR zipped[16];
-    for (int i = 0; i < count / 2; i++) {
-        zipped[2 * i] = ZIP_LOW(vectors[i], vectors[i + count / 2]);
-        zipped[2 * i + 1] = ZIP_HIGH(vectors[i], vectors[i + count / 2]);
-    }
-    for (int i = 0; i < count; i++)
-        vectors[i] = zipped[i];
-}
-
-/* The words of a block of each group, where a group has `size` bytes.  The next set is prefetched. */
-static TARGET ALWAYS_INLINE void LOAD(VECTOR *m, const uint8_t *block, size_t size)
-{
-    for (int lane = 0; lane < LANES; lane++) {
-        memcpy(m + 16 / LANES * lane, block, BLOCK);
-        __builtin_prefetch(block + LANES * size);
-        block += size;
-    }
-    for (int bit = 1; bit < LANES; bit *= 2)
-        ZIP(m, 16);
-}
-
-/* The last two bytes of each group: all that the last block of a tagged group of even k holds. */
-static TARGET ALWAYS_INLINE VECTOR LOAD_TAILS(const uint8_t *groups, size_t size)
-{
-    uint32_t tails[LANES] = {0};
-    VECTOR result;
-    for (int lane = 0; lane < LANES; lane++)
-        memcpy(tails + lane, groups + (lane + 1) * size - TAG_BYTES, TAG_BYTES);
-    memcpy(&result, tails, sizeof result);
-    return result;
-}
-
-/* The parents of LANES groups.  Reads up to BEFORE bytes before the groups and BEHIND behind. */
-static TARGET ALWAYS_INLINE void HASH_SET(const uint8_t *groups, int k, int tagged, uint8_t *out)
-{
-    const VECTOR zero = {0};
-    const int size = NODE * k, tag = tagged ? TAG_BYTES : 0;
-    VECTOR tails = zero, h[8];
-    if ((tag + size) % BLOCK == TAG_BYTES) /* early, so that nobody waits for it */
-        tails = LOAD_TAILS(groups, size);
-    for (int i = 0; i < 8; i++)
-        h[i] = zero + IV[i];
-    for (int start = 0, left = tag + size; left > 0; start += BLOCK, left -= BLOCK) {
-        const uint32_t flags = (start ? 0 : CHUNK_START) | (left > BLOCK ? 0 : CHUNK_END | ROOT);
-        if (left == TAG_BYTES) { /* the zeros are known to the compiler, which is why this is fast */
-            const VECTOR m[16] = {tails};
-            COMPRESS(h, m, TAG_BYTES, flags);
-            break;
-        }
-        VECTOR m[16];
-        LOAD(m, groups + start - tag, size);
-        if (start == 0 && tagged)
-            m[0] = (m[0] & 0xffff0000) | ((uint32_t)k << 8 | 0x01);
-        if (left < BLOCK) { /* k is odd: 32 bytes, or 34, and zeros */
-            m[8] = tagged ? m[8] & 0xffff : zero;
-            for (int i = 9; i < 16; i++)
-                m[i] = zero;
-        }
-        COMPRESS(h, m, left < BLOCK ? left : BLOCK, flags);
-    }
-    ZIP(h, 8);
-    ZIP(h, 8);
-    ZIP(h, 8);
-    memcpy(out, h, sizeof h);
-}
-
-/* The parents of `count` groups, set by set.  Of a set in the middle, what is read too much belongs
-   to its neighbours; the first and the last set, which may be short, are read from a copy. */
-static TARGET void HASH(const uint8_t *groups, size_t count, int k, int tagged, uint8_t *out)
-{
-    const size_t size = (size_t)NODE * k;
-    uint8_t copy[BEFORE + LANES * CHUNK + BEHIND], parents[LANES * NODE];
-    for (size_t done = 0; done < count; done += LANES) {
-        const uint8_t *set = groups + done * size;
-        if (done == 0 || count - done <= LANES) {
-            const size_t some = count - done < LANES ? count - done : LANES;
-            memset(copy, 0, BEFORE + LANES * size + BEHIND);
-            memcpy(copy + BEFORE, set, some * size);
-            HASH_SET(copy + BEFORE, k, tagged, parents);
-            memcpy(out + done * NODE, parents, some * NODE);
-        } else {
-            HASH_SET(set, k, tagged, out + done * NODE);
-        }
-    }
-}
-
-#undef LANES
-#undef TARGET
-#undef ZIP_LOW
-#undef ZIP_HIGH
-
-#else /* ---- The rest, compiled once --------------------------------------------------------- */
-
-#ifndef __GNUC__
-#error "The kernel needs the vector extensions of GCC or Clang; the package works without it."
-#elif __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "The kernel needs a little-endian machine; the package works without it."
-#endif
-
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-enum {
-    NODE = 32,  /* bytes of a child and of a parent */
-    BLOCK = 64, /* bytes that BLAKE3 compresses at a time */
-    CHUNK = 1024, /* bytes of the longest message */
-    TAG_BYTES = 2,
-    BEFORE = TAG_BYTES,
-    BEHIND = BLOCK - NODE,
-    CHUNK_START = 1, /* the three flags of BLAKE3 that occur */
-    CHUNK_END = 2,
-    ROOT = 8,
-};
-
-static const uint32_t IV[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                               0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-
-/* Which words of the block a round mixes, in order. */
-static const uint8_t ORDER[7][16] = {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
-                                     {2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8},
-                                     {3, 4, 10, 12, 13, 2, 7, 14, 6, 5, 9, 0, 11, 15, 8, 1},
-                                     {10, 7, 12, 9, 14, 3, 13, 15, 4, 0, 11, 2, 5, 8, 1, 6},
-                                     {12, 13, 9, 11, 15, 10, 14, 8, 7, 2, 5, 3, 0, 1, 6, 4},
-                                     {9, 14, 11, 5, 8, 12, 15, 1, 13, 3, 0, 10, 2, 6, 4, 7},
-                                     {11, 15, 5, 0, 1, 9, 8, 6, 14, 10, 2, 12, 3, 4, 7, 13}};
-
-#define ALWAYS_INLINE inline __attribute__((always_inline))
-#ifdef __clang__
-#define SHUFFLE(type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define SHUFFLE(type, a, b, ...) __builtin_shuffle(a, b, (type){__VA_ARGS__})
-#endif
-
-#define JOIN(name, lanes) name##_##lanes
-#define WITH_LANES(name, lanes) JOIN(name, lanes)
-#define VECTOR WITH_LANES(vector, LANES)
-#define ROTATE WITH_LANES(rotate, LANES)
-#define MIX WITH_LANES(mix, LANES)
-#define ROUND WITH_LANES(round, LANES)
-#define COMPRESS WITH_LANES(compress, LANES)
-#define ZIP WITH_LANES(zip, LANES)
-#define LOAD WITH_LANES(load, LANES)
-#define LOAD_TAILS WITH_LANES(load_tails, LANES)
-#define HASH_SET WITH_LANES(hash_set, LANES)
-#define HASH WITH_LANES(hash, LANES)
-
-#define LANES 1
-#include "_native.c"
-#define LANES 4
-#include "_native.c"
-#ifdef __x86_64__
-#define LANES 8
-#include "_native.c"
-#define LANES 16
-#include "_native.c"
-#endif
-
-/* Whether this machine can run the body of so many lanes, of those above 1. */
-static int machine_has(long lanes)
-{
-#ifdef __x86_64__
-    __builtin_cpu_init();
-    if (lanes == 8)
-        return __builtin_cpu_supports("avx2") != 0;
-    if (lanes == 16)
-        return __builtin_cpu_supports("avx512f") != 0;
-#endif
-    return lanes == 4;
-}
-
-/* The parents of `count` groups.  Requires count > 0 and machine_has(lanes). */
-static void hash(const uint8_t *groups, size_t count, int k, int tagged, long lanes, uint8_t *out)
-{
-    (void)lanes; /* not used where there is but one number of them */
-    if (count == 1)
-        hash_1(groups, count, k, tagged, out);
-#ifdef __x86_64__
-    else if (lanes == 16)
-        hash_16(groups, count, k, tagged, out);
-    else if (lanes == 8)
-        hash_8(groups, count, k, tagged, out);
-#endif
-    else
-        hash_4(groups, count, k, tagged, out);
-}
-
-#ifndef WITHOUT_PYTHON /* ---- The Python module; a test driver leaves it out ------------------- */
+   _hashing.h has BLAKE3 in SIMD lanes, _tree.h the tree. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <structmember.h>
+
+#include "_tree.h"
 
 enum {
-    VERSION = 1,            /* the same as in kernel.py: change both whenever this interface changes */
-    RELEASE_BLOCKS = 1 << 14, /* from so many on, some 0.15 ms, other threads may run meanwhile */
-    PIECE_BLOCKS = 1 << 18,   /* after so many, a few ms, look for signals */
+    VERSION = 2,            /* the same as in kernel.py: change both whenever this interface changes */
+    PIECE_BLOCKS = 1 << 18, /* hashed between two looks for signals: a few ms */
 };
+
+static int check_count(const char *name, Py_ssize_t count, Py_ssize_t wanted)
+{
+    if (count == wanted)
+        return 0;
+    PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments, not %zd", name, wanted, count);
+    return -1;
+}
+
+/* An argument as a number below `stop`; -1 and an exception set if it is none. */
+static int get_number(PyObject *given, const char *what, uint64_t stop, uint64_t *number)
+{
+    *number = PyLong_AsUnsignedLongLong(given);
+    if (PyErr_Occurred())
+        return -1;
+    if (*number < stop)
+        return 0;
+    PyErr_Format(PyExc_IndexError, "%s must be below %llu, not %llu", what,
+                 (unsigned long long)stop, (unsigned long long)*number);
+    return -1;
+}
+
+static int check_lanes(long lanes)
+{
+    if (machine_has(lanes))
+        return 0;
+    PyErr_Format(PyExc_ValueError, "this machine cannot hash in %ld lanes", lanes);
+    return -1;
+}
 
 /* Check a group size, given how messages begin.  On failure an exception is set. */
 static int check_k(Py_ssize_t k, int tagged)
@@ -320,29 +51,6 @@ static int check_k(Py_ssize_t k, int tagged)
         return 0;
     PyErr_Format(PyExc_ValueError, "a group must be 2 to %d children, not %zd", most, k);
     return -1;
-}
-
-static int check_lengths(const Py_buffer *children, long k, const Py_buffer *out)
-{
-    const Py_ssize_t size = NODE * k;
-    if (children->len % size != 0) {
-        PyErr_Format(PyExc_ValueError, "children must be a multiple of %zd bytes, not %zd", size,
-                     children->len);
-        return -1;
-    }
-    if (out == NULL)
-        return 0;
-    if (out->len != children->len / k) {
-        PyErr_Format(PyExc_ValueError, "out must be %zd bytes, not %zd", children->len / k,
-                     out->len);
-        return -1;
-    }
-    const uintptr_t from = (uintptr_t)children->buf, to = (uintptr_t)out->buf;
-    if (from < to + out->len && to < from + children->len) {
-        PyErr_SetString(PyExc_ValueError, "out must not overlap the children");
-        return -1;
-    }
-    return 0;
 }
 
 /* Hash in pieces, between which signals are handled: -1 and an exception set, if one raised. */
@@ -364,79 +72,550 @@ static int hash_in_pieces(const Py_buffer *children, int k, int tagged, long lan
     return 0;
 }
 
-static PyObject *hash_groups_into(const Py_buffer *children, long k, int tagged, long lanes,
-                                  PyObject *target)
-{
-    Py_buffer out;
-    if (PyObject_GetBuffer(target, &out, PyBUF_WRITABLE) != 0)
-        return NULL;
-    const int failed = check_lengths(children, k, &out) != 0 ||
-                       hash_in_pieces(children, k, tagged, lanes, out.buf) != 0;
-    PyBuffer_Release(&out);
-    return failed ? NULL : Py_NewRef(Py_None);
-}
-
-static PyObject *hash_groups_new(const Py_buffer *children, long k, int tagged, long lanes)
-{
-    if (check_lengths(children, k, NULL) != 0)
-        return NULL;
-    PyObject *parents = PyBytes_FromStringAndSize(NULL, children->len / k);
-    if (parents == NULL)
-        return NULL;
-    uint8_t *out = (uint8_t *)PyBytes_AsString(parents);
-    if (hash_in_pieces(children, k, tagged, lanes, out) != 0)
-        Py_CLEAR(parents);
-    return parents;
-}
-
-PyDoc_STRVAR(hash_groups_doc,
-             "hash_groups(children, k, tagged, lanes, out, /)\n--\n\n"
-             "The parents of consecutive groups of k children, as bytes, or written into out.\n\n"
-             "See _native.pyi.");
+PyDoc_STRVAR(hash_groups_doc, "hash_groups(children, k, tagged, lanes, /)\n--\n\n"
+                              "The parents of consecutive groups of k children.  See _native.pyi.");
 
 static PyObject *hash_groups(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 5) {
-        PyErr_Format(PyExc_TypeError, "hash_groups() takes 5 arguments, not %zd", count);
+    if (check_count("hash_groups", count, 4) != 0)
         return NULL;
-    }
-    const long k = PyLong_AsLong(args[1]);
+    const long k = PyLong_AsLong(args[1]), lanes = PyLong_AsLong(args[3]);
     const int tagged = PyObject_IsTrue(args[2]);
-    const long lanes = PyLong_AsLong(args[3]);
-    if (PyErr_Occurred() || check_k(k, tagged) != 0)
-        return NULL;
-    if (!machine_has(lanes)) {
-        PyErr_Format(PyExc_ValueError, "this machine cannot hash in %ld lanes", lanes);
-        return NULL;
-    }
     Py_buffer children;
-    if (PyObject_GetBuffer(args[0], &children, PyBUF_SIMPLE) != 0)
+    if (PyErr_Occurred() || check_k(k, tagged) != 0 || check_lanes(lanes) != 0 ||
+        PyObject_GetBuffer(args[0], &children, PyBUF_SIMPLE) != 0)
         return NULL;
-    PyObject *result = args[4] == Py_None
-                           ? hash_groups_new(&children, k, tagged, lanes)
-                           : hash_groups_into(&children, k, tagged, lanes, args[4]);
+    PyObject *parents = NULL;
+    if (children.len % (NODE * k) != 0)
+        PyErr_Format(PyExc_ValueError, "%zd bytes are not groups of %ld children", children.len, k);
+    else
+        parents = PyBytes_FromStringAndSize(NULL, children.len / k);
+    if (parents != NULL &&
+        hash_in_pieces(&children, k, tagged, lanes, (uint8_t *)PyBytes_AsString(parents)) != 0)
+        Py_CLEAR(parents);
     PyBuffer_Release(&children);
+    return parents;
+}
+
+/* ---- The tree as Python has it ---------------------------------------------------------------- */
+
+/* Begin to change the tree, when nobody else does; -1 and an exception set, if a signal handler
+   raised while waiting.  The GIL guards `busy`; the lock is held by whoever lets go of the GIL. */
+static int enter(Tree *tree)
+{
+    while (tree->busy) {
+        PyThreadState *released = PyEval_SaveThread();
+        if (PyThread_acquire_lock_timed(tree->lock, -1, 1) == PY_LOCK_ACQUIRED)
+            PyThread_release_lock(tree->lock);
+        PyEval_RestoreThread(released);
+        if (PyErr_CheckSignals() != 0)
+            return -1;
+    }
+    tree->busy = 1;
+    return 0;
+}
+
+static void leave(Tree *tree)
+{
+    tree->busy = 0;
+}
+
+/* The nodes in `given`: bytes as they are, anything else as `normalise` makes of it.  To be
+   released.  On failure an exception is set. */
+static int get_row(PyObject *given, int is_one, PyObject *normalise, Py_buffer *row)
+{
+    row->obj = NULL;
+    if (PyBytes_CheckExact(given)) {
+        row->buf = PyBytes_AsString(given);
+        row->len = PyBytes_Size(given);
+        if (is_one ? row->len == NODE : row->len > 0 && row->len % NODE == 0)
+            return 0;
+    }
+    PyObject *normal = PyObject_CallFunctionObjArgs(normalise, given, NULL);
+    const int failed = normal == NULL || PyObject_GetBuffer(normal, row, PyBUF_SIMPLE) != 0;
+    Py_XDECREF(normal);
+    return failed ? -1 : 0;
+}
+
+static int append_row(Tree *tree, PyObject *given, int is_one, uint8_t *root)
+{
+    Py_buffer row;
+    if (get_row(given, is_one, is_one ? tree->one_leaf : tree->leaf_row, &row) != 0)
+        return -1;
+    int failed = enter(tree);
+    if (failed == 0) {
+        failed = store(tree, row.buf, row.len / NODE);
+        if (failed == 0 && root != NULL) {
+            settle(tree);
+            root_of(tree, tree->size, root);
+        }
+        leave(tree);
+    }
+    if (row.obj != NULL)
+        PyBuffer_Release(&row);
+    return failed;
+}
+
+static PyObject *tree_append(PyObject *self, PyObject *leaf)
+{
+    return append_row((Tree *)self, leaf, 1, NULL) ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *tree_extend(PyObject *self, PyObject *leaves)
+{
+    return append_row((Tree *)self, leaves, 0, NULL) ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *append_for_root(PyObject *self, PyObject *given, int is_one)
+{
+    PyObject *root = PyBytes_FromStringAndSize(NULL, NODE); /* now, while it can still fail */
+    if (root != NULL && append_row((Tree *)self, given, is_one, (uint8_t *)PyBytes_AsString(root)))
+        Py_CLEAR(root);
+    return root;
+}
+
+static PyObject *tree_insert(PyObject *self, PyObject *leaf)
+{
+    return append_for_root(self, leaf, 1);
+}
+
+static PyObject *tree_insert_many(PyObject *self, PyObject *leaves)
+{
+    return append_for_root(self, leaves, 0);
+}
+
+static PyObject *tree_root(PyObject *self, PyObject *given)
+{
+    Tree *tree = (Tree *)self;
+    uint64_t size;
+    if (get_number(given, "size", tree->size + 1, &size) != 0)
+        return NULL;
+    uint8_t root[NODE];
+    settle(tree);
+    root_of(tree, size, root);
+    return PyBytes_FromStringAndSize((char *)root, NODE);
+}
+
+static PyObject *tree_edge(PyObject *self, PyObject *given)
+{
+    Tree *tree = (Tree *)self;
+    uint64_t size;
+    if (get_number(given, "size", tree->size + 1, &size) != 0)
+        return NULL;
+    uint8_t rows[(MAX_LEVELS + 1) * NODE];
+    settle(tree);
+    fold(tree, size, rows);
+    return PyBytes_FromStringAndSize((char *)rows, (depth(tree, size) + 1) * NODE);
+}
+
+/* Arguments level, start, stop: nodes that are complete. */
+static int get_range(Tree *tree, const char *name, PyObject *const *args, Py_ssize_t count,
+                     uint64_t *level, uint64_t *start, uint64_t *stop)
+{
+    if (check_count(name, count, 3) != 0 || get_number(args[0], "level", MAX_LEVELS, level) != 0)
+        return -1;
+    settle(tree);
+    if (get_number(args[2], "stop", complete_count(tree, tree->size, *level) + 1, stop) != 0)
+        return -1;
+    return get_number(args[1], "start", *stop + 1, start);
+}
+
+static PyObject *tree_views(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    Tree *tree = (Tree *)self;
+    uint64_t level, at, stop;
+    if (get_range(tree, "views", args, count, &level, &at, &stop) != 0)
+        return NULL;
+    PyObject *views = PyList_New(0);
+    while (views != NULL && at < stop) {
+        const uint64_t number = quotient(at, tree->segment_nodes);
+        const uint64_t first = number * tree->segment_nodes.by, left = stop - first;
+        const uint64_t end = left < tree->segment_nodes.by ? left : tree->segment_nodes.by;
+        /* Making a view may collect garbage: any code may run, and put another in its place. */
+        PyObject *owner = Py_NewRef(tree->levels[level].segments[number].owner);
+        PyObject *whole = PyMemoryView_FromObject(owner);
+        PyObject *view =
+            whole ? PySequence_GetSlice(whole, (at - first) * NODE, end * NODE) : NULL;
+        if (view == NULL || PyList_Append(views, view) != 0)
+            Py_CLEAR(views);
+        Py_XDECREF(view);
+        Py_XDECREF(whole);
+        Py_DECREF(owner);
+        at = first + end;
+    }
+    return views;
+}
+
+/* Nothing is known any more of what comes of the nodes. */
+static void forget(Tree *tree)
+{
+    tree->reserved = 0;
+    memset(tree->prefixes, 0, sizeof tree->prefixes);
+}
+
+/* Let segments from `start` on be these nodes.  Of those behind, that are not valid, none is kept:
+   so what is not whole is a level's last segment.  The tree is entered. */
+static int install(Tree *tree, int level, uint64_t start, PyObject *nodes, uint64_t count)
+{
+    settle(tree); /* into memory of our own, before something else takes its place */
+    Level *segments = tree->levels + level;
+    const uint64_t whole = tree->segment_nodes.by, valid = complete_count(tree, tree->size, level);
+    if (start % whole != 0 || start > held_nodes(tree, level) || count == 0 ||
+        (start + count < valid && count % whole != 0)) {
+        PyErr_Format(PyExc_ValueError, "%llu nodes at %llu are not segments of level %d",
+                     (unsigned long long)count, (unsigned long long)start, level);
+        return -1;
+    }
+    forget(tree);
+    for (uint64_t at = 0; at < count; at += whole) {
+        const uint64_t some = count - at < whole ? count - at : whole;
+        PyObject *part = PySequence_GetSlice(nodes, at * NODE, (at + some) * NODE);
+        Py_buffer view;
+        if (part == NULL || PyObject_GetBuffer(part, &view, PyBUF_SIMPLE) != 0) {
+            Py_XDECREF(part);
+            return -1;
+        }
+        const Segment segment = {part, view.buf, some, 0}; /* nobody else can release this view */
+        PyBuffer_Release(&view);
+        if (put_segment(segments, (start + at) / whole, segment) != 0)
+            return -1;
+    }
+    if (start + count >= valid)
+        drop_segments(segments, (start + count + whole - 1) / whole);
+    return 0;
+}
+
+/* How many bytes a view has, all of them nodes in one row; -1 and an exception set otherwise. */
+static Py_ssize_t node_bytes(PyObject *nodes)
+{
+    Py_buffer view;
+    if (PyObject_GetBuffer(nodes, &view, PyBUF_SIMPLE) != 0)
+        return -1;
+    const Py_ssize_t length = view.len;
+    PyBuffer_Release(&view);
+    if (PyObject_Size(nodes) == length && length % NODE == 0)
+        return length;
+    PyErr_Format(PyExc_ValueError, "%zd bytes are not nodes in one row", length);
+    return -1;
+}
+
+static PyObject *tree_install(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    Tree *tree = (Tree *)self;
+    uint64_t level, start;
+    if (check_count("install", count, 3) != 0 ||
+        get_number(args[0], "level", MAX_LEVELS, &level) != 0 ||
+        get_number(args[1], "start", INT64_MAX / NODE, &start) != 0)
+        return NULL;
+    PyObject *nodes = PyMemoryView_FromObject(args[2]);
+    const Py_ssize_t length = nodes ? node_bytes(nodes) : -1;
+    int failed = length < 0 || enter(tree) != 0;
+    if (!failed) {
+        failed = install(tree, level, start, nodes, length / NODE);
+        leave(tree);
+    }
+    Py_XDECREF(nodes);
+    return failed ? NULL : Py_NewRef(Py_None);
+}
+
+/* Whether nodes [start, stop) of a level were installed: what was only reserved is not enough. */
+static int is_installed(const Tree *tree, int level, uint64_t start, uint64_t stop)
+{
+    if (start < stop && held_nodes(tree, level) < stop)
+        return 0;
+    for (; start < stop; start += tree->segment_nodes.by - start % tree->segment_nodes.by)
+        if (tree->levels[level].segments[quotient(start, tree->segment_nodes)].writable)
+            return 0;
+    return 1;
+}
+
+static PyObject *tree_restore(PyObject *self, PyObject *given)
+{
+    Tree *tree = (Tree *)self;
+    uint64_t size;
+    if (get_number(given, "size", tree->capacity + 1, &size) != 0 || enter(tree) != 0)
+        return NULL;
+    settle(tree);
+    int missing = size < tree->size;
+    for (int level = 0; level < MAX_LEVELS; level++)
+        missing |= !is_installed(tree, level, complete_count(tree, tree->size, level),
+                                 complete_count(tree, size, level));
+    if (!missing) {
+        tree->size = tree->settled = size;
+        forget(tree);
+    }
+    leave(tree);
+    if (!missing)
+        return Py_NewRef(Py_None);
+    return PyErr_Format(PyExc_ValueError, "there are no nodes for %llu leaves",
+                        (unsigned long long)size);
+}
+
+/* Arguments size and rows, what edge() returned for it; returns the rows, or NULL. */
+static const uint8_t *get_edge(Tree *tree, PyObject *const *args, uint64_t *size)
+{
+    if (get_number(args[0], "size", tree->size + 1, size) != 0)
+        return NULL;
+    if (PyBytes_CheckExact(args[1]) && PyBytes_Size(args[1]) == (depth(tree, *size) + 1) * NODE)
+        return (uint8_t *)PyBytes_AsString(args[1]);
+    PyErr_SetString(PyExc_ValueError, "this is not the edge of that size");
+    return NULL;
+}
+
+static PyObject *tree_prove(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    Tree *tree = (Tree *)self;
+    uint64_t size, index;
+    if (check_count("prove", count, 3) != 0)
+        return NULL;
+    const uint8_t *rows = get_edge(tree, args, &size);
+    if (rows == NULL || get_number(args[2], "leaf", size, &index) != 0)
+        return NULL;
+    if (!PyLong_CheckExact(args[2]))
+        return PyErr_Format(PyExc_TypeError, "a leaf's index must be an int");
+    settle(tree);
+    uint8_t proof[PROOF_HEADER + MAX_PROOF_NODES * NODE];
+    put_proof_header(proof, tree->n, size, index);
+    const size_t bytes = gather(tree, size, rows, index, proof + PROOF_HEADER);
+    return PyBytes_FromStringAndSize((char *)proof, PROOF_HEADER + bytes);
+}
+
+/* Where proofs end that follow each other, for each index; None if one is not an index. */
+static PyObject *proof_ends(const Tree *tree, uint64_t size, PyObject *indices)
+{
+    const Py_ssize_t count = PyList_Size(indices);
+    PyObject *ends = PyBytes_FromStringAndSize(NULL, count * sizeof(uint64_t));
+    if (ends == NULL)
+        return NULL;
+    uint64_t end = 0, *out = (uint64_t *)PyBytes_AsString(ends);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *item = PyList_GetItem(indices, i);
+        const uint64_t index = PyLong_CheckExact(item) ? PyLong_AsUnsignedLongLong(item) : size;
+        PyErr_Clear(); /* what is out of range for C is out of range */
+        if (index >= size) {
+            Py_DECREF(ends);
+            return Py_NewRef(Py_None);
+        }
+        end += PROOF_HEADER + gather(tree, size, NULL, index, NULL);
+        out[i] = end;
+    }
+    return ends;
+}
+
+static PyObject *tree_prove_many(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    Tree *tree = (Tree *)self;
+    uint64_t size;
+    if (check_count("prove_many", count, 3) != 0)
+        return NULL;
+    const uint8_t *rows = get_edge(tree, args, &size);
+    if (rows == NULL)
+        return NULL;
+    if (!PyList_CheckExact(args[2]))
+        return PyErr_Format(PyExc_TypeError, "indices must be a list");
+    settle(tree);
+    PyObject *ends = proof_ends(tree, size, args[2]);
+    if (ends == NULL || ends == Py_None)
+        return ends;
+    const Py_ssize_t proofs = PyBytes_Size(ends) / sizeof(uint64_t);
+    const uint64_t *end = (uint64_t *)PyBytes_AsString(ends);
+    PyObject *encoded = PyBytes_FromStringAndSize(NULL, proofs ? end[proofs - 1] : 0);
+    PyObject *result = NULL;
+    if (encoded != NULL) {
+        uint8_t *out = (uint8_t *)PyBytes_AsString(encoded);
+        for (Py_ssize_t i = 0; i < proofs; i++) {
+            const uint64_t index = PyLong_AsUnsignedLongLong(PyList_GetItem(args[2], i));
+            if (i + AHEAD < proofs)
+                prefetch_groups(
+                    tree, PyLong_AsUnsignedLongLong(PyList_GetItem(args[2], i + AHEAD)));
+            put_proof_header(out, tree->n, size, index);
+            out += PROOF_HEADER;
+            out += gather(tree, size, rows, index, out);
+        }
+        result = PyTuple_Pack(2, encoded, ends);
+    }
+    Py_XDECREF(encoded);
+    Py_DECREF(ends);
     return result;
 }
 
-PyDoc_STRVAR(hash_group_doc, "hash_group(children, tagged, /)\n--\n\n"
-                             "The parent of one group of children.  See _native.pyi.");
-
-static PyObject *hash_group(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+static PyObject *tree_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
 {
-    if (count != 2) {
-        PyErr_Format(PyExc_TypeError, "hash_group() takes 2 arguments, not %zd", count);
+    PyObject *hasher, *one_leaf, *leaf_row, *no_room;
+    int n, max_depth, tagged, lanes, threads;
+    unsigned long long capacity, segment_nodes;
+    if (!PyArg_ParseTuple(args, "iiOpiiKKOOO", &n, &max_depth, &hasher, &tagged, &lanes, &threads,
+                          &capacity, &segment_nodes, &one_leaf, &leaf_row, &no_room) ||
+        check_k(n, tagged) != 0)
+        return NULL;
+    if (!machine_has(lanes) || segment_nodes == 0 || segment_nodes % n != 0 ||
+        segment_nodes > INT32_MAX || capacity > INT64_MAX || threads < 1)
+        return PyErr_Format(PyExc_ValueError, "%d lanes, %d threads, segments of %llu", lanes,
+                            threads, segment_nodes);
+    Tree *tree = (Tree *)PyType_GenericAlloc(type, 0);
+    PyObject *module = tree ? PyType_GetModule(type) : NULL;
+    if (module == NULL) {
+        Py_XDECREF((PyObject *)tree);
         return NULL;
     }
-    const int tagged = PyObject_IsTrue(args[1]);
-    Py_buffer children;
-    if (tagged < 0 || PyObject_GetBuffer(args[0], &children, PyBUF_SIMPLE) != 0)
+    tree->n = n;
+    tree->max_depth = max_depth;
+    tree->tagged = tagged;
+    tree->lanes = lanes;
+    tree->threads = threads < MOST_THREADS ? threads : MOST_THREADS;
+    tree->capacity = capacity;
+    tree->arity = divisor(n);
+    tree->segment_nodes = divisor(segment_nodes);
+    tree->hasher = Py_NewRef(hasher);
+    tree->one_leaf = Py_NewRef(one_leaf);
+    tree->leaf_row = Py_NewRef(leaf_row);
+    tree->no_room = Py_NewRef(no_room);
+    tree->memory = ((State *)PyModule_GetState(module))->memory;
+    Py_INCREF((PyObject *)tree->memory);
+    tree->lock = PyThread_allocate_lock();
+    if (tree->lock == NULL) {
+        Py_DECREF((PyObject *)tree);
+        return PyErr_NoMemory();
+    }
+    return (PyObject *)tree;
+}
+
+static void tree_dealloc(PyObject *self)
+{
+    Tree *tree = (Tree *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    for (int level = 0; level < MAX_LEVELS; level++) {
+        for (size_t i = 0; i < tree->levels[level].count; i++)
+            Py_DECREF(tree->levels[level].segments[i].owner);
+        free(tree->levels[level].segments);
+    }
+    if (tree->lock != NULL)
+        PyThread_free_lock(tree->lock);
+    Py_XDECREF(tree->hasher);
+    Py_XDECREF(tree->one_leaf);
+    Py_XDECREF(tree->leaf_row);
+    Py_XDECREF(tree->no_room);
+    Py_XDECREF((PyObject *)tree->memory);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+#define FAST(function) (PyCFunction)(void (*)(void))function, METH_FASTCALL
+
+static PyMethodDef tree_methods[] = {
+    {"append", tree_append, METH_O, NULL},
+    {"extend", tree_extend, METH_O, NULL},
+    {"insert", tree_insert, METH_O, NULL},
+    {"insert_many", tree_insert_many, METH_O, NULL},
+    {"root", tree_root, METH_O, NULL},
+    {"edge", tree_edge, METH_O, NULL},
+    {"views", FAST(tree_views), NULL},
+    {"install", FAST(tree_install), NULL},
+    {"restore", tree_restore, METH_O, NULL},
+    {"prove", FAST(tree_prove), NULL},
+    {"prove_many", FAST(tree_prove_many), NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef tree_members[] = {
+    {"n", T_INT, offsetof(Tree, n), READONLY, NULL},
+    {"max_depth", T_INT, offsetof(Tree, max_depth), READONLY, NULL},
+    {"hasher", T_OBJECT_EX, offsetof(Tree, hasher), READONLY, NULL},
+    {"size", T_ULONGLONG, offsetof(Tree, size), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot tree_slots[] = {
+    {Py_tp_new, tree_new},
+    {Py_tp_dealloc, tree_dealloc},
+    {Py_tp_methods, tree_methods},
+    {Py_tp_members, tree_members},
+    {Py_tp_doc, "The tree in memory; see rotortree.accumulator."},
+    {0, NULL},
+};
+
+static PyType_Spec tree_spec = {"rotortree._native.Accumulator", sizeof(Tree), 0,
+                                Py_TPFLAGS_DEFAULT, tree_slots};
+
+static PyType_Slot memory_slots[] = {
+    {Py_tp_dealloc, memory_dealloc},
+    {Py_bf_getbuffer, memory_getbuffer},
+    {0, NULL},
+};
+
+static PyType_Spec memory_spec = {"rotortree._native.Memory", sizeof(Memory), 0,
+                                  Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                                  memory_slots};
+
+/* ---- Verifying proofs ------------------------------------------------------------------------- */
+
+/* Start where an encoded proof of this index should; -1 and an exception set if it is none. */
+static int start_path(Path *path, int n, uint64_t size, PyObject *index, const uint8_t *leaf,
+                      PyObject *proof)
+{
+    path->own = PyLong_CheckExact(index) ? PyLong_AsUnsignedLongLong(index) : size;
+    PyErr_Clear(); /* what is out of range for C is out of range */
+    uint8_t header[PROOF_HEADER];
+    put_proof_header(header, n, size, path->own);
+    if (path->own < size && PyBytes_CheckExact(proof) && PyBytes_Size(proof) >= PROOF_HEADER &&
+        memcmp(PyBytes_AsString(proof), header, PROOF_HEADER) == 0) {
+        path->hashes = (uint8_t *)PyBytes_AsString(proof) + PROOF_HEADER;
+        path->end = path->hashes + PyBytes_Size(proof) - PROOF_HEADER;
+        memcpy(path->node, leaf, NODE);
+        return 0;
+    }
+    PyErr_SetString(PyExc_ValueError, "a proof is of another leaf or tree");
+    return -1;
+}
+
+/* Go up from some leaves, and write their roots. */
+static int find_roots(int n, uint64_t size, PyObject *indices, const uint8_t *leaves,
+                      PyObject *proofs, Py_ssize_t first, Py_ssize_t total, int tagged, int lanes,
+                      uint8_t *roots)
+{
+    Path paths[MOST_PATHS];
+    if (PyList_Size(indices) != total || PyList_Size(proofs) != total) {
+        PyErr_SetString(PyExc_ValueError, "a signal handler changed the indices or proofs");
+        return -1;
+    }
+    const Py_ssize_t left = total - first;
+    const int count = left < MOST_PATHS ? (int)left : MOST_PATHS;
+    for (int i = 0; i < count; i++)
+        if (start_path(paths + i, n, size, PyList_GetItem(indices, first + i),
+                       leaves + (first + i) * NODE, PyList_GetItem(proofs, first + i)) != 0)
+            return -1;
+    if (climb(paths, count, n, size, tagged, lanes) != 0) {
+        PyErr_SetString(PyExc_ValueError, "a proof does not fit the size");
+        return -1;
+    }
+    for (int i = 0; i < count; i++)
+        memcpy(roots + (first + i) * NODE, paths[i].node, NODE);
+    return PyErr_CheckSignals();
+}
+
+PyDoc_STRVAR(path_roots_doc, "path_roots(n, size, indices, leaves, proofs, tagged, lanes, /)\n--\n\n"
+                             "The roots that encoded proofs lead to.  See _native.pyi.");
+
+static PyObject *path_roots(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    uint64_t n, size, lanes;
+    if (check_count("path_roots", count, 7) != 0 || get_number(args[0], "n", 256, &n) != 0 ||
+        get_number(args[1], "size", (uint64_t)INT64_MAX + 1, &size) != 0 ||
+        get_number(args[6], "lanes", 17, &lanes) != 0 || check_lanes(lanes) != 0)
         return NULL;
-    PyObject *parent = NULL;
-    if (check_k(children.len / NODE, tagged) == 0)
-        parent = hash_groups_new(&children, children.len / NODE, tagged, 1);
-    PyBuffer_Release(&children);
-    return parent;
+    const int tagged = PyObject_IsTrue(args[5]);
+    if (tagged < 0 || check_k(n, tagged) != 0)
+        return NULL;
+    const Py_ssize_t proofs = PyList_CheckExact(args[4]) ? PyList_Size(args[4]) : -1;
+    if (!PyList_CheckExact(args[2]) || PyList_Size(args[2]) != proofs ||
+        !PyBytes_CheckExact(args[3]) || PyBytes_Size(args[3]) != proofs * NODE)
+        return PyErr_Format(PyExc_ValueError, "there are not as many indices, leaves and proofs");
+    PyObject *roots = PyBytes_FromStringAndSize(NULL, proofs * NODE);
+    for (Py_ssize_t first = 0; roots != NULL && first < proofs; first += MOST_PATHS)
+        if (find_roots(n, size, args[2], (uint8_t *)PyBytes_AsString(args[3]), args[4], first,
+                       proofs, tagged, lanes, (uint8_t *)PyBytes_AsString(roots)) != 0)
+            Py_CLEAR(roots);
+    return roots;
 }
 
 PyDoc_STRVAR(machine_has_doc, "machine_has(lanes, /)\n--\n\n"
@@ -448,19 +627,38 @@ static PyObject *py_machine_has(PyObject *Py_UNUSED(module), PyObject *lanes)
     return PyErr_Occurred() ? NULL : PyBool_FromLong(machine_has(number));
 }
 
-static int add_constants(PyObject *module)
+static int fill_module(PyObject *module)
 {
-    return PyModule_AddIntConstant(module, "VERSION", VERSION);
+    State *state = PyModule_GetState(module);
+    state->memory = (PyTypeObject *)PyType_FromModuleAndSpec(module, &memory_spec, NULL);
+    PyObject *tree = state->memory ? PyType_FromModuleAndSpec(module, &tree_spec, NULL) : NULL;
+    const int failed = tree == NULL || PyModule_AddObjectRef(module, "Accumulator", tree) != 0;
+    Py_XDECREF(tree);
+    return failed ? -1 : PyModule_AddIntConstant(module, "VERSION", VERSION);
+}
+
+static int traverse_module(PyObject *module, visitproc visit, void *arg)
+{
+    State *state = PyModule_GetState(module);
+    Py_VISIT(state->memory);
+    return 0;
+}
+
+static int clear_module(PyObject *module)
+{
+    State *state = PyModule_GetState(module);
+    Py_CLEAR(state->memory);
+    return 0;
 }
 
 static PyMethodDef methods[] = {
-    {"hash_group", (PyCFunction)(void (*)(void))hash_group, METH_FASTCALL, hash_group_doc},
-    {"hash_groups", (PyCFunction)(void (*)(void))hash_groups, METH_FASTCALL, hash_groups_doc},
+    {"hash_groups", FAST(hash_groups), hash_groups_doc},
+    {"path_roots", FAST(path_roots), path_roots_doc},
     {"machine_has", py_machine_has, METH_O, machine_has_doc},
     {NULL, NULL, 0, NULL},
 };
 
-static PyModuleDef_Slot slots[] = {{Py_mod_exec, (void *)add_constants}, {0, NULL}};
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, (void *)fill_module}, {0, NULL}};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
@@ -468,12 +666,12 @@ static struct PyModuleDef definition = {
     .m_doc = "The bulk-hash kernel in C; rotortree.kernel chooses whether it is used.",
     .m_methods = methods,
     .m_slots = slots,
+    .m_size = sizeof(State),
+    .m_traverse = traverse_module,
+    .m_clear = clear_module,
 };
 
 PyMODINIT_FUNC PyInit__native(void)
 {
     return PyModuleDef_Init(&definition);
 }
-
-#endif
-#endif

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rotortree.encoding import HEADER_BYTES, inclusion_header
 from rotortree.errors import InvalidConfigError
-from rotortree.geometry import MAX_ARITY, NODE_BYTES
+from rotortree.geometry import MAX_ARITY, NODE_BYTES, inclusion_groups
 from rotortree.hashing import Hasher
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["NAME", "hash_group", "hash_groups", "hash_groups_into"]
+__all__ = ["NAME", "hash_group", "hash_groups", "path_roots"]
 
 NAME = "portable"
 """What `rotortree.kernel` calls this kernel."""
@@ -47,13 +48,29 @@ def hash_groups(hasher: Hasher, children: Buffer, k: int) -> bytes:
     return b"".join([hash_group(hasher, row[at : at + step]) for at in range(0, len(row), step)])
 
 
-def hash_groups_into(hasher: Hasher, children: Buffer, k: int, out: Buffer) -> None:
-    """The same, written into ``out``, a writable buffer of 32·g bytes that does not overlap.
+def path_roots(
+    hasher: Hasher, n: int, size: int, indices: list[int], leaves: bytes, proofs: list[bytes]
+) -> bytes:
+    """The roots that encoded inclusion proofs lead to in a tree of that shape, as one row.
 
-    Raises as `hash_groups` does, BufferError when ``out`` is not writable, and ValueError when it
-    has another length.
+    ``leaves`` has a node for each proof.  Raises ValueError when their numbers differ, or a proof
+    is not one of its index in that shape.
     """
-    target = memoryview(out)
-    if target.readonly:
-        raise BufferError("out is not writable")
-    target[:] = hash_groups(hasher, children, k)
+    if not len(indices) * NODE_BYTES == len(proofs) * NODE_BYTES == len(leaves):
+        raise ValueError("there are not as many indices, leaves and proofs")
+    roots = []
+    for place, (index, proof) in enumerate(zip(indices, proofs, strict=True)):
+        if type(index) is not int or not 0 <= index < size:
+            raise ValueError("not an index")
+        if proof[:HEADER_BYTES] != inclusion_header(n, size, index):
+            raise ValueError("a proof is of another leaf or tree")
+        node = leaves[place * NODE_BYTES : (place + 1) * NODE_BYTES]
+        at = HEADER_BYTES
+        for _, start, own, stop in inclusion_groups(size, n, index):
+            middle, end = at + (own - start) * NODE_BYTES, at + (stop - start - 1) * NODE_BYTES
+            node = hash_group(hasher, proof[at:middle] + node + proof[middle:end])
+            at = end
+        if at != len(proof):
+            raise ValueError("a proof does not fit the size")
+        roots.append(node)
+    return b"".join(roots)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from rotortree.accumulator import Accumulator
@@ -31,6 +32,7 @@ from rotortree.errors import (
     StorageError,
 )
 from rotortree.geometry import NODE_BYTES
+from rotortree.leaves import Leaf, LeafBatch, leaf_row
 from rotortree.scheduler import Scheduler, Task
 from rotortree.storage import durable
 from rotortree.storage.environment import Environment
@@ -52,6 +54,7 @@ from rotortree.watermark import Bells, Watermark, checked_timeout
 __all__ = ["Engine", "OpenedTree", "remove_segments"]
 
 _T = TypeVar("_T")
+_Given = TypeVar("_Given")
 
 _RETRY_SECONDS = 1.0
 """How long a background checkpoint that failed waits before it tries again."""
@@ -174,23 +177,31 @@ class Engine:
         self.durable.fail(self._fatal, ended=True)
         return self._fatal()
 
-    # Insertion.
+    # Insertion.  A batch may be a generator, which is asked before a lock is taken.
 
-    def append(self, row: memoryview) -> int:
-        """Append a row of leaves in memory; return the size with them."""
-        return self._append(row, self.tree.extend)[0]
+    def append(self, leaf: Leaf) -> int:
+        """Append a leaf in memory; return the size with it."""
+        return self._append(leaf, self.tree.append)[0]
 
-    def insert(self, row: memoryview) -> tuple[int, bytes]:
-        """Append a row of leaves in memory; return the size and the root with them."""
-        return self._append(row, self.tree.insert)
+    def extend(self, leaves: LeafBatch) -> int:
+        """Append a batch in memory; return the size with it."""
+        return self._append(leaf_row(leaves), self.tree.extend)[0]
 
-    def _append(self, row: memoryview, store: Callable[[memoryview], _T]) -> tuple[int, _T]:
+    def insert(self, leaf: Leaf) -> tuple[int, bytes]:
+        """Append a leaf in memory; return the size and the root with it."""
+        return self._append(leaf, self.tree.insert)
+
+    def insert_many(self, leaves: LeafBatch) -> tuple[int, bytes]:
+        """Append a batch in memory; return the size and the root with it."""
+        return self._append(leaf_row(leaves), self.tree.insert_many)
+
+    def _append(self, given: _Given, store: Callable[[_Given], _T]) -> tuple[int, _T]:
         if process_id() != self._process:
             self.check_readable()  # before taking a lock that a thread of the parent may hold
         with self._insert_lock:
             if self._closed or self._failure is not None or self._log is None:
                 self._check_writable()
-            result = store(row)
+            result = store(given)
             self._calls += 1
             size = self.tree.size
         if self._flusher is not None and not self._flusher.is_due:
@@ -241,7 +252,7 @@ class Engine:
 
     def _write_unit(self, log: SegmentWriter, stop: int, calls: int) -> None:
         try:
-            log.write(stop, calls, self.tree.levels[0].views, self.tree.root)
+            log.write(stop, calls, partial(self.tree.views, 0), self.tree.root)
         except IoFailedError:
             # Only gives space back; what stays behind the end is torn, and is written over.
             with contextlib.suppress(IoFailedError):

@@ -19,7 +19,7 @@ it is one: a node and a leaf are then told apart by the trusted size of the head
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from blake3 import blake3
@@ -157,13 +157,14 @@ class CustomHasher:
         )
 
 
+_BUILT_IN: Mapping[str, Hasher] = {
+    scheme.name: scheme for scheme in (Blake3Hasher(), Blake3PlainHasher(), Sha256Hasher())
+}
+
+
 def builtin_hasher(name: str) -> Hasher | None:
     """The built-in scheme of that name, or None."""
-    for hasher in (Blake3Hasher, Blake3PlainHasher, Sha256Hasher):
-        scheme = hasher()
-        if scheme.name == name:
-            return scheme
-    return None
+    return _BUILT_IN.get(name)
 
 
 def is_scheme_name(name: str) -> bool:

@@ -1,23 +1,27 @@
-"""The one place that chooses the bulk-hash kernel: `rotortree._native`, else `rotortree._portable`.
+"""The one place that chooses the kernel: `rotortree._native`, else its twins in pure Python.
 
-Both make the same nodes.  The native one hashes groups of the schemes ``blake3`` and
-``blake3-plain`` that are one BLAKE3 chunk, 4, 8 or 16 at a time; whatever else there is to hash
-goes to the portable one in either case.  When this module is imported it reads
+Both make the same nodes.  The native one has trees (`new_native`), and hashes groups and verifies
+proofs, of the schemes ``blake3`` and ``blake3-plain`` where a group is one BLAKE3 chunk, 4, 8 or 16
+groups at a time; whatever else there is to hash goes to the portable one in either case.  When this
+module is imported it reads
 
 ==============================  ===============================================================
 ``ROTORTREE_NATIVE``            ``off``: the portable kernel; ``4``, ``8`` or ``16``: the native
                                 one, with so many lanes; not set or empty: the best there is
 ``ROTORTREE_REQUIRE_NATIVE``    ``1``: raise ImportError where the native kernel was not built,
                                 instead of using the portable one
+``ROTORTREE_THREADS``           how many threads may hash a large batch together; not set or
+                                empty: as many as this process has processors
 ==============================  ===============================================================
 
-and raises ImportError for lanes that this machine has not, and for a kernel of another version.
+and raises ImportError for lanes that this machine has not, for a number of threads that is none,
+and for a kernel of another version.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from rotortree import _portable
@@ -25,19 +29,28 @@ from rotortree.geometry import NODE_BYTES
 from rotortree.hashing import Blake3Hasher, Blake3PlainHasher, Hasher
 
 try:
-    from rotortree._native import VERSION as _BUILT_VERSION
-    from rotortree._native import hash_group as _hash_group
-    from rotortree._native import hash_groups as _hash_groups
-    from rotortree._native import machine_has as _machine_has
+    import rotortree._native as _native
+
+    _BUILT_VERSION = _native.VERSION
 except ModuleNotFoundError:
     _BUILT_VERSION = 0
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["NAME", "NATIVE_VERSION", "hash_group", "hash_groups", "hash_groups_into"]
+    from rotortree._native import Accumulator as NativeAccumulator
 
-NATIVE_VERSION = 1
+__all__ = [
+    "NAME",
+    "NATIVE_VERSION",
+    "THREADS",
+    "hash_group",
+    "hash_groups",
+    "new_native",
+    "path_roots",
+]
+
+NATIVE_VERSION = 2
 """The version of `rotortree._native` that belongs to this module."""
 
 _SCHEMES: Mapping[type, tuple[bool, int]] = {
@@ -67,7 +80,7 @@ def _choose_lanes() -> int:
             f"the native kernel is of version {_BUILT_VERSION}, not {NATIVE_VERSION}:"
             " reinstall rotortree, so that it is built again"
         )
-    lanes = [str(number) for number in (16, 8, 4) if _machine_has(number)]
+    lanes = [str(number) for number in (16, 8, 4) if _native.machine_has(number)]
     if wanted and wanted not in lanes:
         raise ImportError(
             f"ROTORTREE_NATIVE is {wanted!r}: on this machine it must be off or {', '.join(lanes)}"
@@ -75,14 +88,28 @@ def _choose_lanes() -> int:
     return int(wanted or lanes[0])
 
 
+def _choose_threads() -> int:
+    """How many threads may hash a large batch."""
+    wanted = os.environ.get("ROTORTREE_THREADS", "")
+    if not wanted:
+        affinity = getattr(os, "sched_getaffinity", None)
+        return len(affinity(0)) if affinity else os.cpu_count() or 1
+    if not wanted.isdecimal() or not 1 <= int(wanted) <= 1024:
+        raise ImportError(f"ROTORTREE_THREADS is {wanted!r}: it must be a number from 1 to 1024")
+    return int(wanted)
+
+
 _LANES = _choose_lanes()
+
+THREADS = _choose_threads()
+"""How many threads may hash together."""
 
 
 def _native_hash_group(hasher: Hasher, children: bytes) -> bytes:
     """The parent of one group of 2 to 255 children.  See `rotortree._portable.hash_group`."""
     tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
     if len(children) <= most * NODE_BYTES:
-        return _hash_group(children, tagged)
+        return _native.hash_groups(children, len(children) // NODE_BYTES, tagged, _LANES)
     return _portable.hash_group(hasher, children)
 
 
@@ -90,17 +117,52 @@ def _native_hash_groups(hasher: Hasher, children: Buffer, k: int) -> bytes:
     """The parents of groups of k children.  See `rotortree._portable.hash_groups`."""
     tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
     if k <= most:
-        return _hash_groups(children, k, tagged, _LANES, None)
+        return _native.hash_groups(children, k, tagged, _LANES)
     return _portable.hash_groups(hasher, children, k)
 
 
-def _native_hash_groups_into(hasher: Hasher, children: Buffer, k: int, out: Buffer) -> None:
-    """The parents, written into ``out``.  See `rotortree._portable.hash_groups_into`."""
+def _native_path_roots(
+    hasher: Hasher, n: int, size: int, indices: list[int], leaves: bytes, proofs: list[bytes]
+) -> bytes:
+    """The roots that proofs lead to.  See `rotortree._portable.path_roots`."""
     tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
-    if k <= most:
-        _hash_groups(children, k, tagged, _LANES, out)
-    else:
-        _portable.hash_groups_into(hasher, children, k, out)
+    if n <= most:
+        return _native.path_roots(n, size, indices, leaves, proofs, tagged, _LANES)
+    return _portable.path_roots(hasher, n, size, indices, leaves, proofs)
+
+
+def new_native(
+    n: int,
+    max_depth: int,
+    hasher: Hasher,
+    capacity: int,
+    nodes_per_segment: int,
+    one_leaf: Callable[[Buffer], memoryview],
+    leaf_row: Callable[[Buffer], memoryview],
+    no_room: Callable[[int, int], object],
+) -> NativeAccumulator | None:
+    """A native tree; None where there is none of this scheme and arity, or no native kernel.
+
+    ``one_leaf`` and ``leaf_row`` make rows of what is no bytes object of the right length, or
+    raise; ``no_room`` raises what there is to raise when it is called with a size and a number of
+    leaves that do not fit.
+    """
+    tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
+    if not _LANES or n > most:
+        return None
+    return _native.Accumulator(
+        n,
+        max_depth,
+        hasher,
+        tagged,
+        _LANES,
+        THREADS,
+        capacity,
+        nodes_per_segment,
+        one_leaf,
+        leaf_row,
+        no_room,
+    )
 
 
 NAME = f"native, {_LANES} lanes" if _LANES else _portable.NAME
@@ -112,5 +174,5 @@ hash_group = _native_hash_group if _LANES else _portable.hash_group
 hash_groups = _native_hash_groups if _LANES else _portable.hash_groups
 """See `rotortree._portable.hash_groups`."""
 
-hash_groups_into = _native_hash_groups_into if _LANES else _portable.hash_groups_into
-"""See `rotortree._portable.hash_groups_into`."""
+path_roots = _native_path_roots if _LANES else _portable.path_roots
+"""See `rotortree._portable.path_roots`."""

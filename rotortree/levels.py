@@ -44,10 +44,6 @@ class LevelArray:
         self._segment_bytes = nodes_per_segment * NODE_BYTES
         self._segments: list[memoryview] = []
 
-    def node(self, index: int) -> bytes:
-        """Node ``index``, which must be valid."""
-        return self.read(index, index + 1)
-
     def views(self, start: int, stop: int) -> Iterator[memoryview]:
         """Nodes [start, stop), all valid, as one view per segment, without copying."""
         at, end = start * NODE_BYTES, stop * NODE_BYTES
@@ -75,16 +71,6 @@ class LevelArray:
             self._writable(number, offset, end)[offset:end] = part
             at += len(part)
             nodes = nodes[len(part) :]
-
-    def room(self, start: int, stop: int) -> memoryview:
-        """Where nodes [start, stop), all of one segment, are to be written.
-
-        Everything before ``start`` is valid.  The parents of groups that share a segment share one,
-        too, because a segment holds whole groups.
-        """
-        number, offset = divmod(start * NODE_BYTES, self._segment_bytes)
-        end = offset + (stop - start) * NODE_BYTES
-        return self._writable(number, offset, end)[offset:end]
 
     def _writable(self, number: int, valid: int, end: int) -> memoryview:
         """Segment ``number``, in memory and of at least ``end`` bytes, its first ``valid`` kept."""

@@ -6,8 +6,9 @@ import contextlib
 import errno
 import posixpath
 from dataclasses import dataclass
+from functools import partial
 
-from rotortree.accumulator import Accumulator
+from rotortree.accumulator import Accumulator, new_accumulator
 from rotortree.config import RotorTreeConfig
 from rotortree.engine import OpenedTree, remove_segments
 from rotortree.errors import (
@@ -126,7 +127,7 @@ def _open_locked(
         decision = decision._replace(clean=True)
     identity = decision.identity
     hasher = _matching_hasher(config, identity)
-    tree = Accumulator(identity.n, identity.max_depth, hasher, nodes_per_segment(identity))
+    tree = new_accumulator(identity.n, identity.max_depth, hasher, nodes_per_segment(identity))
     levels = LevelFiles(environment.files, config.path, identity)
     damages = load(
         environment.files,
@@ -238,7 +239,7 @@ def _go_on(
     writer = create_writer(environment, f"{path}/{WAL}", header)
     try:
         if base != decision.head:
-            writer.write(decision.head.size, 0, tree.levels[0].views, tree.root)
+            writer.write(decision.head.size, 0, partial(tree.views, 0), tree.root)
             writer.sync()
             writer.advance()
         durable.publish(fs, writer.path)

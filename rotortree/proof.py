@@ -1,33 +1,29 @@
-"""Tree heads and proofs: build, verify, update, encode, decode.
+"""Tree heads and proofs: build, verify, update.
 
 The verifier trusts a `TreeHead` and nothing in the proof.  A proof carries hashes; which node each
 of them is, how large every group is and how deep the tree is follow from (size, index, n) by
-`geometry`, and a missing or additional hash is an InvalidProofError like a wrong one.
-
-Binary encoding, little-endian, of exactly 24 + 32·k bytes::
-
-    0   4  magic: "RTIP" inclusion, "RTCP" consistency
-    4   1  version, 1
-    5   1  n
-    6   2  zero
-    8   8  size (consistency: of the new tree)
-    16  8  inclusion: index of the leaf; consistency: size of the old tree
-    24     the hashes, lowest level first, left to right
-
-The JSON form is one object with the keys ``type``, ``version``, ``n``, ``size``, ``index`` or
-``old_size``, and ``hashes``, a list of lowercase hexadecimal strings.
+`geometry`, and a missing or additional hash is an InvalidProofError like a wrong one.  How proofs
+are encoded is told by `encoding`.
 """
 
 from __future__ import annotations
 
 import json
-import re
-import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import ClassVar, Self, SupportsIndex, overload
 
 from rotortree import kernel
+from rotortree.encoding import (
+    CONSISTENCY,
+    HEADER_BYTES,
+    INCLUSION,
+    VERSION,
+    Codec,
+    Fields,
+    from_hex,
+    load_object,
+)
 from rotortree.errors import (
     InvalidConfigError,
     InvalidProofError,
@@ -38,24 +34,24 @@ from rotortree.geometry import (
     MAX_ARITY,
     MAX_SIZE,
     NODE_BYTES,
-    Group,
     consistency_groups,
     inclusion_groups,
 )
 from rotortree.hashing import Hasher, builtin_hasher, check_hasher
-from rotortree.leaves import Leaf, one_leaf
+from rotortree.leaves import Leaf, LeafBatch, leaf_row, one_leaf
 
 __all__ = [
     "ConsistencyProof",
     "InclusionProof",
+    "InclusionProofs",
     "TreeHead",
     "verify_consistency",
     "verify_inclusion",
+    "verify_inclusion_many",
 ]
 
-_HEADER = struct.Struct("<4sBBHQQ")
-_VERSION = 1
-_HEX_NODE = re.compile("[0-9a-f]{64}")
+
+_new = object.__new__
 
 
 def _check_count(name: str, value: object, stop: int = MAX_SIZE + 1) -> None:
@@ -66,32 +62,6 @@ def _check_count(name: str, value: object, stop: int = MAX_SIZE + 1) -> None:
 def _check_arity(n: object) -> None:
     if type(n) is not int or not 2 <= n <= MAX_ARITY:
         raise InvalidProofError(f"n is {shown(n)}: it must be an integer from 2 to {MAX_ARITY}")
-
-
-def _load_object(text: str | bytes, keys: tuple[str, ...], what: str) -> dict[str, object]:
-    """A JSON object with exactly these keys, none of them twice."""
-    try:
-        found: object = json.loads(text, object_pairs_hook=_once_each)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise InvalidProofError(f"{what} is not JSON: {error}") from None
-    if not isinstance(found, dict) or found.keys() != set(keys):
-        raise InvalidProofError(f"{what} must be an object with the keys {', '.join(keys)}")
-    if type(found["version"]) is not int or found["version"] != _VERSION:
-        raise InvalidProofError(f"{what} must be of version {_VERSION}")
-    return found
-
-
-def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
-    return found
-
-
-def _from_hex(value: object, what: str) -> bytes:
-    if isinstance(value, str) and _HEX_NODE.fullmatch(value):
-        return bytes.fromhex(value)
-    raise InvalidProofError(f"{what} must be {2 * NODE_BYTES} lowercase hexadecimal digits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +92,7 @@ class TreeHead:
         return json.dumps(
             {
                 "type": "rotortree-head",
-                "version": _VERSION,
+                "version": VERSION,
                 "n": self.n,
                 "scheme": self.scheme,
                 "size": self.size,
@@ -134,64 +104,12 @@ class TreeHead:
     def from_json(cls, text: str | bytes) -> Self:
         """The head that `to_json` wrote.  Raises InvalidProofError for anything else."""
         keys = ("type", "version", "n", "scheme", "size", "root")
-        found = _load_object(text, keys, "a tree head")
+        found = load_object(text, keys, "a tree head")
         if found["type"] != "rotortree-head":
             raise InvalidProofError("not a tree head")
-        root = None if found["root"] is None else _from_hex(found["root"], "root")
+        root = None if found["root"] is None else from_hex(found["root"], "root")
         # Whatever the values are, __post_init__ checks them.
         return cls(found["size"], root, found["n"], found["scheme"])  # type: ignore[arg-type]
-
-
-class _Fields(NamedTuple):
-    """What every proof consists of.  ``number`` is the index or the old size."""
-
-    n: int
-    size: int
-    number: int
-    hashes: bytes
-
-
-class _Codec(NamedTuple):
-    """The two encodings of one kind of proof."""
-
-    magic: bytes
-    type: str
-    number: str
-
-    def encode(self, fields: _Fields) -> bytes:
-        n, size, number, hashes = fields
-        return _HEADER.pack(self.magic, _VERSION, n, 0, size, number) + hashes
-
-    def decode(self, data: Leaf) -> _Fields:
-        data = bytes(memoryview(data))  # bytes(5) would be five zeros
-        if len(data) < _HEADER.size:
-            raise InvalidProofError(f"{len(data)} bytes are too short for a proof")
-        magic, version, n, zero, size, number = _HEADER.unpack_from(data)
-        if (magic, version, zero) != (self.magic, _VERSION, 0):
-            raise InvalidProofError(f"not a {self.type} of version {_VERSION}")
-        return _Fields(n, size, number, data[_HEADER.size :])
-
-    def to_json(self, fields: _Fields) -> str:
-        n, size, number, hashes = fields
-        rows = [hashes[at : at + NODE_BYTES].hex() for at in range(0, len(hashes), NODE_BYTES)]
-        values = {"type": self.type, "version": _VERSION, "n": n, "size": size}
-        return json.dumps(values | {self.number: number, "hashes": rows})
-
-    def from_json(self, text: str | bytes) -> _Fields:
-        keys = ("type", "version", "n", "size", self.number, "hashes")
-        found = _load_object(text, keys, "a proof")
-        if found["type"] != self.type:
-            raise InvalidProofError(f"not a {self.type}")
-        rows = found["hashes"]
-        if not isinstance(rows, list):
-            raise InvalidProofError("hashes must be a list")
-        hashes = b"".join([_from_hex(row, "a hash") for row in rows])
-        # Whatever the values are, the proof that is made of them checks them.
-        return _Fields(found["n"], found["size"], found[self.number], hashes)  # type: ignore[arg-type]
-
-
-_INCLUSION = _Codec(b"RTIP", "rotortree-inclusion-proof", "index")
-_CONSISTENCY = _Codec(b"RTCP", "rotortree-consistency-proof", "old_size")
 
 
 def _check_shape(n: object, size: object, hashes: object) -> None:
@@ -209,86 +127,167 @@ def _check_length(hashes: bytes, count: int) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class InclusionProof:
+class _Proof:
+    """What both kinds of proofs are: their encoding, decoded when somebody asks."""
+
+    __slots__ = ("_encoded",)
+    _codec: ClassVar[Codec]
+    _encoded: bytes
+
+    def __init__(self, fields: Fields) -> None:
+        self._encoded = self._codec.encode(fields)
+
+    @classmethod
+    def _of(cls, encoded: bytes) -> Self:
+        """The proof that has this encoding, which is known to be one."""
+        proof = _new(cls)
+        proof._encoded = encoded
+        return proof
+
+    @property
+    def _fields(self) -> Fields:
+        return Fields(self.n, self.size, self._number, self.hashes)
+
+    def __repr__(self) -> str:
+        n, size, number, hashes = self._fields
+        kind, name = type(self).__name__, self._codec.number
+        return f"{kind}(n={n}, size={size}, {name}={number}, hashes={hashes!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._encoded == other._encoded
+
+    def __hash__(self) -> int:
+        return hash(self._encoded)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), tuple(self._fields)
+
+    @property
+    def n(self) -> int:
+        """The arity."""
+        return self._encoded[5]
+
+    @property
+    def size(self) -> int:
+        """The size of the tree, of the new one if there are two."""
+        return int.from_bytes(self._encoded[8:16], "little")
+
+    @property
+    def _number(self) -> int:
+        return int.from_bytes(self._encoded[16:HEADER_BYTES], "little")
+
+    @property
+    def hashes(self) -> bytes:
+        """The hashes, 32 bytes each, lowest level first, left to right."""
+        return self._encoded[HEADER_BYTES:]
+
+    def encode(self) -> bytes:
+        """The canonical binary form: 24 + 32·k bytes."""
+        return self._encoded
+
+    def to_json(self) -> str:
+        """The proof as one line of JSON."""
+        return self._codec.to_json(self._fields)
+
+
+class InclusionProof(_Proof):
     """That a leaf is at ``index`` of a tree of ``size`` leaves and arity ``n``.
 
     ``hashes`` is, level by level from the leaves up, the siblings of the node on the path, left to
     right, 32 bytes each.  Raises InvalidProofError when their number does not fit the shape.
+    Immutable.
     """
 
-    n: int
-    size: int
-    index: int
-    hashes: bytes
+    __slots__ = ()
+    __match_args__ = ("n", "size", "index", "hashes")
+    _codec = INCLUSION
 
-    def __post_init__(self) -> None:
-        _check_shape(self.n, self.size, self.hashes)
-        _check_count("index", self.index, self.size)
-        _check_length(self.hashes, sum(group.stop - group.start - 1 for group in self._groups()))
+    def __init__(self, n: int, size: int, index: int, hashes: bytes) -> None:
+        _check_shape(n, size, hashes)
+        _check_count("index", index, size)
+        groups = inclusion_groups(size, n, index)
+        _check_length(hashes, sum(group.stop - group.start - 1 for group in groups))
+        super().__init__(Fields(n, size, index, hashes))
 
-    def _groups(self) -> tuple[Group, ...]:
-        return inclusion_groups(self.size, self.n, self.index)
-
-    def encode(self) -> bytes:
-        """The canonical binary form: 24 + 32·k bytes."""
-        return _INCLUSION.encode(_Fields(self.n, self.size, self.index, self.hashes))
+    @property
+    def index(self) -> int:
+        """Which leaf it is about."""
+        return self._number
 
     @classmethod
     def decode(cls, data: Leaf) -> Self:
         """The proof that `encode` wrote.  Raises InvalidProofError for any other bytes."""
-        return cls(*_INCLUSION.decode(data))
-
-    def to_json(self) -> str:
-        """The proof as one line of JSON."""
-        return _INCLUSION.to_json(_Fields(self.n, self.size, self.index, self.hashes))
+        return cls(*cls._codec.decode(data))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """The proof that `to_json` wrote.  Raises InvalidProofError for anything else."""
-        return cls(*_INCLUSION.from_json(text))
+        return cls(*cls._codec.from_json(text))
 
 
-@dataclass(frozen=True, slots=True)
-class ConsistencyProof:
+class InclusionProofs(Sequence[InclusionProof]):
+    """Inclusion proofs in one row of bytes, ``encoded``; each is made when it is asked for."""
+
+    __slots__ = ("_ends", "encoded")
+
+    def __init__(self, encoded: bytes, ends: Sequence[int]) -> None:
+        self.encoded = encoded
+        self._ends = ends
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} inclusion proofs, {len(self.encoded)} bytes>"
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, place: SupportsIndex, /) -> InclusionProof: ...
+    @overload
+    def __getitem__(self, place: slice, /) -> list[InclusionProof]: ...
+    def __getitem__(self, place: SupportsIndex | slice, /) -> InclusionProof | list[InclusionProof]:
+        if isinstance(place, slice):
+            return [self[number] for number in range(*place.indices(len(self)))]
+        number = range(len(self))[place]  # raises as a list does
+        start = self._ends[number - 1] if number else 0
+        return InclusionProof._of(self.encoded[start : self._ends[number]])
+
+
+class ConsistencyProof(_Proof):
     """That a tree of ``size`` leaves begins with the leaves of one of ``old_size``.
 
     ``hashes`` is, level by level from the leaves up, the nodes beside the boundary between old and
     new leaves, left to right, 32 bytes each; none where a size is equal or the old tree was empty.
-    Raises InvalidProofError when their number does not fit the shape.
+    Raises InvalidProofError when their number does not fit the shape.  Immutable.
     """
 
-    n: int
-    size: int
-    old_size: int
-    hashes: bytes
+    __slots__ = ()
+    __match_args__ = ("n", "size", "old_size", "hashes")
+    _codec = CONSISTENCY
 
-    def __post_init__(self) -> None:
-        _check_shape(self.n, self.size, self.hashes)
-        _check_count("old_size", self.old_size, self.size + 1)
-        count = sum(group.stop - group.start - straddles for group, straddles in self._groups())
-        _check_length(self.hashes, count)
+    def __init__(self, n: int, size: int, old_size: int, hashes: bytes) -> None:
+        _check_shape(n, size, hashes)
+        _check_count("old_size", old_size, size + 1)
+        groups = consistency_groups(old_size, size, n)
+        count = sum(group.stop - group.start - straddles for group, straddles in groups)
+        _check_length(hashes, count)
+        super().__init__(Fields(n, size, old_size, hashes))
 
-    def _groups(self) -> tuple[tuple[Group, bool], ...]:
-        return consistency_groups(self.old_size, self.size, self.n)
-
-    def encode(self) -> bytes:
-        """The canonical binary form: 24 + 32·k bytes."""
-        return _CONSISTENCY.encode(_Fields(self.n, self.size, self.old_size, self.hashes))
+    @property
+    def old_size(self) -> int:
+        """The size of the old tree."""
+        return self._number
 
     @classmethod
     def decode(cls, data: Leaf) -> Self:
         """The proof that `encode` wrote.  Raises InvalidProofError for any other bytes."""
-        return cls(*_CONSISTENCY.decode(data))
-
-    def to_json(self) -> str:
-        """The proof as one line of JSON."""
-        return _CONSISTENCY.to_json(_Fields(self.n, self.size, self.old_size, self.hashes))
+        return cls(*cls._codec.decode(data))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """The proof that `to_json` wrote.  Raises InvalidProofError for anything else."""
-        return cls(*_CONSISTENCY.from_json(text))
+        return cls(*cls._codec.from_json(text))
 
     def update(
         self,
@@ -334,20 +333,61 @@ def verify_inclusion(
     InvalidConfigError when the head's scheme is not built in and no ``hasher`` of it was given.
     """
     scheme = _scheme(head, hasher)
-    node = bytes(one_leaf(leaf))
-    _check_count("index", index)
-    if (proof.n, proof.size, proof.index) != (head.n, head.size, index):
-        raise InvalidProofError(
-            f"the proof is of leaf {proof.index} of {proof.size} (n = {proof.n}),"
-            f" not of leaf {index} of {head.size} (n = {head.n})"
-        )
-    at = 0
-    for _, start, own, stop in inclusion_groups(head.size, head.n, index):
-        middle, end = at + (own - start) * NODE_BYTES, at + (stop - start - 1) * NODE_BYTES
-        node = kernel.hash_group(scheme, proof.hashes[at:middle] + node + proof.hashes[middle:end])
-        at = end
-    if node != head.root:
+    row = leaf if type(leaf) is bytes and len(leaf) == NODE_BYTES else bytes(one_leaf(leaf))
+    try:
+        root = kernel.path_roots(scheme, head.n, head.size, [index], row, [proof.encode()])
+    except ValueError:
+        raise _not_of(head, index, proof) from None
+    if root != head.root:
         raise InvalidProofError("the proof does not lead to the head's root")
+
+
+def verify_inclusion_many(
+    head: TreeHead,
+    indices: Iterable[int],
+    leaves: LeafBatch,
+    proofs: Iterable[InclusionProof],
+    *,
+    hasher: Hasher | None = None,
+) -> None:
+    """Return if each proof proves that its leaf is at its index of the tree of ``head``.
+
+    They are as many of each, at least one.  Raises as `verify_inclusion` does, for the first that
+    does not hold, and names its place; InvalidProofError when they are not as many, and
+    EmptyBatchError when there are no leaves.
+    """
+    scheme = _scheme(head, hasher)
+    row, places, proofs = bytes(leaf_row(leaves)), list(indices), list(proofs)
+    count = len(row) // NODE_BYTES
+    if not len(places) == len(proofs) == count:
+        raise InvalidProofError(
+            f"{count} leaves, {len(places)} indices and {len(proofs)} proofs are not as many"
+        )
+    encodings = [proof.encode() for proof in proofs]
+    try:
+        roots = kernel.path_roots(scheme, head.n, head.size, places, row, encodings)
+    except ValueError:
+        roots = None
+    if roots is None or head.root is None or roots != head.root * count:
+        for place, (index, proof) in enumerate(zip(places, proofs, strict=True)):
+            leaf = row[place * NODE_BYTES : (place + 1) * NODE_BYTES]
+            try:
+                verify_inclusion(head, index, leaf, proof, hasher=hasher)
+            except InvalidProofError as error:
+                raise InvalidProofError(f"proof {place}: {error}") from None
+        raise AssertionError("each of the proofs holds, but not all of them together")
+
+
+def _not_of(head: TreeHead, index: int, proof: InclusionProof) -> InvalidProofError:
+    """Why a proof, whose shape is right, is not of that leaf and head."""
+    try:
+        _check_count("index", index)
+    except InvalidProofError as error:
+        return error
+    return InvalidProofError(
+        f"the proof is of leaf {proof.index} of {proof.size} (n = {proof.n}),"
+        f" not of leaf {index} of {head.size} (n = {head.n})"
+    )
 
 
 def verify_consistency(
@@ -372,8 +412,8 @@ def _scheme(head: TreeHead, hasher: Hasher | None) -> Hasher:
             raise InvalidConfigError(
                 "scheme", head.scheme, "it is not built in: pass its hasher, too"
             )
-    else:
-        check_hasher(hasher)
+        return hasher
+    check_hasher(hasher)
     if hasher.name != head.scheme:
         raise InvalidProofError(f"the head is of scheme {head.scheme!r}, not {hasher.name!r}")
     return hasher

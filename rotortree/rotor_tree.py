@@ -20,7 +20,7 @@ from rotortree.config import (
 from rotortree.engine import Engine
 from rotortree.hashing import Hasher
 from rotortree.lean_imt import TreeReads
-from rotortree.leaves import Leaf, LeafBatch, leaf_row, one_leaf
+from rotortree.leaves import Leaf, LeafBatch
 from rotortree.opening import RecoveryReport, open_tree
 from rotortree.storage.environment import Environment
 from rotortree.watermark import DurabilityToken
@@ -163,7 +163,7 @@ class RotorTree(TreeReads):
         Raises InvalidLeafError, MaxDepthExceededError, CapacityExceededError; ClosedError,
         ReadOnlyError; FlushFailedError once the tree is failed.  Then nothing changed.
         """
-        size, root = self._engine.insert(one_leaf(leaf))
+        size, root = self._engine.insert(leaf)
         return root, self._token(size)
 
     def insert_many(self, leaves: LeafBatch) -> tuple[bytes, DurabilityToken]:
@@ -173,7 +173,7 @@ class RotorTree(TreeReads):
         contiguous buffer of 32·k bytes (bytes, memoryview, NumPy array of shape (k, 32)), or k
         leaves in order.  Raises EmptyBatchError and what `insert` raises.
         """
-        size, root = self._engine.insert(leaf_row(leaves))
+        size, root = self._engine.insert_many(leaves)
         return root, self._token(size)
 
     def insert_durable(self, leaf: Leaf) -> bytes:
@@ -182,17 +182,17 @@ class RotorTree(TreeReads):
         Threads that do so at the same time share one fsync.  Raises what `insert` and `flush` do;
         after FlushFailedError(retryable=True) the leaf is in the tree, and pending.
         """
-        size, root = self._engine.insert(one_leaf(leaf))
+        size, root = self._engine.insert(leaf)
         self._engine.flush(size)
         return root
 
     def append(self, leaf: Leaf) -> DurabilityToken:
         """Append a leaf without computing the root.  Raises what `insert` raises."""
-        return self._token(self._engine.append(one_leaf(leaf)))
+        return self._token(self._engine.append(leaf))
 
     def extend(self, leaves: LeafBatch) -> DurabilityToken:
         """Append a batch without computing the root.  Raises what `insert_many` raises."""
-        return self._token(self._engine.append(leaf_row(leaves)))
+        return self._token(self._engine.extend(leaves))
 
     # Durability.
 

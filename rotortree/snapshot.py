@@ -14,10 +14,9 @@ from rotortree.geometry import (
     complete_count,
     consistency_groups,
     depth,
-    inclusion_groups,
     level_length,
 )
-from rotortree.proof import ConsistencyProof, InclusionProof, TreeHead
+from rotortree.proof import ConsistencyProof, InclusionProof, InclusionProofs, TreeHead
 
 __all__ = ["Snapshot", "check_range"]
 
@@ -47,17 +46,17 @@ class Snapshot:
 
     def __init__(self, tree: Accumulator, size: int) -> None:
         self._tree = tree
-        self._edge_cache: list[bytes | None] | None = None
+        self._edge_cache: bytes | None = None
         self.size = size
 
     def __repr__(self) -> str:
         return f"<Snapshot of {self.size} leaves, n = {self._tree.n}>"
 
     @property
-    def _edge(self) -> list[bytes | None]:
+    def _edge(self) -> bytes:
         # Two threads may both compute it: they compute the same.
         if self._edge_cache is None:
-            self._edge_cache = self._tree.right_edge(self.size)
+            self._edge_cache = self._tree.edge(self.size)
         return self._edge_cache
 
     @property
@@ -88,34 +87,40 @@ class Snapshot:
     def _members(self, level: int, start: int, stop: int) -> bytes:
         """Nodes [start, stop) of a level, of which only the very last may be incomplete."""
         complete = complete_count(self.size, self._tree.n, level)
-        if stop <= complete:
-            return self._tree.levels[level].read(start, stop)
-        partial = self._edge[level] or b""
-        return (
-            self._tree.levels[level].read(start, complete) + partial
-            if start < complete
-            else partial
-        )
+        nodes = b"".join(self._tree.views(level, start, max(start, min(stop, complete))))
+        if complete < stop:
+            nodes += self._edge[level * NODE_BYTES : (level + 1) * NODE_BYTES]
+        return nodes
 
     def leaves(self, start: SupportsIndex = 0, stop: SupportsIndex | None = None) -> bytes:
         """Leaves [start, stop) as one row of 32·(stop - start) bytes."""
         stop = check_range("stop", self.size if stop is None else stop, self.size + 1)
         start = check_range("start", start, stop + 1)
-        return self._tree.levels[0].read(start, stop)
+        return b"".join(self._tree.views(0, start, stop))
 
     def prove(self, index: SupportsIndex) -> InclusionProof:
         """That leaf ``index`` is in this tree.  Raises IndexOutOfRangeError."""
-        index = check_range("leaf", index, self.size)
-        parts: list[bytes] = []
-        for level, start, own, stop in inclusion_groups(self.size, self._tree.n, index):
-            members = self._members(level, start, stop)
-            at = (own - start) * NODE_BYTES
-            parts += (members[:at], members[at + NODE_BYTES :])
-        return InclusionProof(self._tree.n, self.size, index, b"".join(parts))
+        edge = self._edge_cache or self._edge
+        try:
+            return InclusionProof._of(self._tree.prove(self.size, edge, index))  # type: ignore[arg-type]
+        except (IndexError, OverflowError, TypeError):  # out of range, or no int
+            index = check_range("leaf", index, self.size)
+        return InclusionProof._of(self._tree.prove(self.size, edge, index))
 
-    def prove_many(self, indices: Iterable[SupportsIndex]) -> list[InclusionProof]:
-        """The proofs of many leaves, in the order of ``indices``; all of them or none."""
-        return [self.prove(index) for index in indices]
+    def prove_many(self, indices: Iterable[SupportsIndex]) -> InclusionProofs:
+        """The proofs of many leaves, in the order of ``indices``; all of them or none.
+
+        They are one row of bytes, `InclusionProofs.encoded`; each is decoded when it is asked for.
+        Raises as `prove` does.
+        """
+        places = [*indices]
+        found = self._tree.prove_many(self.size, self._edge, places)  # type: ignore[arg-type]
+        if found is None:  # one of them is no integer, or out of range
+            checked = [check_range("leaf", place, self.size) for place in places]
+            found = self._tree.prove_many(self.size, self._edge, checked)
+            assert found is not None
+        encoded, ends = found
+        return InclusionProofs(encoded, memoryview(ends).cast("Q"))
 
     def prove_consistency(self, old_size: SupportsIndex) -> ConsistencyProof:
         """That this tree begins with the one that had ``old_size`` leaves.

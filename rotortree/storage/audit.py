@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from rotortree import kernel
-from rotortree.accumulator import Accumulator
+from rotortree.accumulator import Accumulator, new_accumulator
 from rotortree.config import TieringConfig
 from rotortree.errors import (
     ConfigMismatchError,
@@ -178,7 +178,7 @@ def _content_findings(
     hasher = hasher or builtin_hasher(identity.scheme)
     if hasher is None:
         raise ConfigMismatchError(found.directory, "scheme", identity.scheme, "a built-in one")
-    tree = Accumulator(identity.n, identity.max_depth, hasher, nodes_per_segment(identity))
+    tree = new_accumulator(identity.n, identity.max_depth, hasher, nodes_per_segment(identity))
     levels = LevelFiles(fs, found.directory, identity)
     base = _base(found, identity)
     # Read, not mapped, above the leaves: a sector that cannot be read is an error, not a signal.

@@ -7,11 +7,12 @@ the next one writes the same bytes again.  How many nodes count is what COMMIT s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 from rotortree import kernel
-from rotortree.accumulator import Accumulator
+from rotortree.accumulator import Accumulator, new_accumulator
 from rotortree.config import TieringConfig
 from rotortree.errors import DataCorruptionError
 from rotortree.geometry import NODE_BYTES, complete_count, depth
@@ -31,6 +32,8 @@ __all__ = ["Damage", "LevelFiles", "default_shard_nodes", "nodes_per_segment"]
 
 _SEGMENTS_PER_SHARD = 64
 
+_Item = TypeVar("_Item")
+
 
 def default_shard_nodes(n: int) -> int:
     """Nodes per level file of a new tree: about four million, 128 MiB."""
@@ -41,6 +44,17 @@ def nodes_per_segment(identity: Identity) -> int:
     """Nodes per segment in memory: a shard holds whole segments, which are mapped from it."""
     segment = segment_nodes(identity.n)
     return segment if identity.shard_nodes % segment == 0 else identity.shard_nodes
+
+
+def _all_hold(holds: Callable[[_Item], bool], items: Sequence[_Item]) -> bool:
+    """Whether all items pass, tried by several threads where there are several."""
+    if min(len(items), kernel.THREADS) < 2:
+        return all(map(holds, items))
+    threads = ThreadPoolExecutor(min(len(items), kernel.THREADS), "rotortree-verifier")
+    try:
+        return all(threads.map(holds, items))
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 class Damage(NamedTuple):
@@ -120,7 +134,7 @@ class LevelFiles:
         self, tree: Accumulator, level: int, shard: int, start: int, stop: int
     ) -> None:
         """Write nodes [start, stop) of one shard, with the header if they are its first."""
-        buffers: list[bytes | memoryview] = list(tree.levels[level].views(start, stop))
+        buffers: list[bytes | memoryview] = list(tree.views(level, start, stop))
         offset = self._offset(start)
         if offset == SHARD_BYTES:
             buffers.insert(0, shard_header(self._identity, level, shard))
@@ -173,41 +187,43 @@ class LevelFiles:
         """
         damages: list[Damage] = []
         for level, count in self._counts(head.size):
+            whole = True  # what lies behind a hole is only looked at: the level is rebuilt
             for shard, start, stop in self._shards(0, count):
-                damages += self._load_shard(tree, tiering, level, shard, start, stop)
+                nodes, found = self._load_shard(tiering, level, shard, start, stop)
+                damages += found
+                whole = whole and nodes is not None
+                if whole and nodes is not None:
+                    tree.install(level, start, nodes)
             self._mapped[level] = count - count % self._segment_nodes
-        tree.size = head.size
-        if not damages and self._agrees(tree, head, every_node=verify):
-            return ()
-        return (*damages, *self._rebuild(tree, head, damages))
+        if not damages:
+            tree.restore(head.size)
+            if self._agrees(tree, head, every_node=verify):
+                return ()
+        damages += self._rebuild(tree, head, tuple(damages))
+        tree.restore(head.size)
+        return tuple(damages)
 
     def _load_shard(
-        self,
-        tree: Accumulator,
-        tiering: TieringConfig,
-        level: int,
-        shard: int,
-        start: int,
-        stop: int,
-    ) -> Iterator[Damage]:
-        """Map or read nodes [start, stop); if it is not possible, say why."""
+        self, tiering: TieringConfig, level: int, shard: int, start: int, stop: int
+    ) -> tuple[memoryview | None, list[Damage]]:
+        """Nodes [start, stop), mapped or read, and what is wrong with them; None: not there."""
         path = self._path(level, shard)
         length = self._offset(stop - 1) + NODE_BYTES
+        damages = []
         file = durable.open_file(self._fs, path, "read")
         try:
             size = 0 if file is None else durable.file_size(file, path)
             if file is None or size < length:
-                yield self._missing(level, shard, path, start, size)
-                return
+                return None, [self._missing(level, shard, path, start, size)]
             header = durable.read_exactly(file, path, SHARD_BYTES, 0)
             if header != shard_header(self._identity, level, shard):
-                yield Damage(level, shard, path, 0, "the header is damaged, or another file's")
+                message = "the header is damaged, or another file's"
+                damages.append(Damage(level, shard, path, 0, message))
             if tiering.is_mapped(level):
                 with durable.translated(path, "map"):
-                    tree.level(level).install(start, file.map(length)[SHARD_BYTES:])
-            else:
-                nodes = durable.read_exactly(file, path, length - SHARD_BYTES, SHARD_BYTES)
-                tree.level(level).write(start, memoryview(nodes))
+                    return file.map(length)[SHARD_BYTES:], damages
+            nodes = durable.read_exactly(file, path, length - SHARD_BYTES, SHARD_BYTES)
+            return memoryview(nodes), damages
         finally:
             if file is not None:
                 file.close()
@@ -219,48 +235,55 @@ class LevelFiles:
             raise DataCorruptionError(path, size, message, (start + held, start + held + 1))
         return Damage(level, shard, path, size, message)
 
-    def _rows(self, level: int, count: int) -> Iterator[tuple[int, bytes]]:
-        """The first ``count`` nodes of a level as they are stored, segment by segment.
+    def _row(self, level: int, start: int, stop: int) -> bytes:
+        """Nodes [start, stop), of one file, as they are stored; fewer where it ends.
 
-        Read, not mapped: a sector that cannot be read is then an error and not a signal.  A row is
-        short where a file is.
+        Read, not mapped: a sector that cannot be read is then an error and not a signal.
         """
-        for shard, start, stop in self._shards(0, count):
-            path = self._path(level, shard)
-            file = durable.open_file(self._fs, path, "read")
-            try:
-                for first in range(start, stop, self._segment_nodes):
-                    length = (min(stop, first + self._segment_nodes) - first) * NODE_BYTES
-                    offset = self._offset(first)
-                    if file is None:
-                        yield first, b""
-                    else:
-                        yield first, durable.read_exactly(file, path, length, offset)
-            finally:
-                if file is not None:
-                    file.close()
+        path = self._path(level, start // self._identity.shard_nodes)
+        file = durable.open_file(self._fs, path, "read")
+        if file is None:
+            return b""
+        try:
+            length = (stop - start) * NODE_BYTES
+            return durable.read_exactly(file, path, length, self._offset(start))
+        finally:
+            file.close()
+
+    def _segments(self, count: int) -> Iterator[tuple[int, int]]:
+        """The first ``count`` nodes of a level in parts, each of one file and of whole groups."""
+        for start in range(0, count, self._segment_nodes):
+            yield start, min(count, start + self._segment_nodes)
 
     def _agrees(self, tree: Accumulator, head: Head, *, every_node: bool) -> bool:
         """Whether the loaded nodes lead to the root, and each is the parent of its children."""
         n = self._identity.n
-        for level, _ in self._counts(head.size) if every_node else ():
-            parents = complete_count(head.size, n, level + 1)
-            for first, row in self._rows(level, parents * n):
-                start = first // n
-                stop = start + len(row) // (n * NODE_BYTES)
-                computed = kernel.hash_groups(tree.hasher, row, n)
-                if computed != tree.levels[level + 1].read(start, stop):
-                    return False
-        return tree.root(head.size) == head.root
+        groups = [
+            (level, start // n, stop // n)
+            for level, _ in (self._counts(head.size) if every_node else ())
+            for start, stop in self._segments(complete_count(head.size, n, level + 1) * n)
+        ]
 
-    def _rebuild(self, tree: Accumulator, head: Head, known: list[Damage]) -> Iterator[Damage]:
+        def are_parents(group: tuple[int, int, int]) -> bool:
+            level, start, stop = group
+            children = self._row(level, start * n, stop * n)
+            return len(children) == (stop - start) * n * NODE_BYTES and kernel.hash_groups(
+                tree.hasher, children, n
+            ) == self._row(level + 1, start, stop)
+
+        return _all_hold(are_parents, groups) and tree.root(head.size) == head.root
+
+    def _rebuild(
+        self, tree: Accumulator, head: Head, known: tuple[Damage, ...]
+    ) -> Iterator[Damage]:
         """Recompute every node from the leaves, put right what differs, and yield it."""
-        fresh = Accumulator(tree.n, tree.max_depth, tree.hasher, self._segment_nodes)
-        for first, row in self._rows(0, head.size):
-            fresh.extend(memoryview(row))
-            if fresh.size < min(head.size, first + self._segment_nodes):
-                path = self._path(0, first // self._identity.shard_nodes)
-                raise DataCorruptionError(path, self._offset(first), "the file became shorter")
+        fresh = new_accumulator(tree.n, tree.max_depth, tree.hasher, self._segment_nodes)
+        for start, stop in self._segments(head.size):
+            row = self._row(0, start, stop)
+            if len(row) < (stop - start) * NODE_BYTES:
+                path = self._path(0, start // self._identity.shard_nodes)
+                raise DataCorruptionError(path, self._offset(start), "the file became shorter")
+            fresh.extend(row)
         if fresh.root(head.size) != head.root:
             raise self._bad_leaves(fresh, head)
         for level, count in self._counts(head.size):
@@ -268,19 +291,20 @@ class LevelFiles:
                 continue
             found = list(self._differences(fresh, level, count))
             if found or any(damage.level == level for damage in known):
-                tree.level(level)
-                tree.levels[level] = fresh.levels[level]
+                for start, stop in self._segments(count):
+                    for nodes in fresh.views(level, start, stop):
+                        tree.install(level, start, nodes)
                 self._mapped[level] = 0
             shards = {damage.shard for damage in known if damage.level == level}
             yield from (damage for damage in found if damage.shard not in shards)
 
     def _differences(self, fresh: Accumulator, level: int, count: int) -> Iterator[Damage]:
         """For each stored row that is not what the leaves give, its first wrong node."""
-        for first, row in self._rows(level, count):
-            right = fresh.levels[level].read(first, min(count, first + self._segment_nodes))
-            for at in range(0, len(right), NODE_BYTES):
+        for start, stop in self._segments(count):
+            row, right = self._row(level, start, stop), b"".join(fresh.views(level, start, stop))
+            for at in range(0, len(right) if row != right else 0, NODE_BYTES):
                 if row[at : at + NODE_BYTES] != right[at : at + NODE_BYTES]:
-                    index = first + at // NODE_BYTES
+                    index = start + at // NODE_BYTES
                     shard = index // self._identity.shard_nodes
                     message = f"node {index} of level {level} is not the parent of its children"
                     path = self._path(level, shard)
@@ -323,5 +347,5 @@ class LevelFiles:
                         nodes = file.map(self._offset(stop - 1) + NODE_BYTES)
                 finally:
                     file.close()
-                tree.levels[level].install(start, nodes[self._offset(start) :])
+                tree.install(level, start, nodes[self._offset(start) :])
                 self._mapped[level] = stop

@@ -141,7 +141,7 @@ class SegmentWriter:
         self,
         stop: int,
         calls: int,
-        leaves: Callable[[int, int], Iterator[memoryview]],
+        leaves: Callable[[int, int], Iterable[memoryview]],
         root: Callable[[int], bytes],
     ) -> None:
         """Write one unit: the leaves from ``self.stop`` up to ``stop``.  Not durable yet.

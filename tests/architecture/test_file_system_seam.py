@@ -20,7 +20,7 @@ IO_MODULES = frozenset(
 )
 """Not to be imported outside the seam: each opens files, processes or connections."""
 
-PURE_OS_NAMES = frozenset({"os.PathLike", "os.environ", "os.fspath"})
+PURE_OS_NAMES = frozenset({"os.PathLike", "os.cpu_count", "os.environ", "os.fspath"})
 """The names of `os` that do no I/O and are of use without it."""
 
 PATH_METHODS = frozenset(

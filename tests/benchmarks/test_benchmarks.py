@@ -3,28 +3,52 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks.command import ARITIES, main
-from benchmarks.limits import LIMIT
-from benchmarks.machine import file_system
-from benchmarks.measure import Case, Result, Sample, Stopwatch, Unit, interleave, ratios
-from benchmarks.operations import OPERATIONS
-from benchmarks.ours import our_column
-from benchmarks.theirs import COMPARED, PYMERKLE, Unavailable, pymerkle_version
+from benchmarks.command import main
+from benchmarks.machine import file_system, resident
+from benchmarks.operations import (
+    BARE,
+    OPERATIONS,
+    OURS,
+    OURS_ONE,
+    PURE,
+    PYMERKLE,
+    RUST_15,
+    RUST_15_ONE,
+    RUST_19,
+    RUST_19_ONE,
+    SIDES,
+)
+from benchmarks.plan import ARITIES, TINY
+from benchmarks.theirs import COMPARED, pymerkle_version
+from benchmarks.workers import Inputs, Request, Unavailable, Worker, WorkerFailed, python_command
 from rotortree import kernel
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder of pyproject.toml."""
 
-
 HOST = ("processor", "cores", "memory", "system", "Python", "file system")
 """What a figure is worthless without."""
+
+RUST = (RUST_15, RUST_15_ONE, RUST_19, RUST_19_ONE)
+"""The sides that need cargo."""
+
+ALL_ARITIES = (
+    "insert_many insert_thousands insert append hash_levels prove prove_many verify verify_many"
+    " prove_consistency verify_consistency durable_insert insert_durable insert_durable_threads"
+).split()
+"""The rows that are measured for every arity."""
+
+BARE_ONLY = {"bulk_cache", "bulk_dram", "write", "sync_append", "sync_overwrite"}
+"""The rows that have no tree."""
 
 
 def has_pymerkle() -> bool:
@@ -36,51 +60,93 @@ def has_pymerkle() -> bool:
     return True
 
 
-def cells(report: Mapping[str, list[Mapping[str, object]]]) -> dict[tuple[object, object], object]:
-    """Every cell of a JSON report, (operation, column), and how many samples it has."""
-    found: dict[tuple[object, object], object] = {}
+def run_tiny(folder: Path, environment: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    """What the command prints, and its JSON; it says nothing on standard error."""
+    path = folder / "report.json"
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "run.py", "--tiny", "--json", path],
+        cwd=folder,
+        capture_output=True,
+        encoding="utf-8",
+        env={"PYTHONUTF8": "1", **environment},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return done.stdout, report
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
+    """A tiny run where there is no cargo, as on most machines."""
+    return run_tiny(tmp_path_factory.mktemp("tiny"), {"PATH": ""})
+
+
+def cells(report: Mapping[str, Any]) -> set[tuple[str, str, str, int, int]]:
+    """Every cell of a JSON report: operation, side, scheme, arity, size; all figures positive."""
+    found = set()
     for result in report["results"]:
-        samples = result["samples"]
-        assert isinstance(samples, list)
-        assert all(sample["operations"] > 0 and sample["seconds"] > 0 for sample in samples)
-        low, median, high = (result[name] for name in ("min", "median", "max"))
-        assert isinstance(low, float)
-        assert isinstance(median, float)
-        assert isinstance(high, float)
-        assert 0 < low <= median <= high
-        found[result["operation"], result["column"]] = len(samples)
+        assert len(result["samples"]) == report["scale"]["rounds"]
+        assert all(sample["operations"] > 0 for sample in result["samples"])
+        assert all(sample["seconds"] > 0 for sample in result["samples"])
+        assert 0 < result["min"] <= result["median"] <= result["max"]
+        found.add(tuple(result[name] for name in ("operation", "side", "scheme", "n", "size")))
     assert len(found) == len(report["results"]), "a cell twice"
     return found
 
 
-def expected(*, pymerkle: bool) -> set[tuple[str, str]]:
-    """The cells that there must be, those of the bare work left out."""
-    ours = {(operation, our_column(n)) for operation in OPERATIONS for n in ARITIES}
-    return ours | ({(operation, PYMERKLE) for operation in COMPARED} if pymerkle else set())
-
-
-def test_the_command_reports_every_row(tmp_path: Path) -> None:
-    """Table and JSON have every operation, with positive figures, and describe the machine."""
-    path = tmp_path / "report.json"
-    done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "run.py", "--tiny", "--json", path],
-        cwd=tmp_path,
-        capture_output=True,
-        encoding="utf-8",
-        env={"PYTHONUTF8": "1", "PATH": ""},
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    report = json.loads(path.read_text(encoding="utf-8"))
+def test_every_row_is_measured(tiny: tuple[str, dict[str, Any]]) -> None:
+    """Each for all arities that it has, ours or the bare work; table and JSON have it."""
+    printed, report = tiny
     found = cells(report)
-    assert {cell for cell in found if cell[1] != LIMIT} == expected(pymerkle=has_pymerkle())
-    assert {column for _, column in found} >= {LIMIT}
-    assert set(found.values()) == {report["scale"]["rounds"]}
+    ours = {(operation, n) for operation, side, _, n, _ in found if side in (OURS, OURS_ONE)}
+    assert {operation for operation, _ in ours} == set(OPERATIONS) - BARE_ONLY
+    assert {(operation, n) for operation in ALL_ARITIES for n in ARITIES} <= ours
+    assert {operation for operation, side, _, _, _ in found if side == BARE} >= BARE_ONLY
+    for text in [*(row.label for row in OPERATIONS.values()), "This was no measurement"]:
+        assert text in printed
+
+
+def test_batches_are_measured_in_every_way(tiny: tuple[str, dict[str, Any]]) -> None:
+    """Both schemes, with all threads and with one, small and large; and without a kernel."""
+    found = cells(tiny[1])
+    for n in ARITIES:
+        for size in (TINY.size, TINY.large):
+            for side in (OURS, OURS_ONE):
+                for scheme in ("blake3", "blake3-plain"):
+                    assert ("insert_many", side, scheme, n, size) in found
+        assert ("insert_many", PURE, "blake3", n, TINY.size) in found
+
+
+def test_a_report_describes_the_machine(tiny: tuple[str, dict[str, Any]]) -> None:
+    """Host and kernel are named; no path of the user's is."""
+    printed, report = tiny
     assert report["machine"]["rotortree kernel"] == kernel.NAME
     assert all(report["machine"][name] for name in HOST)
-    for text in [*OPERATIONS, *map(our_column, ARITIES), PYMERKLE, "This was no measurement"]:
-        assert text in done.stdout
-    assert str(tmp_path) not in done.stdout + json.dumps(report)
+    assert "rotortree-bench-" not in printed + json.dumps(report)
+
+
+def test_without_cargo_the_crate_is_not_measured_and_that_is_said(
+    tiny: tuple[str, dict[str, Any]],
+) -> None:
+    """In the column of each goal, in the notes, and in the JSON."""
+    printed, report = tiny
+    assert {report["unavailable"][side] for side in RUST} == {"cargo: not installed"}
+    assert printed.count("not installed") > len(RUST)
+    assert any("https://rustup.rs" in note for note in report["notes"])
+    assert not {side for _, side, _, _, _ in cells(report)} & set(RUST)
+
+
+def test_every_goal_is_judged_whose_sides_were_measured(
+    tiny: tuple[str, dict[str, Any]],
+) -> None:
+    """Only goals against what is missing are open; all others are reached or not."""
+    goals = tiny[1]["goals"]
+    assert {goal["reached"] for goal in goals if goal["against"] in RUST} == {None}
+    others = [goal for goal in goals if goal["against"] not in RUST]
+    assert others
+    assert all(goal["reached"] in (True, False) for goal in others)
+    assert all(len(goal["measured"]) == 3 for goal in others)
 
 
 def test_without_pymerkle_its_rows_say_so(
@@ -88,22 +154,38 @@ def test_without_pymerkle_its_rows_say_so(
 ) -> None:
     """Everything else is measured; the note says how to install it."""
     monkeypatch.setitem(sys.modules, PYMERKLE, None)
+    monkeypatch.setenv("PATH", "")
     path = tmp_path / "report.json"
-    assert main(["--tiny", "--rounds", "1", "--sizes", "20", "30", "--json", str(path)]) == 0
+    arguments = ["--tiny", "--rounds", "1", "--only", "prove", "memory", "--json", str(path)]
+    assert main(arguments) == 0
     report = json.loads(path.read_text(encoding="utf-8"))
     printed = capsys.readouterr().out
-    assert report["unavailable"] == {PYMERKLE: "not installed"}
-    assert printed.count("not installed") >= len(COMPARED) * 2
+    assert report["unavailable"][PYMERKLE] == "not installed"
     assert "pip install 'rotortree[bench]'" in printed
-    assert PYMERKLE not in {result["column"] for result in report["results"]}
-    for size in (20, 30):
-        of_size = [result for result in report["results"] if result["size"] == size]
-        found = {cell for cell in cells({"results": of_size}) if cell[1] != LIMIT}
-        assert found == expected(pymerkle=False)
+    assert {side for _, side, _, _, _ in cells(report)} == {OURS, PURE}
+    assert {operation for operation, _, _, _, _ in cells(report)} == {"prove", "memory"}
+
+
+@pytest.mark.skipif(not has_pymerkle(), reason="pymerkle is in the extra bench")
+def test_pymerkle_is_measured_if_it_is_installed(tiny: tuple[str, dict[str, Any]]) -> None:
+    """All that it has, too."""
+    found = {operation for operation, side, _, _, _ in cells(tiny[1]) if side == PYMERKLE}
+    assert found == set(COMPARED)
+
+
+def test_a_build_that_fails_is_reported(tmp_path: Path) -> None:
+    """With the beginning of what cargo said; the run goes on without the crate."""
+    for name, text in (("rustc", "echo rustc 1"), ("cargo", "echo no such crate >&2; exit 101")):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+        program.chmod(0o755)
+    _, report = run_tiny(tmp_path, {"PATH": str(tmp_path)})
+    assert {report["unavailable"][side] for side in RUST} == {"cargo: failed"}
+    assert any("no such crate" in note for note in report["notes"])
 
 
 @pytest.mark.parametrize(
-    "arguments", ["--sizes 1", "--rounds 0", "--quick --tiny", "--sizes x"], ids=str
+    "arguments", ["--rounds 0", "--quick --tiny", "--only nothing", "--quick --read x"], ids=str
 )
 def test_refuses_arguments_that_make_no_sense(
     arguments: str, capsys: pytest.CaptureFixture[str]
@@ -115,50 +197,40 @@ def test_refuses_arguments_that_make_no_sense(
     assert "usage:" in capsys.readouterr().err
 
 
-def test_rounds_are_interleaved() -> None:
-    """Case after case, round after round; each case has one sample per round."""
-    order: list[str] = []
-
-    def case(name: str) -> Case:
-        def run(stopwatch: Stopwatch) -> int:
-            with stopwatch:
-                order.append(name)
-            return 7
-
-        return Case(name, "column", 1, run)
-
-    finished: list[int] = []
-    results = interleave([case("a"), case("b")], 3, finished.append)
-    assert order == ["a", "b"] * 3
-    assert finished == [1, 2, 3]
-    assert [[sample.operations for sample in result.samples] for result in results] == [[7] * 3] * 2
-
-
-@pytest.mark.parametrize(("unit", "factor"), [("per second", 1 / 4), ("seconds", 1 / 4)])
-def test_a_ratio_above_one_is_faster(unit: Unit, factor: float) -> None:
-    """Ratios are taken within each round, for rates and for times alike."""
-
-    def result(*seconds: float) -> Result:
-        samples = [Sample(1, value, value, 0, 0) for value in seconds]
-        return Result(Case("a", "b", 1, lambda stopwatch: 1, unit), samples)
-
-    spread = ratios(result(4, 40, 400), result(1, 10, 1000))
-    assert spread == (factor, factor, 2.5)
+def test_a_worker_that_cannot_do_something_says_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An unknown operation is an error of the request, and the worker goes on; ends are noticed."""
+    inputs = Inputs(tmp_path, tmp_path / "leaves", tmp_path / "singles")
+    inputs.leaves.write_bytes(os.urandom(32 * 10))
+    worker = Worker(python_command("ours"), {}, inputs)
+    with pytest.raises(WorkerFailed, match="KeyError: 'fly'"):
+        worker.ask(Request("fly", "blake3", 4, 10, 1))
+    assert worker.ask(Request("insert_many", "blake3", 4, 10, 1)).operations == 10
+    worker.close()
+    assert "KeyError" in capfd.readouterr().err
+    ended = Worker([sys.executable, "-c", ""], {}, inputs)
+    with pytest.raises(WorkerFailed, match="ended with 0"):
+        ended.ask(Request("insert_many", "blake3", 4, 10, 1))
+    ended.close()
 
 
-def test_a_stopwatch_times_one_stretch() -> None:
-    """A case that times nothing, or twice, is a mistake that is reported."""
-    stopwatch = Stopwatch()
-    with pytest.raises(AssertionError):
-        stopwatch.sample(1)
-    with stopwatch:
-        pass
-    assert stopwatch.sample(1).seconds > 0
-    with pytest.raises(AssertionError), stopwatch:
-        pass
+def test_every_side_is_explained(tiny: tuple[str, dict[str, Any]]) -> None:
+    """Whoever has figures is in the list below the tables."""
+    assert {side for _, side, _, _, _ in cells(tiny[1])} <= set(SIDES)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mount points are read from /proc")
 def test_the_file_system_is_that_of_the_nearest_mount_point() -> None:
     """Not the one of the root directory, if something is mounted below."""
     assert file_system(Path("/proc/self")) == "proc"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_anonymous_memory_is_told_from_mapped_files() -> None:
+    """Memory that is written to counts as anonymous, and does not raise what files take."""
+    before = resident()
+    block = bytearray(os.urandom(2**20)) * 32
+    after = resident()
+    assert after.anonymous - before.anonymous > 0.9 * len(block)
+    assert after.mapped - before.mapped < 0.1 * len(block)

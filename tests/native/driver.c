@@ -1,10 +1,10 @@
-/* Hashes the cases on standard input with every number of lanes, and compares: see test_driver.py.
+/* Hashes the cases on standard input with every number of lanes, and in blocks, and compares: see
+   test_driver.py.
 
    A case is four little-endian 32-bit numbers (k, tagged, groups, 0), the children and the parents.
    The output names each case that is wrong, and says at last how many there were. */
 
-#define WITHOUT_PYTHON
-#include "../../rotortree/_native.c"
+#include "../../rotortree/_hashing.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,16 +20,39 @@ static uint8_t *next(size_t size)
     return bytes;
 }
 
-static int wrong(const uint32_t *header, const uint8_t *children, const uint8_t *expected, long lanes)
+/* The parent of one group, a message of which all blocks but the last child's are done first. */
+static void hash_in_blocks(const uint8_t *children, int k, int tagged, long lanes, uint8_t *parent)
 {
-    const size_t size = (size_t)NODE * header[2];
-    uint8_t *out = malloc(size);
+    Message *message = malloc(sizeof *message);
+    if (message == NULL)
+        exit(2);
+    memcpy(begin_message(message, k, tagged), children, (size_t)NODE * k);
+    const int fixed = (message->length - NODE) / BLOCK;
+    uint32_t h[8];
+    memcpy(h, IV, sizeof h);
+    compress_blocks(h, message, 0, fixed, lanes);
+    compress_blocks(h, message, fixed, message->blocks, lanes);
+    memcpy(parent, h, NODE);
+    free(message);
+}
+
+/* Whether parents by so many lanes, together or alone, are not those that are expected. */
+static int wrong(const uint32_t *header, const uint8_t *children, const uint8_t *expected, long lanes,
+                 int alone)
+{
+    const size_t k = header[0], groups = header[2];
+    uint8_t *out = malloc(NODE * groups);
     if (out == NULL)
         return 1;
-    hash(children, header[2], header[0], header[1], lanes, out);
-    const int differ = memcmp(out, expected, size) != 0;
+    if (!alone)
+        hash(children, groups, k, header[1], lanes, out);
+    else
+        for (size_t i = 0; i < groups; i++)
+            hash_in_blocks(children + NODE * k * i, k, header[1], lanes, out + NODE * i);
+    const int differ = memcmp(out, expected, NODE * groups) != 0;
     if (differ)
-        printf("%ld lanes: %u groups of %u are wrong\n", lanes, header[2], header[0]);
+        printf("%ld lanes%s: %u groups of %u are wrong\n", lanes, alone ? ", alone" : "", header[2],
+               header[0]);
     free(out);
     return differ;
 }
@@ -45,7 +68,9 @@ int main(void)
         if (children == NULL || expected == NULL)
             return 2;
         for (long lanes = 4; lanes <= 16; lanes *= 2)
-            failed |= machine_has(lanes) && wrong(header, children, expected, lanes);
+            if (machine_has(lanes))
+                failed |= wrong(header, children, expected, lanes, 0) |
+                          wrong(header, children, expected, lanes, 1);
         free(children);
         free(expected);
         free(header);

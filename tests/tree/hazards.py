@@ -27,6 +27,21 @@ def guarded(size: int, *, at_the_end: bool) -> Iterator[memoryview]:
             yield view
 
 
+@contextmanager
+def read_only(content: bytes) -> Iterator[memoryview]:
+    """The content at the end of pages that kill whoever writes to them, before a forbidden one."""
+    inside = -(-len(content) // PAGE) * PAGE
+    with mmap.mmap(-1, inside + PAGE) as memory:
+        memory[inside - len(content) : inside] = content
+        anchor = ctypes.c_char.from_buffer(memory)
+        address = ctypes.addressof(anchor)
+        del anchor
+        assert _mprotect(address, inside, mmap.PROT_READ) == 0
+        assert _mprotect(address + inside, PAGE, _PROT_NONE) == 0
+        with memoryview(memory) as whole, whole[inside - len(content) : inside] as view:
+            yield view
+
+
 def _mprotect(address: int, length: int, protection: int) -> int:
     function = ctypes.CDLL(None).mprotect
     function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)

@@ -150,7 +150,7 @@ def check_reads(array: LevelArray, count: int) -> None:
     """Every node, and every range near segment borders and of any length, reads back."""
     assert array.read(0, count) == row(0, count)
     for i in range(count):
-        assert array.node(i) == row(i, i + 1)
+        assert array.read(i, i + 1) == row(i, i + 1)
     for start in range(0, count + 1, max(1, count // 7)):
         for stop in range(start, count + 1, max(1, count // 11)):
             assert array.read(start, stop) == row(start, stop)

@@ -212,8 +212,8 @@ class Judge:
         if found != row(0, size):
             raise OracleError("other leaves than were inserted")
         nodes = tuple(
-            nodes.read(0, size // tree.n**level)
-            for level, nodes in enumerate(tree._engine.tree.levels)
+            b"".join(tree._engine.tree.views(level, 0, size // tree.n**level))
+            for level in range(tree.depth + 1)
         )
         if nodes not in self._proven:
             check_proofs(tree, found)

@@ -1,0 +1,410 @@
+/* The bulk-hash kernel: BLAKE3 of many groups of nodes at once, one group in each SIMD lane.
+
+   A group is k children of 32 bytes, and groups lie side by side.  The parent of a group is the
+   BLAKE3 hash of its children, tagged (scheme "blake3") with a byte 0x01 and a byte k before them,
+   or as they are ("blake3-plain").  Only messages of one BLAKE3 chunk, 1024 bytes, are hashed here:
+   a chunk is a chain of compressions, each of which mixes a block of 64 bytes into 8 words.
+
+       children     0      32      64      96      128              k = 4
+       plain        [    block 0   ][    block 1   ]
+       tagged   01 k[  block 0   ][    block 1   ][ ]                 the last block: 2 bytes
+
+   So the blocks of tagged groups begin two bytes before where they would begin without a tag.  The
+   first one reads two bytes of what lies before the group and puts the tag over them.
+
+   In memory, a set of LANES groups is rows: the words of a group follow each other.  To compress it
+   takes columns: vector w has word w of each group.  What happens in between shows in the bits of
+   the flat index of a word.  For blocks of 16 words (bits w) of 8 groups (bits l), in vectors of 8:
+
+       l2 l1 l0 w3 | w2 w1 w0     rows: two vectors for each group
+       w3 w2 w1 w0 | l2 l1 l0     columns: a vector for each word
+
+   Interleaving the first half of an array with the second half (`zip` below) moves the first bit
+   to the end.  As many zips as there are lane bits make columns of rows; and three zips of the 8
+   words of the results, w2 w1 w0 | l2 l1 l0, make rows of them.
+
+   This file includes itself for each number of lanes: the body, which comes first, is compiled for
+   1, 4, 8 and 16.  In the body, names in capitals stand for names that end in the number of lanes. */
+
+#ifdef LANES /* ---- The body ----------------------------------------------------------------- */
+
+#if LANES == 1
+#define TARGET
+typedef uint32_t VECTOR;
+#define ZIP_LOW(a, b) (a)
+#define ZIP_HIGH(a, b) (b)
+#else
+typedef uint32_t VECTOR __attribute__((vector_size(4 * LANES)));
+#endif
+
+#if LANES == 4 /* SSE2 of every x86-64, NEON of every AArch64 */
+#define TARGET
+#define ZIP_LOW(a, b) SHUFFLE(VECTOR, a, b, 0, 4, 1, 5)
+#define ZIP_HIGH(a, b) SHUFFLE(VECTOR, a, b, 2, 6, 3, 7)
+#elif LANES == 8
+#define TARGET __attribute__((target("avx2")))
+#define ZIP_LOW(a, b) SHUFFLE(VECTOR, a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define ZIP_HIGH(a, b) SHUFFLE(VECTOR, a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#elif LANES == 16
+#define TARGET __attribute__((target("avx512f")))
+#define ZIP_LOW(a, b) \
+    SHUFFLE(VECTOR, a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define ZIP_HIGH(a, b) \
+    SHUFFLE(VECTOR, a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#endif
+
+static TARGET ALWAYS_INLINE VECTOR ROTATE(VECTOR word, int bits)
+{
+#if LANES == 8 /* AVX2 has no rotation, but moves bytes: 15 % faster */
+    typedef uint8_t bytes __attribute__((vector_size(32)));
+    const bytes b = (bytes)word;
+    if (bits == 16)
+        return (VECTOR)SHUFFLE(bytes, b, b, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13,
+                               18, 19, 16, 17, 22, 23, 20, 21, 26, 27, 24, 25, 30, 31, 28, 29);
+    if (bits == 8)
+        return (VECTOR)SHUFFLE(bytes, b, b, 1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12,
+                               17, 18, 19, 16, 21, 22, 23, 20, 25, 26, 27, 24, 29, 30, 31, 28);
+#endif
+    return (word >> bits) | (word << (32 - bits));
+}
+
+static TARGET ALWAYS_INLINE void MIX(VECTOR *v, int a, int b, int c, int d, VECTOR x, VECTOR y)
+{
+    v[a] += v[b] + x;
+    v[d] = ROTATE(v[d] ^ v[a], 16);
+    v[c] += v[d];
+    v[b] = ROTATE(v[b] ^ v[c], 12);
+    v[a] += v[b] + y;
+    v[d] = ROTATE(v[d] ^ v[a], 8);
+    v[c] += v[d];
+    v[b] = ROTATE(v[b] ^ v[c], 7);
+}
+
+static TARGET ALWAYS_INLINE void ROUND(VECTOR *v, const VECTOR *m, const uint8_t *order)
+{
+    MIX(v, 0, 4, 8, 12, m[order[0]], m[order[1]]);
+    MIX(v, 1, 5, 9, 13, m[order[2]], m[order[3]]);
+    MIX(v, 2, 6, 10, 14, m[order[4]], m[order[5]]);
+    MIX(v, 3, 7, 11, 15, m[order[6]], m[order[7]]);
+    MIX(v, 0, 5, 10, 15, m[order[8]], m[order[9]]);
+    MIX(v, 1, 6, 11, 12, m[order[10]], m[order[11]]);
+    MIX(v, 2, 7, 8, 13, m[order[12]], m[order[13]]);
+    MIX(v, 3, 4, 9, 14, m[order[14]], m[order[15]]);
+}
+
+/* Mix the words m of a block into the chaining value h; of the block `length` bytes count. */
+static TARGET ALWAYS_INLINE void COMPRESS(VECTOR *h, const VECTOR *m, uint32_t length,
+                                          uint32_t flags)
+{
+    const VECTOR zero = {0};
+    VECTOR v[16] = {h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7],
+                    zero + IV[0], zero + IV[1], zero + IV[2], zero + IV[3],
+                    zero, zero, zero + length, zero + flags};
+    ROUND(v, m, ORDER[0]);
+    ROUND(v, m, ORDER[1]);
+    ROUND(v, m, ORDER[2]);
+    ROUND(v, m, ORDER[3]);
+    ROUND(v, m, ORDER[4]);
+    ROUND(v, m, ORDER[5]);
+    ROUND(v, m, ORDER[6]);
+    for (int i = 0; i < 8; i++)
+        h[i] = v[i] ^ v[i + 8];
+}
+
+#if LANES > 1 /* alone, a group needs none of this: see hash_one() */
+
+/* Interleave the first half of `count` vectors with the second half, word by word. */
+static TARGET ALWAYS_INLINE void ZIP(VECTOR *vectors, int count)
+{
+    VECTOR zipped[16];
+    for (int i = 0; i < count / 2; i++) {
+        zipped[2 * i] = ZIP_LOW(vectors[i], vectors[i + count / 2]);
+        zipped[2 * i + 1] = ZIP_HIGH(vectors[i], vectors[i + count / 2]);
+    }
+    for (int i = 0; i < count; i++)
+        vectors[i] = zipped[i];
+}
+
+/* The words of a block of each group, where a group has `size` bytes.  The next set is prefetched. */
+static TARGET ALWAYS_INLINE void LOAD(VECTOR *m, const uint8_t *block, size_t size)
+{
+    for (int lane = 0; lane < LANES; lane++) {
+        memcpy(m + 16 / LANES * lane, block, BLOCK);
+        __builtin_prefetch(block + LANES * size);
+        block += size;
+    }
+    for (int bit = 1; bit < LANES; bit *= 2)
+        ZIP(m, 16);
+}
+
+/* The last two bytes of each group: all that the last block of a tagged group of even k holds. */
+static TARGET ALWAYS_INLINE VECTOR LOAD_TAILS(const uint8_t *groups, size_t size)
+{
+    uint32_t tails[LANES] = {0};
+    VECTOR result;
+    for (int lane = 0; lane < LANES; lane++)
+        memcpy(tails + lane, groups + (lane + 1) * size - TAG_BYTES, TAG_BYTES);
+    memcpy(&result, tails, sizeof result);
+    return result;
+}
+
+/* The parents of LANES groups.  Reads up to BEFORE bytes before the groups and BEHIND behind. */
+static TARGET ALWAYS_INLINE void HASH_SET(const uint8_t *groups, int k, int tagged, uint8_t *out)
+{
+    const VECTOR zero = {0};
+    const int size = NODE * k, tag = tagged ? TAG_BYTES : 0;
+    VECTOR tails = zero, h[8];
+    if ((tag + size) % BLOCK == TAG_BYTES) /* early, so that nobody waits for it */
+        tails = LOAD_TAILS(groups, size);
+    for (int i = 0; i < 8; i++)
+        h[i] = zero + IV[i];
+    for (int start = 0, left = tag + size; left > 0; start += BLOCK, left -= BLOCK) {
+        const uint32_t flags = (start ? 0 : CHUNK_START) | (left > BLOCK ? 0 : CHUNK_END | ROOT);
+        if (left == TAG_BYTES) { /* the zeros are known to the compiler, which is why this is fast */
+            const VECTOR m[16] = {tails};
+            COMPRESS(h, m, TAG_BYTES, flags);
+            break;
+        }
+        VECTOR m[16];
+        LOAD(m, groups + start - tag, size);
+        if (start == 0 && tagged)
+            m[0] = (m[0] & 0xffff0000) | ((uint32_t)k << 8 | 0x01);
+        if (left < BLOCK) { /* k is odd: 32 bytes, or 34, and zeros */
+            m[8] = tagged ? m[8] & 0xffff : zero;
+            for (int i = 9; i < 16; i++)
+                m[i] = zero;
+        }
+        COMPRESS(h, m, left < BLOCK ? left : BLOCK, flags);
+    }
+    ZIP(h, 8);
+    ZIP(h, 8);
+    ZIP(h, 8);
+    memcpy(out, h, sizeof h);
+}
+
+/* The parents of `count` groups, set by set.  Of a set in the middle, what is read too much belongs
+   to its neighbours; the first and the last set, which may be short, are read from a copy. */
+static TARGET void HASH(const uint8_t *groups, size_t count, int k, int tagged, uint8_t *out)
+{
+    const size_t size = (size_t)NODE * k;
+    uint8_t copy[BEFORE + LANES * CHUNK + BEHIND], parents[LANES * NODE];
+    for (size_t done = 0; done < count; done += LANES) {
+        const uint8_t *set = groups + done * size;
+        if (done == 0 || count - done <= LANES) {
+            const size_t some = count - done < LANES ? count - done : LANES;
+            memset(copy, 0, BEFORE + LANES * size + BEHIND);
+            memcpy(copy + BEFORE, set, some * size);
+            HASH_SET(copy + BEFORE, k, tagged, parents);
+            memcpy(out + done * NODE, parents, some * NODE);
+        } else {
+            HASH_SET(set, k, tagged, out + done * NODE);
+        }
+    }
+}
+
+#endif
+
+#undef LANES
+#undef TARGET
+#undef ZIP_LOW
+#undef ZIP_HIGH
+
+#else /* ---- The rest, compiled once --------------------------------------------------------- */
+
+#ifndef __GNUC__
+#error "The kernel needs the vector extensions of GCC or Clang; the package works without it."
+#elif __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "The kernel needs a little-endian machine; the package works without it."
+#endif
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+enum {
+    NODE = 32,  /* bytes of a child and of a parent */
+    BLOCK = 64, /* bytes that BLAKE3 compresses at a time */
+    CHUNK = 1024, /* bytes of the longest message */
+    TAG_BYTES = 2,
+    BEFORE = TAG_BYTES,
+    BEHIND = BLOCK - NODE,
+    CHUNK_START = 1, /* the three flags of BLAKE3 that occur */
+    CHUNK_END = 2,
+    ROOT = 8,
+};
+
+static const uint32_t IV[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                               0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+
+/* Which words of the block a round mixes, in order. */
+static const uint8_t ORDER[7][16] = {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
+                                     {2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8},
+                                     {3, 4, 10, 12, 13, 2, 7, 14, 6, 5, 9, 0, 11, 15, 8, 1},
+                                     {10, 7, 12, 9, 14, 3, 13, 15, 4, 0, 11, 2, 5, 8, 1, 6},
+                                     {12, 13, 9, 11, 15, 10, 14, 8, 7, 2, 5, 3, 0, 1, 6, 4},
+                                     {9, 14, 11, 5, 8, 12, 15, 1, 13, 3, 0, 10, 2, 6, 4, 7},
+                                     {11, 15, 5, 0, 1, 9, 8, 6, 14, 10, 2, 12, 3, 4, 7, 13}};
+
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#ifdef __clang__
+#define SHUFFLE(type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(type, a, b, ...) __builtin_shuffle(a, b, (type){__VA_ARGS__})
+#endif
+
+#define JOIN(name, lanes) name##_##lanes
+#define WITH_LANES(name, lanes) JOIN(name, lanes)
+#define VECTOR WITH_LANES(vector, LANES)
+#define ROTATE WITH_LANES(rotate, LANES)
+#define MIX WITH_LANES(mix, LANES)
+#define ROUND WITH_LANES(round, LANES)
+#define COMPRESS WITH_LANES(compress, LANES)
+#define ZIP WITH_LANES(zip, LANES)
+#define LOAD WITH_LANES(load, LANES)
+#define LOAD_TAILS WITH_LANES(load_tails, LANES)
+#define HASH_SET WITH_LANES(hash_set, LANES)
+#define HASH WITH_LANES(hash, LANES)
+
+#define LANES 1
+#include "_hashing.h"
+#define LANES 4
+#include "_hashing.h"
+#ifdef __x86_64__
+#define LANES 8
+#include "_hashing.h"
+#define LANES 16
+#include "_hashing.h"
+#endif
+
+/* Whether this machine can run the body of so many lanes, of those above 1. */
+static int machine_has(long lanes)
+{
+#ifdef __x86_64__
+    __builtin_cpu_init();
+    if (lanes == 8)
+        return __builtin_cpu_supports("avx2") != 0;
+    if (lanes == 16)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl");
+#endif
+    return lanes == 4;
+}
+
+#ifdef __x86_64__
+/* Mix a block into the chaining value h, with AVX-512, which rotates words.  The state is rows of
+   four words, so that the four MIXes of half a round are one; in between, rows turn against each
+   other, b excepted, which is known last.  Which is a sixth faster than scalar code, and without
+   those rotations it is slower. */
+#define ALONE __attribute__((target("avx512f,avx512vl")))
+typedef uint32_t row __attribute__((vector_size(16)));
+
+static ALONE ALWAYS_INLINE row turned(row r, int bits)
+{
+    return (r >> bits) | (r << (32 - bits));
+}
+
+static ALONE ALWAYS_INLINE void mix_rows(row *v, const vector_16 *m, int half)
+{
+    row x, y;
+    memcpy(&x, (const uint8_t *)m + 32 * half, sizeof x);
+    memcpy(&y, (const uint8_t *)m + 32 * half + 16, sizeof y);
+    v[0] += v[1] + x;
+    v[3] = turned(v[3] ^ v[0], 16);
+    v[2] += v[3];
+    v[1] = turned(v[1] ^ v[2], 12);
+    v[0] += v[1] + y;
+    v[3] = turned(v[3] ^ v[0], 8);
+    v[2] += v[3];
+    v[1] = turned(v[1] ^ v[2], 7);
+}
+
+static ALONE void compress_rows(uint32_t *h, const uint8_t *block, uint32_t length, uint32_t flags)
+{
+    row v[4] = {{h[0], h[1], h[2], h[3]}, {h[4], h[5], h[6], h[7]},
+                {IV[0], IV[1], IV[2], IV[3]}, {0, 0, length, flags}};
+    vector_16 m;
+    memcpy(&m, block, sizeof m);
+    m = SHUFFLE(vector_16, m, m, 0, 2, 4, 6, 1, 3, 5, 7, 14, 8, 10, 12, 15, 9, 11, 13);
+    for (int round = 0; round < 7; round++) {
+        mix_rows(v, &m, 0);
+        v[0] = SHUFFLE(row, v[0], v[0], 3, 0, 1, 2);
+        v[2] = SHUFFLE(row, v[2], v[2], 1, 2, 3, 0);
+        v[3] = SHUFFLE(row, v[3], v[3], 2, 3, 0, 1);
+        mix_rows(v, &m, 1);
+        v[0] = SHUFFLE(row, v[0], v[0], 1, 2, 3, 0);
+        v[2] = SHUFFLE(row, v[2], v[2], 3, 0, 1, 2);
+        v[3] = SHUFFLE(row, v[3], v[3], 2, 3, 0, 1);
+        /* the order of the next round */
+        m = SHUFFLE(vector_16, m, m, 1, 5, 7, 2, 3, 10, 0, 15, 12, 4, 11, 13, 9, 14, 6, 8);
+    }
+    v[0] ^= v[2];
+    v[1] ^= v[3];
+    memcpy(h, v, 2 * sizeof *v);
+}
+#endif
+
+/* The message of one group; behind it zeros, to the end of the last block. */
+typedef struct {
+    uint8_t bytes[CHUNK + BLOCK];
+    int length, blocks;
+} Message;
+
+/* Begin the message of k children; returns where they are to be put. */
+static ALWAYS_INLINE uint8_t *begin_message(Message *message, int k, int tagged)
+{
+    message->length = (tagged ? TAG_BYTES : 0) + k * NODE;
+    message->blocks = (message->length + BLOCK - 1) / BLOCK;
+    memset(message->bytes + (message->blocks - 1) * BLOCK, 0, BLOCK);
+    if (!tagged)
+        return message->bytes;
+    message->bytes[0] = 0x01;
+    message->bytes[1] = (uint8_t)k;
+    return message->bytes + TAG_BYTES;
+}
+
+/* Mix blocks [first, last) of a message into the chaining value h. */
+static void compress_blocks(uint32_t *h, const Message *message, int first, int last, long lanes)
+{
+    for (int number = first; number < last; number++) {
+        const int left = message->length - number * BLOCK, size = left < BLOCK ? left : BLOCK;
+        const int flags = (number ? 0 : CHUNK_START) | (left > BLOCK ? 0 : CHUNK_END | ROOT);
+        const uint8_t *block = message->bytes + number * BLOCK;
+#ifdef __x86_64__
+        if (lanes == 16) {
+            compress_rows(h, block, size, flags);
+            continue;
+        }
+#endif
+        uint32_t m[16];
+        memcpy(m, block, sizeof m);
+        compress_1(h, m, size, flags);
+    }
+    (void)lanes;
+}
+
+/* The parent of one group. */
+static void hash_one(const uint8_t *children, int k, int tagged, long lanes, uint8_t *out)
+{
+    Message message;
+    uint32_t h[8];
+    memcpy(begin_message(&message, k, tagged), children, (size_t)k * NODE);
+    memcpy(h, IV, sizeof h);
+    compress_blocks(h, &message, 0, message.blocks, lanes);
+    memcpy(out, h, NODE);
+}
+
+/* The parents of `count` groups.  Requires count > 0 and machine_has(lanes). */
+static void hash(const uint8_t *groups, size_t count, int k, int tagged, long lanes, uint8_t *out)
+{
+    if (count == 1)
+        hash_one(groups, k, tagged, lanes, out);
+#ifdef __x86_64__
+    else if (lanes == 16)
+        hash_16(groups, count, k, tagged, out);
+    else if (lanes == 8)
+        hash_8(groups, count, k, tagged, out);
+#endif
+    else
+        hash_4(groups, count, k, tagged, out);
+}
+
+#endif
