@@ -5,6 +5,7 @@ PYTHON ?= python3
 SECONDS ?= 60
 SEED ?= $(shell date +%s)
 SEED := $(SEED)
+TESTS ?= tests
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 LEAVES ?= 100000000
 MEASURED := build/benchmarks
@@ -17,11 +18,12 @@ SOURCES := pyproject.toml setup.py rotortree/_native.c rotortree/_tree.h rotortr
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test check crash fuzz kill-score damage bench bench-quick scale instructions sanitize cross clean
+.PHONY: help run test test-kernels check crash fuzz kill-score damage bench bench-quick scale instructions sanitize cross clean
 
 help:
 	@echo "make run          install the package into $(VENV) and run the demonstration"
 	@echo "make test         everything: ruff, mypy --strict, all tests, on all cores"
+	@echo "make test-kernels all tests, with each kernel that the machine would not choose"
 	@echo "make check        ruff and mypy --strict alone"
 	@echo "make crash        every crash of the built-in workloads, under every profile, to depth 3"
 	@echo "make fuzz         random lives of a tree, crashed everywhere; SECONDS=60, SEED: the clock"
@@ -41,6 +43,14 @@ run: $(VENV)/.installed
 test: check
 	@echo "pytest"
 	@$(BIN)/python -m pytest -n auto --dist loadgroup
+	@$(MAKE) test-kernels TESTS=tests/tree
+
+test-kernels: $(VENV)/.installed-dev
+	@for kernel in $$($(BIN)/python -m tests.kernels); do \
+	    echo "pytest $(TESTS), ROTORTREE_NATIVE=$$kernel"; \
+	    ROTORTREE_NATIVE=$$kernel $(BIN)/python -m pytest -n auto --dist loadgroup $(TESTS) \
+	        || exit 1; \
+	done
 
 check: $(VENV)/.installed-dev
 	@echo "ruff check"
@@ -92,7 +102,8 @@ sanitize: $(VENV)/.installed-dev
 	@cd build/sanitize && ROTORTREE_REQUIRE_NATIVE=1 \
 	    CFLAGS="-g -fsanitize=address,undefined -fno-sanitize-recover=all" \
 	    $(CURDIR)/$(BIN)/python setup.py --quiet build_ext --inplace
-	@cd build/sanitize && ROTORTREE_REQUIRE_NATIVE=1 ASAN_OPTIONS=detect_leaks=0:handle_segv=0 \
+	@cd build/sanitize && ROTORTREE_REQUIRE_NATIVE=1 PYTHONMALLOC=malloc \
+	    ASAN_OPTIONS=detect_leaks=0:handle_segv=0 \
 	    LD_PRELOAD="$$($${CC:-gcc} -print-file-name=libasan.so)" \
 	    $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider \
 	    tests/tree/test_native*.py tests/tree/test_kernel.py tests/tree/test_verify_many.py

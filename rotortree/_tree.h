@@ -17,19 +17,20 @@
 #include "_hashing.h"
 
 enum {
-    MAX_LEVELS = 64,          /* 2 ** 63 leaves of arity 2 */
-    MAX_GROUP = 32,           /* children of a group that is one chunk */
-    PENDING = 4096,           /* leaves that wait until the nodes above them are worth hashing */
-    PIECE_BYTES = 1 << 16,    /* of leaves, copied and then hashed while they are in the cache */
-    MOST_JOBS = 64,           /* that are run before looking for signals */
+    MAX_LEVELS = 64,           /* 2 ** 63 leaves of arity 2 */
+    MAX_GROUP = 32,            /* children of a group that is one chunk */
+    PENDING = 1 << 12,         /* leaves that wait until the nodes above them are worth hashing */
+    PIECE_BYTES = 1 << 16,     /* of leaves, copied and then hashed while they are in the cache */
+    RELEASE_BLOCKS = 1 << 14,  /* hashed with the GIL released, and in threads: 0.15 ms */
+    MOST_JOBS = 64,            /* that are done before looking for signals */
     MOST_THREADS = 64,
-    FIRST_NODES = 32,         /* room in a level's first segment; it doubles until it is whole */
+    FIRST_NODES = 32,          /* room in a level's first segment; it doubles until it is whole */
+    HUGE_PAGE = 1 << 21,
     PROOF_HEADER = 24,
     MAX_PROOF_NODES = 13 * 31, /* of arity 32 and 2 ** 63 leaves; fewer for all smaller ones */
-    HUGE_PAGE = 1 << 21,
-    AHEAD = 8, /* proofs of a batch, whose nodes are prefetched */
-    SMALL_LEVEL = 1 << 13, /* nodes of a level that is in the cache anyway */
-    RELEASE_BLOCKS = 1 << 14, /* hashed with the GIL released, and in threads: 0.15 ms */
+    AHEAD = 8,                 /* proofs of a batch, whose nodes are prefetched */
+    SMALL_LEVEL = 1 << 13,     /* nodes of a level that is in the cache anyway */
+    MOST_PATHS = 32,           /* that go up together when proofs are verified: two sets of lanes */
 };
 
 /* Memory that the tree writes and others may read through the buffer protocol. */
@@ -195,8 +196,7 @@ static int put_segment(Level *level, size_t number, Segment segment)
         return 0;
     }
     if ((number & (number - 1)) == 0) { /* it is full when their number is a power of two */
-        Segment *more =
-            realloc(level->segments, (number ? 2 * number : 1) * sizeof segment);
+        Segment *more = realloc(level->segments, (number ? 2 * number : 1) * sizeof segment);
         if (more == NULL) {
             Py_DECREF(segment.owner);
             PyErr_NoMemory();
@@ -397,7 +397,9 @@ static uint64_t add_job(Work *work, int level, uint64_t at, uint64_t stop, uint6
    complete, for all of which there is room.  On failure what is valid is as before. */
 static int complete_nodes(Tree *tree, const uint8_t *leaves, uint64_t size)
 {
-    Work work = {.tree = tree};
+    Work work;
+    work.tree = tree;
+    work.count = 0;
     uint64_t start = quotient(tree->settled, tree->arity), stop = quotient(size, tree->arity);
     for (int level = 0; start < stop || leaves != NULL; level++) {
         const uint64_t complete = stop * tree->arity.by;
@@ -579,8 +581,6 @@ static void put_proof_header(uint8_t *out, int n, uint64_t size, uint64_t index)
 }
 
 /* Verifying proofs. */
-
-enum { MOST_PATHS = 32 }; /* that go up together, two sets of lanes */
 
 /* A leaf on its way to the root, and the hashes of its proof that are left. */
 typedef struct {

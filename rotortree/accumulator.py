@@ -95,7 +95,10 @@ class Accumulator(Protocol):
         """Have ``size`` leaves: they, and the nodes that they complete, were installed."""
 
     def prove(self, size: int, edge: bytes, index: int, /) -> bytes:
-        """The inclusion proof of a leaf in the first ``size`` ones, encoded; ``edge`` is theirs."""
+        """The inclusion proof of a leaf in the first ``size`` ones, encoded; ``edge`` is theirs.
+
+        Raises TypeError if the index is no int, IndexError or OverflowError if out of range.
+        """
 
     def prove_many(
         self, size: int, edge: bytes, indices: list[int], /
@@ -237,6 +240,10 @@ class PortableAccumulator:
 
     def prove(self, size: int, edge: bytes, index: int, /) -> bytes:
         """See `Accumulator.prove`."""
+        if type(index) is not int:
+            raise TypeError("a leaf's index must be an int")
+        if not 0 <= index < size:
+            raise IndexError(f"leaf must be below {size}, not {index}")
         parts = [inclusion_header(self.n, size, index)]
         for level, start, own, stop in inclusion_groups(size, self.n, index):
             complete = complete_count(size, self.n, level)

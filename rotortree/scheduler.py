@@ -106,6 +106,7 @@ class _ThreadTask:
         self._calls.put(_NEVER)
         if not self.runs_here():
             self._thread.join()
+            self._step = _nothing  # it may hold much: what it belongs to holds this task
 
     def runs_here(self) -> bool:
         return self._thread is threading.current_thread()
@@ -124,6 +125,10 @@ class _ThreadTask:
                 due = self._calls.get(timeout=min(left, threading.TIMEOUT_MAX))
                 self._due = min(due, self._due)
         return False
+
+
+def _nothing() -> None:
+    """The step of a task that was stopped."""
 
 
 class ThreadScheduler:

@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import weakref
 from pathlib import Path
 
 import pytest
 
 from rotortree import (
+    CheckpointPolicy,
     ClosedError,
     ConfigMismatchError,
     DurabilityToken,
@@ -301,3 +303,19 @@ def test_use_after_close_is_refused(path: Path) -> None:
     assert snapshot.leaves() == b"".join(leaves(0, 3))
     token.wait()
     assert token.is_durable
+
+
+def test_a_closed_tree_gives_its_memory_back_at_once(tmp_path: Path) -> None:
+    """Without the garbage collector: tree, threads and engine are no cycle."""
+    gc.disable()
+    try:
+        tree = RotorTree.open(
+            tmp_path / "tree", checkpoint_policy=CheckpointPolicy.EveryNEntries(9)
+        )
+        tree.insert(bytes(32))
+        engine = weakref.ref(tree._engine)
+        tree.close()
+        del tree
+        assert engine() is None
+    finally:
+        gc.enable()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from rotortree import (
+    Blake3Hasher,
     CapacityExceededError,
     CheckpointPolicy,
     CustomHasher,
@@ -26,6 +27,7 @@ from rotortree import (
     TieringConfig,
     verify_inclusion,
 )
+from rotortree.accumulator import PortableAccumulator
 from rotortree.geometry import MAX_SIZE
 from tests.tree.support import head_of, make_leaves, model_root
 
@@ -224,9 +226,8 @@ def test_a_batch_beyond_the_capacity_inserts_nothing(tree: Tree) -> None:
 
 def test_no_tree_holds_more_than_can_be_counted() -> None:
     """CapacityExceededError, and not of depth, where 2**63 - 1 leaves are the limit."""
-    tree = LeanIMT(255, 255)
-    tree._tree.size = MAX_SIZE - 1  # nobody has the time
-    tree._tree.check_room(1)
+    tree = PortableAccumulator(255, 255, Blake3Hasher(), 255)
+    tree.size = MAX_SIZE - 1  # nobody has the time
     with pytest.raises(CapacityExceededError) as caught:
         tree.extend(bytes(64))
     assert type(caught.value) is CapacityExceededError

@@ -307,6 +307,63 @@ def test_nothing_is_restored_but_what_was_installed() -> None:
         tree.restore(2)
 
 
+def test_restoring_the_size_that_there_is_changes_nothing() -> None:
+    """Nodes that are pending then are not taken for hashed ones."""
+    row = random.Random(3).randbytes(32 * 100)
+    tree, twin = native_tree(_native, 3), twin_with(3, row)
+    tree.extend(row)
+    tree.restore(100)
+    assert same(tree, twin)
+    assert tree.insert_many(row) == twin.insert_many(row)
+
+
+def test_what_was_installed_and_not_restored_is_not_used() -> None:
+    """The tree goes on where it was, with other leaves, in memory of its own."""
+    row, other = (random.Random(seed).randbytes(32 * 300) for seed in (5, 6))
+    nodes = all_nodes(twin_with(2, row), 300)
+    for before in (0, 1, 5, 64):
+        for only in (None, *range(len(nodes) - 1)):
+            for segment in (8, 1024):
+                with mapped(nodes) as views:
+                    tree = native_tree(_native, 2, segment=segment)
+                    if before:
+                        tree.extend(other[: 32 * before])
+                    for level, view in enumerate(views[:-1]):
+                        if only in (None, level):
+                            follow_on(tree, level, view, before >> level, segment)
+                    for at in range(before, 100):
+                        tree.append(other[32 * at : 32 * at + 32])
+                    tree.extend(other[32 * 100 :])
+                    assert same(tree, twin_with(2, other))
+                    del tree
+
+
+def follow_on(tree: Any, level: int, nodes: memoryview, valid: int, segment: int) -> None:
+    """Install these nodes behind the segments that have valid ones."""
+    start = -(-valid // segment) * segment
+    if valid % segment == 0 and len(nodes) > 32 * start:
+        tree.install(level, start, nodes[32 * start :])
+
+
+def test_a_proof_needs_no_edge_where_all_nodes_are_complete() -> None:
+    """Whoever has never asked for the edge gets a proof of nodes that are hashed."""
+    for n, levels in ((2, 5), (3, 3), (31, 1)):
+        size = n**levels
+        row = random.Random(n).randbytes(32 * size)
+        twin, edge = twin_with(n, row), bytes(32 * (levels + 1))
+        for many in (False, True):
+            tree = native_tree(_native, n)
+            tree.extend(row)
+            expected = twin.prove(size, edge, 1)
+            if many:
+                assert tree.prove_many(size, edge, [1]) == (
+                    expected,
+                    len(expected).to_bytes(8, "little"),
+                )
+            else:
+                assert tree.prove(size, edge, 1) == expected
+
+
 def test_segments_behind_what_is_installed_are_given_up() -> None:
     """A tail in the middle of what was reserved: nothing is read behind its end, or written."""
     row = random.Random(2).randbytes(32 * 200)

@@ -6,7 +6,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -59,15 +59,17 @@ def run_together(*works: Callable[[], object]) -> None:
         raise errors[0]
 
 
-def write(tree: Tree, stop: threading.Event) -> None:
-    """Insert all leaves in batches of 1 to 60."""
-    choose, at = random.Random(1), 0
+def write(tree: Tree, stop: threading.Event, seen: Mapping[int, TreeHead]) -> None:
+    """Insert all leaves in batches of 1 to 60, and not all before the readers see a dozen sizes."""
+    choose, at, end_of_patience = random.Random(1), 0, time.monotonic() + 60
     try:
         while at < COUNT:
             end = min(COUNT, at + choose.choice((1, 1, 3, 17, 60)))
             _ = tree.extend(LEAVES[at:end])
             at = end
-            time.sleep(1e-4)  # or the readers would hardly have begun when it is over
+            time.sleep(1e-4)
+            while len(seen) * COUNT < 12 * at and time.monotonic() < end_of_patience:
+                time.sleep(1e-4)
     finally:
         stop.set()
 
@@ -112,7 +114,7 @@ def test_readers_of_a_growing_tree_in_memory_see_trees_that_were(n: int) -> None
     tree, stop = LeanIMT(n), threading.Event()
     seen: dict[int, TreeHead] = {}
     readers = [lambda seed=seed: read(tree, stop, seed, seen) for seed in range(3)]
-    run_together(lambda: write(tree, stop), *readers)
+    run_together(lambda: write(tree, stop, seen), *readers)
     check_heads(n, seen)
 
 
@@ -140,7 +142,7 @@ def test_readers_of_a_growing_tree_on_disk_see_trees_that_were(
                 tree.checkpoint()
 
         readers = [lambda seed=seed: read(tree, stop, seed, seen) for seed in range(3)]
-        run_together(lambda: write(tree, stop), checkpoint, *readers)
+        run_together(lambda: write(tree, stop, seen), checkpoint, *readers)
         last = tree.snapshot()
         wait_for_checkpoints(tree, 100)
     check_heads(n, seen)

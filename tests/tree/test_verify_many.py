@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rotortree import (
@@ -16,6 +17,7 @@ from rotortree import (
     EmptyBatchError,
     Hasher,
     InclusionProof,
+    InclusionProofs,
     InvalidConfigError,
     InvalidLeafError,
     InvalidProofError,
@@ -27,6 +29,7 @@ from rotortree import (
     verify_inclusion,
     verify_inclusion_many,
 )
+from rotortree.geometry import inclusion_groups
 from tests.tree.support import make_leaves, tree_of
 
 KERNELS = pytest.mark.parametrize("which", [kernel, _portable], ids=lambda which: str(which.NAME))
@@ -238,16 +241,39 @@ def test_indices_and_proofs_may_come_from_anywhere() -> None:
     )
 
 
+def test_the_row_of_proofs_is_a_sequence_of_them() -> None:
+    """As a list: places from either end, slices, what is beyond; equal to proofs made alone."""
+    snapshot = Case(3, 70).snapshot
+    indices = [5, 0, 69, 5, 33]
+    row, proofs = snapshot.prove_many(indices), [snapshot.prove(index) for index in indices]
+    assert isinstance(row, InclusionProofs)
+    assert (len(row), list(row), list(reversed(row))) == (5, proofs, proofs[::-1])
+    assert row.encoded == b"".join(proof.encode() for proof in proofs)
+    for place in range(-5, 5):
+        assert row[place] == proofs[place]
+        assert row[np.int64(place)] == proofs[place]
+    for part in (slice(None), slice(1, 3), slice(-2, None), slice(None, None, -2), slice(9)):
+        assert row[part] == proofs[part]
+    for place in (5, -6, 2**70):
+        with pytest.raises(IndexError):
+            row[place]
+    with pytest.raises(TypeError):
+        row["0"]  # type: ignore[call-overload]
+    assert (row.index(proofs[2]), row.count(proofs[0]), proofs[4] in row) == (2, 2, True)
+    assert repr(row) == f"<5 inclusion proofs, {len(row.encoded)} bytes>"
+    assert list(snapshot.prove_many([])) == []
+
+
 # The kernels themselves.
 
 
 @KERNELS
 @pytest.mark.parametrize("n", [2, 3, 5, 31, 32, 33])
 def test_the_roots_are_those_that_paths_lead_to(which: ModuleType, n: int) -> None:
-    """Also of leaves and hashes that are in no tree: both kernels find the same."""
+    """Also of leaves and hashes that are in no tree, of up to 2**63 - 1 leaves."""
     hasher, numbers = Blake3PlainHasher(), random.Random(n)
-    for size in sizes_of(n):
-        indices = [numbers.randrange(size) for _ in range(67)]
+    for size in (*sizes_of(n), 2**32, 2**62 + 12_345, 2**63 - 1):
+        indices = [size - 1, *(numbers.randrange(size) for _ in range(66))]
         leaves, proofs = numbers.randbytes(32 * 67), []
         for index in indices:
             hashes = numbers.randbytes(32 * (hash_count(n, size, index)))
@@ -258,8 +284,8 @@ def test_the_roots_are_those_that_paths_lead_to(which: ModuleType, n: int) -> No
 
 
 def hash_count(n: int, size: int, index: int) -> int:
-    """How many hashes a proof has: as many as are in one of our trees."""
-    return len(tree_of(n, size).snapshot().prove(index).hashes) // 32
+    """How many hashes a proof has: all members of its groups but those on the path."""
+    return sum(group.stop - group.start - 1 for group in inclusion_groups(size, n, index))
 
 
 @KERNELS
