@@ -32,7 +32,7 @@ from rotortree.errors import (
     StorageError,
 )
 from rotortree.geometry import NODE_BYTES
-from rotortree.leaves import Leaf, LeafBatch
+from rotortree.leaves import Leaf, LeafBatch, leaf_row
 from rotortree.scheduler import Scheduler, Task
 from rotortree.storage import durable
 from rotortree.storage.environment import Environment
@@ -177,7 +177,7 @@ class Engine:
         self.durable.fail(self._fatal, ended=True)
         return self._fatal()
 
-    # Insertion.
+    # Insertion.  A batch may be a generator, which is asked before a lock is taken.
 
     def append(self, leaf: Leaf) -> int:
         """Append a leaf in memory; return the size with it."""
@@ -185,7 +185,7 @@ class Engine:
 
     def extend(self, leaves: LeafBatch) -> int:
         """Append a batch in memory; return the size with it."""
-        return self._append(leaves, self.tree.extend)[0]
+        return self._append(leaf_row(leaves), self.tree.extend)[0]
 
     def insert(self, leaf: Leaf) -> tuple[int, bytes]:
         """Append a leaf in memory; return the size and the root with it."""
@@ -193,7 +193,7 @@ class Engine:
 
     def insert_many(self, leaves: LeafBatch) -> tuple[int, bytes]:
         """Append a batch in memory; return the size and the root with it."""
-        return self._append(leaves, self.tree.insert_many)
+        return self._append(leaf_row(leaves), self.tree.insert_many)
 
     def _append(self, given: _Given, store: Callable[[_Given], _T]) -> tuple[int, _T]:
         if process_id() != self._process:

@@ -203,7 +203,7 @@ def _leftovers_are_not_built_on() -> str | None:
     """What a crash left of a new segment is no part of the one that is written in its place."""
     life = Life(_PLAIN)
     life.live(["open", "insert 2", "flush", "kill"])
-    disk = SimulatedDisk({**life.disk.image, f"{PATH}/wal/00000002.wal.tmp": bytes(5000)})
+    disk = SimulatedDisk({**life.disk.image, f"{PATH}/wal/00000002.wal.tmp": b"?" * 5000})
     open_tree(disk, _PLAIN).close()
     tree = open_tree(disk, _PLAIN)
     abandon(tree)
