@@ -232,10 +232,13 @@ static PyObject *tree_views(PyObject *self, PyObject *const *args, Py_ssize_t co
         const uint64_t first = number * tree->segment_nodes.by, left = stop - first;
         const uint64_t end = left < tree->segment_nodes.by ? left : tree->segment_nodes.by;
         /* Making a view may collect garbage: any code may run, and put another in its place. */
-        PyObject *owner = Py_NewRef(tree->levels[level].segments[number].owner);
+        const Segment *segment = tree->levels[level].segments + number;
+        const size_t offset = segment->offset;
+        PyObject *owner = Py_NewRef(segment->owner);
         PyObject *whole = PyMemoryView_FromObject(owner);
-        PyObject *view =
-            whole ? PySequence_GetSlice(whole, (at - first) * NODE, end * NODE) : NULL;
+        PyObject *view = whole ? PySequence_GetSlice(whole, offset + (at - first) * NODE,
+                                                     offset + end * NODE)
+                               : NULL;
         if (view == NULL || PyList_Append(views, view) != 0)
             Py_CLEAR(views);
         Py_XDECREF(view);
@@ -253,7 +256,7 @@ static void forget(Tree *tree)
     memset(tree->prefixes, 0, sizeof tree->prefixes);
 }
 
-/* Let segments from `start` on be these nodes.  Of those behind, that are not valid, none is kept:
+/* Let segments from `start` on be these nodes, a view of our own.  Of those behind, that are not valid, none is kept:
    so what is not whole is a level's last segment.  The tree is entered. */
 static int install(Tree *tree, int level, uint64_t start, PyObject *nodes, uint64_t count)
 {
@@ -266,17 +269,15 @@ static int install(Tree *tree, int level, uint64_t start, PyObject *nodes, uint6
                      (unsigned long long)count, (unsigned long long)start, level);
         return -1;
     }
+    Py_buffer view;
+    if (PyObject_GetBuffer(nodes, &view, PyBUF_SIMPLE) != 0)
+        return -1;
+    uint8_t *bytes = view.buf;
+    PyBuffer_Release(&view); /* it stays where it is: this view is ours, nobody can release it */
     forget(tree);
     for (uint64_t at = 0; at < count; at += whole) {
         const uint64_t some = count - at < whole ? count - at : whole;
-        PyObject *part = PySequence_GetSlice(nodes, at * NODE, (at + some) * NODE);
-        Py_buffer view;
-        if (part == NULL || PyObject_GetBuffer(part, &view, PyBUF_SIMPLE) != 0) {
-            Py_XDECREF(part);
-            return -1;
-        }
-        const Segment segment = {part, view.buf, some, 0}; /* nobody else can release this view */
-        PyBuffer_Release(&view);
+        const Segment segment = {Py_NewRef(nodes), at * NODE, bytes + at * NODE, some, 0};
         if (put_segment(segments, (start + at) / whole, segment) != 0)
             return -1;
     }

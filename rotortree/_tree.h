@@ -42,7 +42,8 @@ typedef struct {
 
 /* Nodes that follow each other.  Only those in Memory of the tree's own are writable. */
 typedef struct {
-    PyObject *owner;
+    PyObject *owner; /* has a buffer, in which they are */
+    size_t offset;   /* from there on */
     uint8_t *nodes;
     size_t count;
     int writable;
@@ -233,7 +234,7 @@ static int reserve_segment(Tree *tree, Level *level, size_t number, size_t valid
     PyObject *owner = new_memory(tree->memory, count * NODE);
     if (owner == NULL)
         return -1;
-    const Segment new = {owner, ((Memory *)owner)->bytes, count, 1};
+    const Segment new = {owner, 0, ((Memory *)owner)->bytes, count, 1};
     if (valid > 0)
         memcpy(new.nodes, old->nodes, valid * NODE);
     return put_segment(level, number, new);

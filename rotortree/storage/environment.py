@@ -18,7 +18,7 @@ class Environment:
 
     ``frame_leaves``: leaves in one log frame at most (2 Mi, 64 MiB).  ``zeros_ahead``: bytes of
     zeros behind the log's last unit at most, 0 for none.  ``shard_nodes``: nodes in one level file
-    of a tree that is created, a multiple of n; None for about four million.
+    of a tree that is created, a multiple of n; None for about 33 million.
     """
 
     files: FileSystem = field(default_factory=OsFileSystem)

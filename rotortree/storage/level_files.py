@@ -30,13 +30,13 @@ from rotortree.storage.format import (
 
 __all__ = ["Damage", "LevelFiles", "default_shard_nodes", "nodes_per_segment"]
 
-_SEGMENTS_PER_SHARD = 64
+_SEGMENTS_PER_SHARD = 512
 
 _Item = TypeVar("_Item")
 
 
 def default_shard_nodes(n: int) -> int:
-    """Nodes per level file of a new tree: about four million, 128 MiB."""
+    """Nodes per level file of a new tree: about 33 million, 1 GiB; few enough files to open all."""
     return segment_nodes(n) * _SEGMENTS_PER_SHARD
 
 
