@@ -22,7 +22,7 @@ from benchmarks.operations import (
     SIDES,
     TAGGED,
 )
-from benchmarks.plan import ARITIES, Scale
+from benchmarks.plan import ARITIES, SIMULATED_LEAVES, Scale
 from benchmarks.theirs import COMPARED
 from benchmarks.workers import Inputs, Request, Worker, python_command
 
@@ -190,6 +190,7 @@ def _examples(scale: Scale) -> Iterator[Cell]:
         yield from _both(operation, _EXAMPLE, scale.size)
     for operation in (*_LARGE, "latency", "latency_checkpoint"):
         yield from _both(operation, _EXAMPLE, scale.large)
+    yield Cell("crash_states", OURS, TAGGED, _EXAMPLE, SIMULATED_LEAVES)
 
 
 def _bare(scale: Scale) -> Iterator[Cell]:

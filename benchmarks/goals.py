@@ -21,7 +21,7 @@ from benchmarks.operations import (
     TAGGED,
     THREADS,
 )
-from benchmarks.plan import ARITIES, Scale
+from benchmarks.plan import ARITIES, SIMULATED_LEAVES, Scale
 
 __all__ = ["Comparison", "Goal", "Kind", "Verdict", "all_goals", "compare", "judge"]
 
@@ -150,6 +150,7 @@ def all_goals(scale: Scale) -> list[Goal]:
         *_durable(scale),
         *_opening(scale),
         *_memory(scale),
+        *_crashes(),
         *_pure(scale),
     ]
 
@@ -276,6 +277,11 @@ def _memory(scale: Scale) -> Iterator[Goal]:
     yield Goal("memory per leaf", "limit", 1.05 * nodes, cell, unit="bytes")
     cell = Cell("memory_mapped", OURS, TAGGED, _EXAMPLE, size)
     yield Goal("memory per leaf, mapped", "limit", 1, cell, unit="bytes")
+
+
+def _crashes() -> Iterator[Goal]:
+    cell = Cell("crash_states", OURS, TAGGED, _EXAMPLE, SIMULATED_LEAVES)
+    yield Goal("a crash state explored", "limit", 1e-3, cell, unit="seconds")
 
 
 def _pure(scale: Scale) -> Iterator[Goal]:

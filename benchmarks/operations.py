@@ -149,5 +149,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "memory_mapped": Operation(
         "memory, mapped", "durable, a checkpoint per tenth; after the first tenth", "bytes"
     ),
+    "crash_states": Operation(
+        "crash states explored",
+        "what a power failure leaves of a small tree: opened, root and leaves judged; one process",
+    ),
 }
 """All rows, in order."""

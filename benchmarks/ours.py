@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
+from benchmarks.crashes import crash_states
 from benchmarks.leaves import LEAF_BYTES, Leaves, index, split
 from benchmarks.measure import Stopwatch
 from benchmarks.plan import BATCH_LEAVES, PROOF_BATCH
@@ -57,6 +58,7 @@ def our_handlers(leaves: Leaves) -> Mapping[str, Handler]:
         "prove_consistency": proofs.prove_consistency,
         "verify_many": proofs.verify_many,
         "verify_consistency": proofs.verify_consistency,
+        "crash_states": crash_states,
     }
 
 

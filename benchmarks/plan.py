@@ -10,6 +10,7 @@ __all__ = [
     "FULL",
     "PROOF_BATCH",
     "QUICK",
+    "SIMULATED_LEAVES",
     "TINY",
     "Scale",
 ]
@@ -22,6 +23,10 @@ BATCH_LEAVES = 1_000
 
 PROOF_BATCH = 1_000
 """Proofs of one call."""
+
+
+SIMULATED_LEAVES = 20
+"""About how many leaves the trees have that are crashed on a simulated disk."""
 
 
 @dataclass(frozen=True, slots=True)

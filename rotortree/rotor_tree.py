@@ -33,7 +33,9 @@ class RotorTree(TreeReads):
 
     Any number of threads may read without locks; insertions from several threads are done one
     after the other.  One process at a time may have the tree open for writing.  After a fork, the
-    tree belongs to the parent; in the child every use raises ClosedError.
+    tree belongs to the parent; in the child every use raises ClosedError.  A signal handler or
+    finalizer must not change the tree: where it interrupts a change of its own thread, it waits for
+    ever.
 
     What an insertion added is *durable*, would survive a power failure, when its token says so, or
     when ``flush``, ``checkpoint`` or ``close`` returned after it.
