@@ -591,10 +591,10 @@ typedef struct {
 } Path;
 
 /* Put the group of a path's node together; returns how many children it has, 0 if hashes lack. */
-static int put_group(Path *path, int n, uint64_t last, uint8_t *group)
+static int put_group(Path *path, Divisor arity, uint64_t last, uint8_t *group)
 {
-    const uint64_t start = path->own - path->own % n;
-    const int k = path->own / n < last / n ? n : (int)(last - start + 1);
+    const uint64_t parent = quotient(path->own, arity), start = parent * arity.by;
+    const int k = parent < quotient(last, arity) ? (int)arity.by : (int)(last - start + 1);
     const size_t before = (path->own - start) * NODE, siblings = (size_t)(k - 1) * NODE;
     if ((size_t)(path->end - path->hashes) < siblings)
         return 0;
@@ -602,7 +602,7 @@ static int put_group(Path *path, int n, uint64_t last, uint8_t *group)
     memcpy(group + before, path->node, NODE);
     memcpy(group + before + NODE, path->hashes + before, siblings - before);
     path->hashes += siblings;
-    path->own /= n;
+    path->own = parent;
     return k;
 }
 
@@ -611,11 +611,12 @@ static int climb(Path *paths, int count, int n, uint64_t size, int tagged, int l
 {
     uint8_t groups[MOST_PATHS * MAX_GROUP * NODE], parents[MOST_PATHS * NODE];
     Path *whole[MOST_PATHS];
-    for (uint64_t last = size - 1; last > 0; last /= n) {
+    const Divisor arity = divisor(n);
+    for (uint64_t last = size - 1; last > 0; last = quotient(last, arity)) {
         int found = 0;
         for (int i = 0; i < count; i++) {
             uint8_t *group = groups + (size_t)found * n * NODE;
-            const int k = put_group(paths + i, n, last, group);
+            const int k = put_group(paths + i, arity, last, group);
             if (k == 0)
                 return -1;
             if (k == n)
