@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 
 from rotortree.storage.files import File
@@ -15,6 +16,7 @@ from rotortree_faultinject.image import fingerprint
 from rotortree_faultinject.profiles import PROFILES, Profile
 
 __all__ = [
+    "FILTERED",
     "NAMES",
     "SECTOR",
     "START",
@@ -28,6 +30,9 @@ __all__ = [
     "log_steps",
     "names",
 ]
+
+FILTERED = (HealthCheck.filter_too_much,)
+"""Not to be checked where most logs have too many states for brute force, and are not taken."""
 
 SECTOR = 4
 """Bytes of a sector: small ones make small files of many."""

@@ -12,6 +12,7 @@ from rotortree_faultinject.crashes import Unsynced
 from rotortree_faultinject.disk import FsyncFailure, SimulatedDisk
 from rotortree_faultinject.profiles import PROFILES, Profile
 from tests.faultinject.logs import (
+    FILTERED,
     NAMES,
     SECTOR,
     START,
@@ -104,7 +105,7 @@ def test_nothing_changes_where_nothing_was_written(
 # Enumeration.
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=FILTERED)
 @given(log_steps(4), profiles, failures)
 def test_an_exhaustive_enumeration_leaves_nothing_out(
     steps: Steps, profile: Profile, failure: FsyncFailure
@@ -121,7 +122,7 @@ def test_an_exhaustive_enumeration_leaves_nothing_out(
     assert enumerated_images(state) == all_images(state, "-k" + profile.torn)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=FILTERED)
 @given(log_steps(6), profiles, failures)
 def test_what_is_new_at_each_point_is_together_everything(
     steps: Steps, profile: Profile, failure: FsyncFailure
@@ -138,7 +139,7 @@ def test_what_is_new_at_each_point_is_together_everything(
     assert newest == full
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=FILTERED)
 @given(log_steps(6), profiles, st.integers(1, 4))
 def test_new_choices_are_those_in_which_something_new_survives(
     steps: Steps, profile: Profile, new: int
@@ -152,7 +153,7 @@ def test_new_choices_are_those_in_which_something_new_survives(
     assert sorted(state.enumerate(1 << 12, new=new).choices) == sorted(wanted)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=FILTERED)
 @given(log_steps(8), profiles, st.integers(1, 60), st.integers(0, 3), st.booleans())
 def test_a_limited_enumeration_is_honest(
     steps: Steps, profile: Profile, limit: int, seed: int, new: bool

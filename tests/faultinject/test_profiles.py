@@ -12,6 +12,7 @@ from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.operations import Name, Sector, Size
 from rotortree_faultinject.profiles import PROFILES, Profile, profile_named
 from tests.faultinject.logs import (
+    FILTERED,
     SECTOR,
     Steps,
     contents,
@@ -38,7 +39,7 @@ INCLUDED = [
 
 
 @pytest.mark.parametrize(("strict", "loose"), INCLUDED)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=FILTERED)
 @given(steps=log_steps(6))
 def test_what_a_strict_profile_allows_a_loose_one_allows(
     strict: str, loose: str, steps: Steps
@@ -50,7 +51,7 @@ def test_what_a_strict_profile_allows_a_loose_one_allows(
     assert enumerated_images(one) <= enumerated_images(other)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=FILTERED)
 @given(log_steps(6))
 def test_writeback_is_posix_for_whole_sectors(steps: Steps) -> None:
     """In a sector across the old end of a file, posix tears all that was written."""
