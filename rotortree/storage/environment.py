@@ -17,8 +17,8 @@ class Environment:
     """Disk, threads, clock, randomness and the sizes that the format leaves open.
 
     ``frame_leaves``: leaves in one log frame at most (2 Mi, 64 MiB).  ``zeros_ahead``: bytes of
-    zeros behind the log's last unit at most, 0 for none: so far the default.  ``shard_nodes``: nodes in one level file
-    of a tree that is created, a multiple of n; None for about 33 million.
+    zeros behind the log's last unit at most; none is the default so far.  ``shard_nodes``: nodes
+    in one level file of a tree that is created, a multiple of n; None for about 33 million.
     """
 
     files: FileSystem = field(default_factory=OsFileSystem)

@@ -10,8 +10,8 @@
 A unit is what one flush wrote: every leaf that was pending.  It counts whole or not at all, so a
 batch, which becomes visible in one step, is never split by a crash.
 
-Behind the last unit the open segment has zeros, written ahead: a flush into them changes no length
-and allocates nothing, which takes a journalling file system about two thirds of the time.
+Behind the last unit the open segment may have zeros, written ahead: a flush into them changes no
+length and allocates nothing, which takes a journalling file system about two thirds of the time.
 """
 
 from __future__ import annotations
