@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -69,3 +70,22 @@ def interrupted(seconds: float, call: Callable[[], object]) -> bool:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
     return False
+
+
+def run_together(*works: Callable[[], object]) -> None:
+    """Run every function in a thread of its own; raise the first error of any of them."""
+    errors: list[BaseException] = []
+
+    def guarded(work: Callable[[], object]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]

@@ -10,13 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 
 from rotortree import InclusionProof, LeanIMT, TreeHead, kernel, verify_inclusion
 from rotortree.accumulator import PortableAccumulator
-from tests.tree.hazards import interrupted
+from tests.tree.hazards import interrupted, run_together
 from tests.tree.native import (
     SANITIZED,
     lanes_here,
@@ -217,25 +216,6 @@ def test_leaves_that_change_meanwhile_make_a_tree_of_one_moment_or_another() -> 
 
 
 # Threads and forks.
-
-
-def run_together(*works: Callable[[], None]) -> None:
-    """Run all of them in threads; raise what one of them raised."""
-    errors: list[BaseException] = []
-
-    def run(work: Callable[[], None]) -> None:
-        try:
-            work()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(work,)) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 @pytest.mark.parametrize("segment", [12, 12 * 400, None], ids=["small", "middle", "usual"])

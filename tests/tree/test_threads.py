@@ -6,7 +6,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from rotortree import (
     verify_inclusion,
 )
 from rotortree.storage.environment import Environment
+from tests.tree.hazards import run_together
 from tests.tree.support import PARENT, make_leaves, tree_of, wait_for_checkpoints
 
 COUNT = 3000
@@ -38,25 +39,6 @@ def _switch_often() -> Iterator[None]:
     sys.setswitchinterval(1e-5)
     yield
     sys.setswitchinterval(usual)
-
-
-def run_together(*works: Callable[[], object]) -> None:
-    """Run every function in a thread of its own; raise the first error of any of them."""
-    errors: list[BaseException] = []
-
-    def guarded(work: Callable[[], object]) -> None:
-        try:
-            work()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(work,)) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 def write(tree: Tree, stop: threading.Event, seen: Mapping[int, TreeHead]) -> None:
