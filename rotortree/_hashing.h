@@ -220,6 +220,9 @@ static TARGET void HASH(const uint8_t *groups, size_t count, int k, int tagged, 
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
 enum {
     NODE = 32,  /* bytes of a child and of a parent */
@@ -307,22 +310,21 @@ static ALONE ALWAYS_INLINE void mix_rows(row *v, const vector_16 *m, int half)
     row x, y;
     memcpy(&x, (const uint8_t *)m + 32 * half, sizeof x);
     memcpy(&y, (const uint8_t *)m + 32 * half + 16, sizeof y);
-    v[0] += v[1] + x;
+    v[0] = v[0] + x + v[1];
     v[3] = turned(v[3] ^ v[0], 16);
     v[2] += v[3];
     v[1] = turned(v[1] ^ v[2], 12);
-    v[0] += v[1] + y;
+    v[0] = v[0] + y + v[1];
     v[3] = turned(v[3] ^ v[0], 8);
     v[2] += v[3];
     v[1] = turned(v[1] ^ v[2], 7);
 }
 
-static ALONE void compress_rows(uint32_t *h, const uint8_t *block, uint32_t length, uint32_t flags)
+static ALONE ALWAYS_INLINE void compress_rows(uint32_t *h, vector_16 m, uint32_t length,
+                                              uint32_t flags)
 {
     row v[4] = {{h[0], h[1], h[2], h[3]}, {h[4], h[5], h[6], h[7]},
                 {IV[0], IV[1], IV[2], IV[3]}, {0, 0, length, flags}};
-    vector_16 m;
-    memcpy(&m, block, sizeof m);
     m = SHUFFLE(vector_16, m, m, 0, 2, 4, 6, 1, 3, 5, 7, 14, 8, 10, 12, 15, 9, 11, 13);
     for (int round = 0; round < 7; round++) {
         mix_rows(v, &m, 0);
@@ -342,53 +344,116 @@ static ALONE void compress_rows(uint32_t *h, const uint8_t *block, uint32_t leng
 }
 #endif
 
-/* The message of one group; behind it zeros, to the end of the last block. */
+/* One group.  Its last child, which may be the right edge, need not lie behind the others. */
 typedef struct {
-    uint8_t bytes[CHUNK + BLOCK];
-    int length, blocks;
-} Message;
+    const uint8_t *children, *last;
+    int k, tagged;
+} Group;
 
-/* Begin the message of k children; returns where they are to be put. */
-static ALWAYS_INLINE uint8_t *begin_message(Message *message, int k, int tagged)
+static ALWAYS_INLINE int message_bytes(Group group)
 {
-    message->length = (tagged ? TAG_BYTES : 0) + k * NODE;
-    message->blocks = (message->length + BLOCK - 1) / BLOCK;
-    memset(message->bytes + (message->blocks - 1) * BLOCK, 0, BLOCK);
-    if (!tagged)
-        return message->bytes;
-    message->bytes[0] = 0x01;
-    message->bytes[1] = (uint8_t)k;
-    return message->bytes + TAG_BYTES;
+    return (group.tagged ? TAG_BYTES : 0) + group.k * NODE;
 }
 
-/* Mix blocks [first, last) of a message into the chaining value h. */
-static void compress_blocks(uint32_t *h, const Message *message, int first, int last, long lanes)
+static ALWAYS_INLINE int message_blocks(Group group)
+{
+    return (message_bytes(group) + BLOCK - 1) / BLOCK;
+}
+
+/* A child, or zeros if there are not so many. */
+static ALWAYS_INLINE const uint8_t *child(Group group, int number)
+{
+    static const uint8_t zeros[NODE];
+    if (number + 1 < group.k)
+        return group.children + number * NODE;
+    return number < group.k ? group.last : zeros;
+}
+
+/* The two bytes before child `number` of a tagged group. */
+static ALWAYS_INLINE uint32_t bytes_before(Group group, int number)
+{
+    uint16_t bytes;
+    if (number == 0)
+        return (uint32_t)group.k << 8 | 0x01;
+    memcpy(&bytes, child(group, number - 1) + NODE - TAG_BYTES, TAG_BYTES);
+    return bytes;
+}
+
+/* Block `number` of a group's message: two children, or the same two bytes later.  The last child
+   was often written a moment ago, and what is loaded as it was stored need not wait for the cache;
+   so it is here, in registers, that children move by two bytes. */
+static ALWAYS_INLINE void load_block(uint32_t *m, Group group, int number)
+{
+    uint32_t words[16];
+    memcpy(words, child(group, 2 * number), NODE);
+    memcpy(words + 8, child(group, 2 * number + 1), NODE);
+    if (!group.tagged) {
+        memcpy(m, words, sizeof words);
+        return;
+    }
+    m[0] = words[0] << 16 | bytes_before(group, 2 * number);
+    for (int i = 1; i < 16; i++)
+        m[i] = words[i] << 16 | words[i - 1] >> 16;
+}
+
+#ifdef __x86_64__
+static ALONE ALWAYS_INLINE vector_16 load_block_rows(Group group, int number)
+{
+    vector_8 first, second;
+    memcpy(&first, child(group, 2 * number), NODE);
+    memcpy(&second, child(group, 2 * number + 1), NODE);
+    const vector_16 words = (vector_16)_mm512_inserti64x4(
+        _mm512_castsi256_si512((__m256i)first), (__m256i)second, 1);
+    if (!group.tagged)
+        return words;
+    vector_16 before = SHUFFLE(vector_16, words, words, 15, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,
+                               12, 13, 14) >> 16;
+    before[0] = bytes_before(group, 2 * number);
+    return words << 16 | before;
+}
+#endif
+
+static ALWAYS_INLINE uint32_t block_flags(int number, int left)
+{
+    return (number ? 0 : CHUNK_START) | (left > BLOCK ? 0 : CHUNK_END | ROOT);
+}
+
+#ifdef __x86_64__
+static ALONE void compress_blocks_rows(uint32_t *h, Group group, int first, int last)
 {
     for (int number = first; number < last; number++) {
-        const int left = message->length - number * BLOCK, size = left < BLOCK ? left : BLOCK;
-        const int flags = (number ? 0 : CHUNK_START) | (left > BLOCK ? 0 : CHUNK_END | ROOT);
-        const uint8_t *block = message->bytes + number * BLOCK;
-#ifdef __x86_64__
-        if (lanes == 16) {
-            compress_rows(h, block, size, flags);
-            continue;
-        }
-#endif
-        uint32_t m[16];
-        memcpy(m, block, sizeof m);
-        compress_1(h, m, size, flags);
+        const int left = message_bytes(group) - number * BLOCK;
+        compress_rows(h, load_block_rows(group, number), left < BLOCK ? left : BLOCK,
+                      block_flags(number, left));
     }
+}
+#endif
+
+/* Mix blocks [first, last) of a group's message into the chaining value h. */
+static void compress_blocks(uint32_t *h, Group group, int first, int last, long lanes)
+{
+#ifdef __x86_64__
+    if (lanes == 16) {
+        compress_blocks_rows(h, group, first, last);
+        return;
+    }
+#endif
     (void)lanes;
+    for (int number = first; number < last; number++) {
+        const int left = message_bytes(group) - number * BLOCK;
+        uint32_t m[16];
+        load_block(m, group, number);
+        compress_1(h, m, left < BLOCK ? left : BLOCK, block_flags(number, left));
+    }
 }
 
-/* The parent of one group. */
+/* The parent of k children that follow each other. */
 static void hash_one(const uint8_t *children, int k, int tagged, long lanes, uint8_t *out)
 {
-    Message message;
+    const Group group = {children, children + (k - 1) * NODE, k, tagged};
     uint32_t h[8];
-    memcpy(begin_message(&message, k, tagged), children, (size_t)k * NODE);
     memcpy(h, IV, sizeof h);
-    compress_blocks(h, &message, 0, message.blocks, lanes);
+    compress_blocks(h, group, 0, message_blocks(group), lanes);
     memcpy(out, h, NODE);
 }
 

@@ -490,21 +490,19 @@ static int fold(Tree *tree, uint64_t size, uint8_t *rows)
             else /* a lone child is lifted */
                 memcpy(parent, has ? row : children, NODE);
         } else {
-            Message message;
-            uint8_t *to = begin_message(&message, k, tree->tagged);
-            const int fixed = (message.length - NODE) / BLOCK;
+            const uint8_t *last_child = has ? row : children + (count - 1) * NODE;
+            const Group group = {children, last_child, k, tree->tagged};
+            const int blocks = message_blocks(group);
+            const int fixed = (message_bytes(group) - NODE) / BLOCK;
             Prefix *prefix = tree->prefixes + level;
-            memcpy(to, children, count * NODE);
-            if (has)
-                memcpy(to + count * NODE, row, NODE);
             if (prefix->first != first || prefix->k != k) {
                 *prefix = (Prefix){.first = first, .k = k};
                 memcpy(prefix->h, IV, sizeof IV);
-                compress_blocks(prefix->h, &message, 0, fixed, tree->lanes);
+                compress_blocks(prefix->h, group, 0, fixed, tree->lanes);
             }
             uint32_t h[8];
             memcpy(h, prefix->h, sizeof h);
-            compress_blocks(h, &message, fixed, message.blocks, tree->lanes);
+            compress_blocks(h, group, fixed, blocks, tree->lanes);
             memcpy(parent, h, NODE);
         }
         has = k > 0;

@@ -20,20 +20,30 @@ static uint8_t *next(size_t size)
     return bytes;
 }
 
-/* The parent of one group, a message of which all blocks but the last child's are done first. */
+/* A copy in memory of exactly that size. */
+static uint8_t *copied(const uint8_t *bytes, size_t size)
+{
+    uint8_t *copy = malloc(size);
+    if (copy == NULL)
+        exit(2);
+    memcpy(copy, bytes, size);
+    return copy;
+}
+
+/* The parent of one group whose last child is elsewhere, and whose other blocks are done first. */
 static void hash_in_blocks(const uint8_t *children, int k, int tagged, long lanes, uint8_t *parent)
 {
-    Message *message = malloc(sizeof *message);
-    if (message == NULL)
-        exit(2);
-    memcpy(begin_message(message, k, tagged), children, (size_t)NODE * k);
-    const int fixed = (message->length - NODE) / BLOCK;
+    uint8_t *first = copied(children, (size_t)NODE * (k - 1));
+    uint8_t *last = copied(children + (size_t)NODE * (k - 1), NODE);
+    const Group group = {first, last, k, tagged};
+    const int fixed = (message_bytes(group) - NODE) / BLOCK;
     uint32_t h[8];
     memcpy(h, IV, sizeof h);
-    compress_blocks(h, message, 0, fixed, lanes);
-    compress_blocks(h, message, fixed, message->blocks, lanes);
+    compress_blocks(h, group, 0, fixed, lanes);
+    compress_blocks(h, group, fixed, message_blocks(group), lanes);
     memcpy(parent, h, NODE);
-    free(message);
+    free(first);
+    free(last);
 }
 
 /* Whether parents by so many lanes, together or alone, are not those that are expected. */
