@@ -7,8 +7,11 @@ Pure functions over immutable values, to be read beside `specs/`: no I/O, no clo
     tree        the value of every node, by recursion over the leaves
     proofs      inclusion, consistency and updated proofs, and their verifiers
     durability  what a tree may hold after a crash
+    layouts     what single files of a directory say
+    directory   the tree in a directory, or what is damaged: reads the format from its text alone
 """
 
+from rotortree_model.directory import Contents, read_directory
 from rotortree_model.durability import (
     History,
     acknowledge,
@@ -19,6 +22,7 @@ from rotortree_model.durability import (
     issue,
     issued_leaves,
 )
+from rotortree_model.layouts import DamagedError
 from rotortree_model.proofs import (
     InvalidProofError,
     NoUpdateNeededError,
@@ -49,7 +53,9 @@ __all__ = [
     "MAX_ARITY",
     "MIN_ARITY",
     "SCHEMES",
+    "Contents",
     "Coordinate",
+    "DamagedError",
     "History",
     "InvalidProofError",
     "NoUpdateNeededError",
@@ -73,6 +79,7 @@ __all__ = [
     "level_length",
     "levels",
     "node",
+    "read_directory",
     "root",
     "update_inclusion_proof",
     "verify_consistency",
