@@ -99,7 +99,7 @@ SPECIFICATION = (ROOT / "specs" / "crash-model.md").read_text(encoding="utf-8")
 def table(heading: str) -> dict[str, list[str]]:
     """A table of the specification: the cells of each row by its first one."""
     lines = SPECIFICATION.split(f"| profile | {heading}")[1].split("\n\n")[0].splitlines()[2:]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    rows = [[cell.strip() for cell in line.strip(" |").split("|")] for line in lines]
     return {first.strip("`"): rest for first, *rest in rows}
 
 

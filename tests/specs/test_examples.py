@@ -1,0 +1,33 @@
+"""The blocks of Python in the specification run, each in a process of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.sources import ROOT
+from tests.architecture.test_readme import Reader, steps
+
+DOCUMENTS = ("tree", "proofs", "storage-format", "durability", "crash-model")
+
+
+def text_of(document: str) -> str:
+    """One of the texts."""
+    return (ROOT / "specs" / f"{document}.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_examples_run(tmp_path: Path, document: str) -> None:
+    """Every block of the document works in a fresh folder, with warnings as errors."""
+    reader = Reader(tmp_path, frozenset())
+    reader.follow(text_of(document))
+    assert not reader.problems, "\n".join(reader.problems)
+    assert reader.run >= 1
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_an_example_asserts_what_it_shows(document: str) -> None:
+    """A block that asserts nothing would only show that names exist."""
+    blocks = [step for step in steps(text_of(document)) if step.kind == "python"]
+    assert all("assert " in step.code or "raise AssertionError" in step.code for step in blocks)
