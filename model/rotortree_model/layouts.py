@@ -1,7 +1,7 @@
 """Layouts: what single files of the storage format say, read as `specs/storage-format.md` has it.
 
-This is the independent reader's lower half, written from the text alone. A header is read into a
-value or found damaged; which damage matters is for `rotortree_model.directory` to decide.
+This is the lower half of the independent reader, written from the text alone. Whether damage that
+is found here matters is for `rotortree_model.directory` to decide.
 """
 
 import re
@@ -13,8 +13,14 @@ from blake3 import blake3
 from rotortree_model import shape
 from rotortree_model.schemes import HASH_BYTES
 
+ALIGNMENT = 32
+"""Frames begin at multiples of this, in bytes."""
+
 COMMIT = "COMMIT"
 """Path of the commit record."""
+
+COMMIT_BYTES = 176
+"""Length of the commit record, in bytes."""
 
 FRAME_HEADER_BYTES = 128
 """Length of the header of a frame, in bytes; its leaves follow."""
@@ -23,7 +29,10 @@ LEVEL_HEADER_BYTES = 128
 """Length of the header of a level file, in bytes; its nodes follow."""
 
 MAX_SIZE = 2**63 - 1
-"""The largest size and the largest number of a segment."""
+"""The largest size, and the largest number of a segment."""
+
+SEAL_BYTES = 16
+"""Length of a seal, in bytes."""
 
 SEGMENT_HEADER_BYTES = 160
 """Length of the header of a segment, in bytes; its frames follow."""
@@ -31,27 +40,40 @@ SEGMENT_HEADER_BYTES = 160
 VERSION = 1
 """The version of the format that this reader knows."""
 
-ALIGNMENT = 32
-COMMIT_BYTES = 176
-SEAL_BYTES = 16
-
-Kind: TypeAlias = Literal["DataCorruptionError", "WalCorruptedError", "UnsupportedFormatError"]
+Kind: TypeAlias = Literal[
+    "ChecksumMismatchError",
+    "ConfigMismatchError",
+    "DataCorruptionError",
+    "NotATreeError",
+    "UnsupportedFormatError",
+    "WalCorruptedError",
+]
 """What kind of damage it is."""
 
 
 class DamagedError(Exception):
-    """A directory is damaged; file and offset (bytes) are None where the text leaves them open."""
+    """There is no tree to be had: of which kind, and where, as far as the text says it.
 
-    def __init__(self, kind: Kind, reason: str, file: str | None = None, offset: int | None = None):
-        super().__init__(f"{kind}: {reason}, in {file} at {offset}")
+    ``file`` is a path in the directory, ``offset`` in bytes, ``leaves`` the half-open range of
+    leaves that cannot be trusted; None where the text leaves it open.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        file: str | None = None,
+        offset: int | None = None,
+        leaves: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__(f"{kind} in {file} at {offset}, leaves {leaves}")
         self.kind = kind
-        self.reason = reason
         self.file = file
         self.offset = offset
+        self.leaves = leaves
 
 
 class Identity(NamedTuple):
-    """What is equal in all files of a directory."""
+    """What is equal in all files of a directory. Requirements: FORMAT-14."""
 
     n: int
     max_depth: int
@@ -66,14 +88,14 @@ class Identity(NamedTuple):
 
 
 class Head(NamedTuple):
-    """A size and a root of 32 bytes, which are zeros for size 0."""
+    """A size and a root of 32 bytes, which are zeros for size 0. Requirements: FORMAT-16."""
 
     size: int
     root: bytes
 
 
 class Commit(NamedTuple):
-    """The commit record."""
+    """The commit record. Requirements: FORMAT-43."""
 
     identity: Identity
     checkpoint: Head
@@ -82,8 +104,19 @@ class Commit(NamedTuple):
     last: int
 
 
+class Frame(NamedTuple):
+    """A valid frame: where it ends in its file, the head that it leads to, and its leaves."""
+
+    end: int
+    more: bool
+    promise: int
+    head: Head
+    seal: bytes
+    leaves: tuple[bytes, ...]
+
+
 class Unit(NamedTuple):
-    """What one flush wrote: where it ends in its file, where it leads, and its leaves."""
+    """What one flush wrote: where it ends in its file, the head that it leads to, its leaves."""
 
     end: int
     head: Head
@@ -91,7 +124,11 @@ class Unit(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """A segment of the log: its header, its units, and what lies behind them."""
+    """A segment of the log: its header, its units, and what lies behind them.
+
+    ``invalid`` is where the first frame would be that is not valid, ``used`` where the bytes in use
+    end, ``promise`` the largest promise of any sealed frame.
+    """
 
     path: str
     number: int
@@ -99,68 +136,33 @@ class Segment(NamedTuple):
     base: Head
     units: tuple[Unit, ...]
     invalid: int
-    """Offset of the first frame that is not valid, or the end of the file."""
     used: int
-    """Where the bytes in use end."""
-    contradicted: bool
-    """Whether something behind the first invalid offset promises more than that."""
+    promise: int
 
     @property
     def end(self) -> int:
         """Where the last unit ends, or the header."""
         return self.units[-1].end if self.units else SEGMENT_HEADER_BYTES
 
+    @property
+    def durable(self) -> int:
+        """Up to which size of the tree this segment says that everything was durable.
 
-class Frame(NamedTuple):
-    """A valid frame."""
-
-    end: int
-    more: bool
-    head: Head
-    seal: bytes
-    leaves: tuple[bytes, ...]
+        Requirements: FORMAT-70.
+        """
+        promised = (unit.head.size for unit in self.units if unit.end <= self.promise)
+        return max(promised, default=self.base.size)
 
 
-def number(data: bytes, at: int, width: int) -> int:
+def number_at(data: bytes, at: int, width: int) -> int:
     """The unsigned little-endian integer of this width, in bytes, at an offset."""
     return int.from_bytes(data[at : at + width], "little")
 
 
 def pieces(data: bytes) -> tuple[bytes, ...]:
-    """The whole leaves or nodes of 32 bytes that data begins with."""
+    """The whole leaves or nodes, of 32 bytes each, that the data begins with."""
     stop = len(data) - len(data) % HASH_BYTES
     return tuple(data[at : at + HASH_BYTES] for at in range(0, stop, HASH_BYTES))
-
-
-def numbered(files: Mapping[str, bytes], pattern: str) -> dict[int, str]:
-    """Number to path, in order, of the files whose path is the pattern with {} for a number.
-
-    The number has at least 8 decimal digits and no more than it needs.
-    """
-    form = re.compile(re.escape(pattern).replace(r"\{\}", r"([0-9]{8}|[1-9][0-9]{8,})"))
-    found = {int(match[1]): path for path in files if (match := form.fullmatch(path))}
-    return dict(sorted(found.items()))
-
-
-def identity(path: str, data: bytes, magic: bytes, end: int) -> Identity | None:
-    """The identity in a header of ``end`` bytes; None if magic, seal or a field is damaged.
-
-    DamagedError if it is of another version, which comes before everything but the magic.
-    """
-    if data[:8] != magic or len(data) < 10:
-        return None
-    if number(data, 8, 2) != VERSION:
-        raise DamagedError("UnsupportedFormatError", "another version", path)
-    header = data[:end]
-    if len(header) < end or header[-SEAL_BYTES:] != seal(header[:-SEAL_BYTES]):
-        return None
-    n, max_depth, shard_nodes = data[10], data[11], number(data, 12, 4)
-    name = data[32:64].rstrip(b"\0").decode("latin-1")
-    if n < shape.MIN_ARITY or max_depth < 1 or shard_nodes == 0 or shard_nodes % n:
-        return None
-    if not name or not name.isascii() or not name.isprintable():
-        return None
-    return Identity(n, max_depth, shard_nodes, data[16:32], name)
 
 
 def seal(data: bytes, key: bytes | None = None) -> bytes:
@@ -169,92 +171,147 @@ def seal(data: bytes, key: bytes | None = None) -> bytes:
     return hashed.digest()[:SEAL_BYTES]
 
 
-def head(data: bytes, at: int) -> Head | None:
-    """The head at an offset; None if its size is too large, or is 0 and the root is not zeros."""
-    size, root = number(data, at, 8), data[at + 8 : at + 40]
+def segments(files: Mapping[str, bytes]) -> dict[int, str]:
+    """Number to path, in order, of all files that have the name of a segment.
+
+    Requirements: FORMAT-2, FORMAT-4.
+    """
+    form = re.compile(r"wal/([0-9]{8}|[1-9][0-9]{8,18})\.wal")
+    found = {int(match[1]): path for path in files if (match := form.fullmatch(path))}
+    return {number: found[number] for number in sorted(found) if 0 < number <= MAX_SIZE}
+
+
+def identity(path: str, data: bytes, magic: bytes, length: int) -> Identity:
+    """The identity in the header of this length that a file begins with.
+
+    DamagedError for the first that is wrong of length, magic, version, seal, fields.
+    Requirements: FORMAT-12, FORMAT-13.
+    """
+    if len(data) < length:
+        raise DamagedError("DataCorruptionError", path, len(data))
+    if data[:8] != magic:
+        raise DamagedError("DataCorruptionError", path, 0)
+    if number_at(data, 8, 2) != VERSION:
+        raise DamagedError("UnsupportedFormatError", path)
+    sealed, mark = data[: length - SEAL_BYTES], data[length - SEAL_BYTES : length]
+    if seal(sealed) != mark:
+        raise DamagedError("ChecksumMismatchError", path, len(sealed))
+    found = Identity(
+        n=data[10],
+        max_depth=data[11],
+        shard_nodes=number_at(data, 12, 4),
+        tree_id=data[16:32],
+        scheme=data[32:64].rstrip(b"\0").decode("latin-1"),
+    )
+    printable = found.scheme != "" and all("!" <= letter <= "~" for letter in found.scheme)
+    if found.n < shape.MIN_ARITY or found.max_depth < 1 or not printable:
+        raise DamagedError("DataCorruptionError", path)
+    if found.shard_nodes == 0 or found.shard_nodes % found.n:
+        raise DamagedError("DataCorruptionError", path)
+    return found
+
+
+def head(path: str, data: bytes, at: int) -> Head:
+    """The head at an offset; DamagedError if there cannot be such a one."""
+    size, root = number_at(data, at, 8), data[at + 8 : at + 8 + HASH_BYTES]
     if size > MAX_SIZE or (size == 0 and any(root)):
-        return None
+        raise DamagedError("DataCorruptionError", path)
     return Head(size, root)
 
 
-def commit_record(data: bytes) -> Commit | None:
-    """The commit record; None if it is damaged, DamagedError if it is of another version."""
-    tree = identity(COMMIT, data, b"RotorCMT", COMMIT_BYTES)
-    if tree is None or len(data) != COMMIT_BYTES:
+def commit_record(files: Mapping[str, bytes]) -> Commit | None:
+    """The commit record; None if it is absent or damaged. Requirements: FORMAT-43, FORMAT-55."""
+    data = files.get(COMMIT, b"")
+    try:
+        tree = identity(COMMIT, data, b"RotorCMT", COMMIT_BYTES)
+        checkpoint, acknowledged = head(COMMIT, data, 64), head(COMMIT, data, 104)
+    except DamagedError:
         return None
-    checkpoint, acknowledged = head(data, 64), head(data, 104)
-    first, last = number(data, 144, 8), number(data, 152, 8)
-    if checkpoint is None or acknowledged is None or acknowledged.size < checkpoint.size:
-        return None
-    if not 1 <= first <= last <= MAX_SIZE:
-        return None
-    return Commit(tree, checkpoint, acknowledged, first, last)
+    first, last = number_at(data, 144, 8), number_at(data, 152, 8)
+    right = 1 <= first <= last <= MAX_SIZE and checkpoint.size <= acknowledged.size
+    whole = len(data) == COMMIT_BYTES
+    return Commit(tree, checkpoint, acknowledged, first, last) if right and whole else None
 
 
-def level_identity(path: str, data: bytes, level: int, shard: int) -> Identity | None:
-    """The identity in a level file; None if its header is damaged or belongs elsewhere."""
-    tree = identity(path, data, b"RotorLVL", LEVEL_HEADER_BYTES)
-    misplaced = (number(data, 64, 8), number(data, 72, 8)) != (level, shard)
-    return None if misplaced or any(data[80:112]) else tree
+def level_header(tree: Identity, level: int, shard: int) -> bytes:
+    """The header of a level file. Requirements: FORMAT-47."""
+    header = b"RotorLVL" + VERSION.to_bytes(2, "little") + bytes([tree.n, tree.max_depth])
+    header += tree.shard_nodes.to_bytes(4, "little") + tree.tree_id
+    header += tree.scheme.encode("ascii").ljust(32, b"\0")
+    header += level.to_bytes(8, "little") + shard.to_bytes(8, "little") + bytes(32)
+    return header + seal(header)
 
 
 def segment(path: str, data: bytes, name: int) -> Segment:
-    """The segment in a file with this number as its name; DamagedError if its header is damaged."""
-    tree = identity(path, data, b"RotorWAL", SEGMENT_HEADER_BYTES)
-    base = head(data, 72)
-    misplaced = number(data, 64, 8) != name
-    if tree is None or base is None or misplaced or any(data[128:144]):
-        raise DamagedError("WalCorruptedError", "a damaged or misplaced header", path)
-    header = data[:SEGMENT_HEADER_BYTES]
-    key, found = blake3(header).digest(), tuple(frames(header, data))
-    invalid = found[-1].end if found else SEGMENT_HEADER_BYTES
+    """The segment in a file with this number as its name; DamagedError if its header is damaged.
+
+    Requirements: FORMAT-18, FORMAT-20, FORMAT-33, FORMAT-56.
+    """
+    tree, header = identity(path, data, b"RotorWAL", SEGMENT_HEADER_BYTES), data[:160]
+    base, number = head(path, data, 72), number_at(data, 64, 8)
+    if not 1 <= number <= MAX_SIZE or any(data[128:144]):
+        raise DamagedError("DataCorruptionError", path)
+    if number != name:
+        raise DamagedError("DataCorruptionError", path, 64)
+    key, valid = blake3(header).digest(), tuple(frames(header, data))
+    invalid = valid[-1].end if valid else SEGMENT_HEADER_BYTES
     used = max(invalid, len(data.rstrip(b"\0")))
-    later = range(invalid + ALIGNMENT, len(data), ALIGNMENT)
-    contradicted = any(promise(data, at) > invalid for at in later if is_sealed(key, data, at))
-    units = tuple(units_of(found))
-    return Segment(path, name, tree, base, units, invalid, used, contradicted)
+    behind = range(invalid, len(data), ALIGNMENT)
+    promises = [promise(data, at) for at in behind if is_sealed(key, data, at)]
+    promised = max([*promises, *(frame.promise for frame in valid)], default=0)
+    return Segment(path, name, tree, base, tuple(units(valid)), invalid, used, promised)
 
 
 def is_sealed(key: bytes, data: bytes, at: int) -> bool:
-    """Whether there is a frame at this offset whose magic and seal are right."""
-    fields, found = data[at : at + 112], data[at + 112 : at + FRAME_HEADER_BYTES]
-    return fields[:4] == b"RtFr" and len(found) == SEAL_BYTES and found == seal(fields, key)
+    """Whether there is a frame at this offset whose magic and seal are right.
+
+    Requirements: FORMAT-23, FORMAT-24.
+    """
+    sealed, mark = data[at : at + 112], data[at + 112 : at + FRAME_HEADER_BYTES]
+    return sealed[:4] == b"RtFr" and len(mark) == SEAL_BYTES and mark == seal(sealed, key)
 
 
 def promise(data: bytes, at: int) -> int:
     """Up to where the frame at this offset says that the segment was durable."""
-    return number(data, at + 40, 8)
+    return number_at(data, at + 40, 8)
 
 
 def frames(header: bytes, data: bytes) -> Iterator[Frame]:
-    """The frames of a segment with this header, up to the first that is not valid."""
+    """The frames of the segment with this header, up to the first that is not valid.
+
+    Requirements: FORMAT-22, FORMAT-24, FORMAT-25.
+    """
     key, at, count = blake3(header).digest(), SEGMENT_HEADER_BYTES, 0
-    size, chain = number(header, 72, 8), header[-SEAL_BYTES:]
-    while (frame := valid_frame(key, data, at)) is not None:
-        in_order = (number(data, at + 8, 8), number(data, at + 16, 8)) == (count, size)
+    size, chain = number_at(header, 72, 8), header[-SEAL_BYTES:]
+    while (frame := frame_at(key, data, at)) is not None:
+        in_order = (number_at(data, at + 8, 8), number_at(data, at + 16, 8)) == (count, size)
         if not in_order or data[at + 80 : at + 96] != chain:
             return
         yield frame
         at, count, size, chain = frame.end, count + 1, frame.head.size, frame.seal
 
 
-def valid_frame(key: bytes, data: bytes, at: int) -> Frame | None:
-    """The frame at this offset if it is valid by itself, wherever in the segment it should be."""
-    flags, many = number(data, at + 4, 4), number(data, at + 24, 8)
-    start, end = at + FRAME_HEADER_BYTES, at + FRAME_HEADER_BYTES + many * HASH_BYTES
-    payload = data[start:end]
-    if not is_sealed(key, data, at) or flags > 1 or many < 1 or end > len(data):
+def frame_at(key: bytes, data: bytes, at: int) -> Frame | None:
+    """The frame at this offset, if it is valid but for what the header before it demands.
+
+    Requirements: FORMAT-24, FORMAT-28.
+    """
+    start, many = at + FRAME_HEADER_BYTES, number_at(data, at + 24, 8)
+    end = start + many * HASH_BYTES
+    if not is_sealed(key, data, at) or many < 1 or end > len(data) or promise(data, at) > at:
         return None
-    if promise(data, at) > at or data[at + 96 : at + 112] != seal(payload, key):
+    if data[at + 96 : at + 112] != seal(data[start:end], key):
         return None
-    after = Head(number(data, at + 16, 8) + many, data[at + 48 : at + 80])
-    return Frame(end, flags == 1, after, data[at + 112 : start], pieces(payload))
+    after = Head(number_at(data, at + 16, 8) + many, data[at + 48 : at + 80])
+    more = number_at(data, at + 4, 4) == 1
+    mark = data[start - SEAL_BYTES : start]
+    return Frame(end, more, promise(data, at), after, mark, pieces(data[start:end]))
 
 
-def units_of(found: tuple[Frame, ...]) -> Iterator[Unit]:
-    """The units that these frames make; frames with MORE at the end make none."""
+def units(valid: tuple[Frame, ...]) -> Iterator[Unit]:
+    """The whole units that these frames make. Requirements: FORMAT-30."""
     leaves: tuple[bytes, ...] = ()
-    for frame in found:
+    for frame in valid:
         leaves += frame.leaves
         if not frame.more:
             yield Unit(frame.end, frame.head, leaves)
