@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from benchmarks.measure import Case, Cell, Sample
+from benchmarks.measure import Case, Cell, Sample, take_memory
 from benchmarks.operations import (
     BARE,
     OPERATIONS,
@@ -61,6 +61,9 @@ _WAITING = ("insert_durable", "insert_durable_threads")
 _ALONE = ("memory", "memory_mapped")
 """What needs a process that did nothing before."""
 
+_MEMORY_PER_LEAF = 96
+"""Bytes that are touched before a sample: a tree of arity 2 takes 64."""
+
 
 class Workers:
     """The child processes of a run, one for each side; ``missing``: those that cannot be had."""
@@ -83,6 +86,7 @@ class Workers:
 
     def ask(self, side: str, request: Request) -> Sample:
         """What the worker of a side measures.  Raises WorkerFailed."""
+        take_memory(_MEMORY_PER_LEAF * request.size)
         if request.operation in _ALONE:
             worker = self._new(side)
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import mmap
 import resource
 import statistics
 import sys
@@ -23,6 +24,7 @@ __all__ = [
     "Stopwatch",
     "Unit",
     "interleave",
+    "take_memory",
 ]
 
 Unit = Literal["per second", "seconds", "bytes"]
@@ -187,3 +189,14 @@ def _level_ground() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)
+
+
+def take_memory(length: int) -> None:
+    """Touch so many bytes of new memory, and give them back at once.
+
+    Where the host of a virtual machine takes back what is free, whoever comes next would wait for
+    it to find memory, and the figures would be the host's.
+    """
+    with mmap.mmap(-1, length) as memory:
+        for at in range(0, length, mmap.PAGESIZE):
+            memory[at] = 1

@@ -17,6 +17,9 @@ __all__ = ["NAME", "hash_group", "hash_groups", "path_roots"]
 NAME = "portable"
 """What `rotortree.kernel` calls this kernel."""
 
+_PIECE_BYTES = 1 << 16
+"""Of children, copied at a time: so much is in the cache, and in memory that was used before."""
+
 
 def hash_group(hasher: Hasher, children: bytes) -> bytes:
     """The parent of one group of 2 to 255 children.
@@ -35,17 +38,26 @@ def hash_groups(hasher: Hasher, children: Buffer, k: int) -> bytes:
     ``children`` is 32·k·g bytes, the result 32·g.  Raises as `hash_group` does, and ValueError
     when ``k`` is not 2 to 255 or does not fit ``children``.
     """
-    row = bytes(children)  # at no cost when it is bytes
+    row = memoryview(children).cast("B")
     step = NODE_BYTES * k
     if not 2 <= k <= MAX_ARITY or len(row) % step:
         raise ValueError(f"{len(row)} bytes are not groups of {k} children, 2 <= k <= {MAX_ARITY}")
+    piece = max(step, _PIECE_BYTES // step * step)
+    return b"".join(
+        [_parents(hasher, bytes(row[at : at + piece]), k) for at in range(0, len(row), piece)]
+    )
+
+
+def _parents(hasher: Hasher, children: bytes, k: int) -> bytes:
+    step = NODE_BYTES * k
     bulk = getattr(hasher, "parents", None)  # a BulkHasher; isinstance takes 12 µs to find out
-    if bulk is not None:
-        parents: bytes = bulk(row, k)
-        if type(parents) is not bytes or len(parents) * k != len(row):
-            raise InvalidConfigError("hasher", hasher.name, "its parents must be 32 bytes each")
-        return parents
-    return b"".join([hash_group(hasher, row[at : at + step]) for at in range(0, len(row), step)])
+    if bulk is None:
+        groups = [children[at : at + step] for at in range(0, len(children), step)]
+        return b"".join([hash_group(hasher, group) for group in groups])
+    parents: bytes = bulk(children, k)
+    if type(parents) is not bytes or len(parents) * k != len(children):
+        raise InvalidConfigError("hasher", hasher.name, "its parents must be 32 bytes each")
+    return parents
 
 
 def path_roots(
