@@ -1,0 +1,59 @@
+"""Lets an independent reader read every directory that any test opens; says how many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.specs.reading import Reading
+
+READING = pytest.StashKey[Reading]()
+"""Where the session has what it compared."""
+
+COUNTS = "rotortree directories"
+"""Where the workers of a parallel run put their counts."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One for each process."""
+    config.stash[READING] = Reading()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker hands its counts on."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[COUNTS] = dict(session.config.stash[READING].counts)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take a worker's counts."""
+    counts = getattr(node, "workeroutput", {}).get(COUNTS, {})
+    node.config.stash[READING].counts.update(counts)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say how many directories were compared."""
+    if config.stash[READING].counts:
+        terminalreporter.write_line(config.stash[READING].summary())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def reading(pytestconfig: pytest.Config) -> Iterator[Reading]:
+    """Every `RotorTree.open` is compared with the independent reader of the storage format."""
+    found = pytestconfig.stash[READING]
+    with found.watching():
+        yield found
+
+
+@pytest.fixture
+def unread(reading: Reading) -> Iterator[None]:
+    """For tests in which the implementation is broken on purpose."""
+    reading.paused = True
+    yield
+    reading.paused = False

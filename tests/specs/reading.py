@@ -1,0 +1,240 @@
+"""Differential reading: what opening a tree said, against the independent reader of the format.
+
+`Reading` sees every call of `RotorTree.open` while it watches. It takes the directory as it is
+when the tree's lock is held, lets `rotortree_model.read_directory` read it, and compares: the
+leaves, the root, whether it was closed cleanly, what was torn, which files were repaired, what is
+known to be durable; or the error, its file, offset and leaves. Not compared is what no reader of
+bytes can know: calls that failed, locks, parameters that somebody gave.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+import rotortree.opening
+import rotortree.rotor_tree
+from rotortree import (
+    DataCorruptionError,
+    FileLockedError,
+    IoFailedError,
+    NotATreeError,
+    TreeNotFoundError,
+    UnsupportedFormatError,
+)
+from rotortree.config import RotorTreeConfig
+from rotortree.engine import OpenedTree
+from rotortree.errors import ConfigMismatchError, StorageError
+from rotortree.opening import RecoveryReport
+from rotortree.storage.environment import Environment
+from rotortree.storage.files import FileSystem, OsFileSystem
+from rotortree_faultinject.disk import SimulatedDisk
+from rotortree_model import SCHEMES, Contents, DamagedError, Scheme, read_directory
+
+__all__ = ["MOST_BYTES", "DisagreementError", "Reading", "files_of"]
+
+MOST_BYTES = 1 << 18
+"""Directories of a real disk that are larger are not read."""
+
+PLACE = ("file", "offset", "leaves")
+"""What an error says that the text may leave open."""
+
+Opened: TypeAlias = tuple[OpenedTree, RecoveryReport]
+Outcome: TypeAlias = Opened | StorageError
+Found: TypeAlias = Contents | DamagedError | None
+
+
+class DisagreementError(AssertionError):
+    """The implementation and the independent reader read a directory in two ways."""
+
+
+def files_of(fs: FileSystem, directory: str) -> Mapping[str, bytes] | None:
+    """The files of a directory by their paths in it; None if it cannot or should not be read."""
+    if isinstance(fs, SimulatedDisk):
+        start = f"{directory}/"
+        files = fs.files().items()
+        return {path.removeprefix(start): data for path, data in files if path.startswith(start)}
+    root = Path(directory)
+    if type(fs) is not OsFileSystem or not root.is_dir():
+        return None
+    paths = [path for path in root.rglob("*") if path.is_file()]
+    try:
+        if sum(path.stat().st_size for path in paths) > MOST_BYTES:
+            return None
+        return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
+    except OSError:
+        return None
+
+
+class Reading:
+    """Compares every open while it watches, and counts by what it was; nothing when ``paused``."""
+
+    def __init__(self) -> None:
+        self.counts = Counter[str]()
+        self.paused = False
+        self._captured = threading.local()
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch `RotorTree.open`."""
+        opening = rotortree.rotor_tree.open_tree  # type: ignore[attr-defined]  # imported there
+        survey = rotortree.opening.survey  # type: ignore[attr-defined]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(rotortree.rotor_tree, "open_tree", partial(self._open, opening))
+            patch.setattr(rotortree.opening, "survey", partial(self._survey, survey))
+            yield
+
+    def _survey(self, survey: Callable[..., object], fs: FileSystem, directory: str) -> object:
+        """Take the directory now that the lock is held; the second survey is of a new tree."""
+        if not self.paused and getattr(self._captured, "files", None) is None:
+            self._captured.files = files_of(fs, directory)
+        return survey(fs, directory)
+
+    def _open(
+        self,
+        opening: Callable[[RotorTreeConfig, Environment], Opened],
+        config: RotorTreeConfig,
+        environment: Environment,
+    ) -> Opened:
+        self._captured.files = None
+        hits = _hits(environment.files)
+        try:
+            opened = opening(config, environment)
+        except StorageError as error:
+            if hits == _hits(environment.files):
+                self._compare(config, environment, error)
+            raise
+        try:
+            if hits == _hits(environment.files):
+                self._compare(config, environment, opened)
+        except BaseException:
+            opened[0].release()
+            raise
+        return opened
+
+    def _compare(self, config: RotorTreeConfig, environment: Environment, outcome: Outcome) -> None:
+        files = self._captured.files
+        if files is None and isinstance(outcome, NotATreeError | TreeNotFoundError):
+            files = files_of(environment.files, config.path)
+        if self.paused or files is None or _is_of_no_file(config, outcome):
+            return
+        found = _read(files, config)
+        differences = list(_differences(found, outcome, config.path))
+        if differences:
+            raise DisagreementError(f"{sorted(files)}: {'; '.join(differences)}")
+        self.counts[_kind(found)] += 1
+
+    def summary(self) -> str:
+        """How many directories of which kind were read by both."""
+        kinds = ", ".join(f"{count} {kind}" for kind, count in self.counts.most_common())
+        return f"{self.counts.total()} directories were read twice: {kinds}"
+
+
+def _hits(fs: FileSystem) -> int:
+    """How many calls went wrong so far."""
+    return fs.faults.hits if isinstance(fs, SimulatedDisk) else 0
+
+
+def _is_of_no_file(config: RotorTreeConfig, outcome: Outcome) -> bool:
+    """Whether it is an error of what the call was given, or of the operating system."""
+    given = (config.n, config.max_depth, config.hasher) != (None, None, None)
+    return isinstance(outcome, IoFailedError | FileLockedError) or (
+        isinstance(outcome, ConfigMismatchError) and given
+    )
+
+
+def _read(files: Mapping[str, bytes], config: RotorTreeConfig) -> Found:
+    schemes: dict[str, Scheme] = dict(SCHEMES)
+    hasher = config.hasher
+    if hasher is not None:
+        schemes[hasher.name] = lambda children: hasher.parent(b"".join(children))
+    try:
+        return read_directory(files, verify=config.verify_checkpoint, schemes=schemes)
+    except DamagedError as error:
+        return error
+
+
+def _kind(found: Found) -> str:
+    """What the reader found, in a word or two."""
+    if found is None:
+        return "no tree"
+    if isinstance(found, DamagedError):
+        return found.kind
+    if found.repaired:
+        return "repaired"
+    return "closed" if found.closed else "torn" if found.torn else "not closed"
+
+
+def _differences(found: Found, outcome: Outcome, directory: str) -> Iterator[str]:
+    """All that the two say differently."""
+    ours, theirs = _facts_of_reader(found), _facts(outcome, directory)
+    for name, expected in theirs.items():
+        said = ours.get(name)
+        unsaid = isinstance(found, DamagedError) and said is None and name in PLACE
+        if said != expected and not unsaid:
+            yield f"{name} is {expected!r}, by the text {said!r}"
+
+
+def _facts_of_reader(found: Found) -> Mapping[str, object]:
+    if found is None:
+        return {"verdict": "no tree"}
+    if isinstance(found, DamagedError):
+        return {
+            "verdict": found.kind,
+            "file": found.file,
+            "offset": found.offset,
+            "leaves": found.leaves,
+        }
+    return {
+        "verdict": "a tree",
+        "leaves": b"".join(found.leaves),
+        "root": found.root,
+        "clean": found.closed and not found.repaired,
+        "torn": found.torn[2] - found.torn[1] if found.torn else 0,
+        "repaired": sorted(found.repaired),
+        "checkpoint": found.checkpoint,
+        "durable": found.durable,
+        "identity": tuple(found.identity),
+    }
+
+
+def _facts(outcome: Outcome, directory: str) -> Mapping[str, object]:
+    if isinstance(outcome, tuple):
+        return _facts_of_tree(*outcome, directory)
+    if isinstance(outcome, TreeNotFoundError):
+        return {"verdict": "no tree"}
+    facts: dict[str, object] = {"verdict": type(outcome).__name__}
+    if isinstance(outcome, DataCorruptionError | UnsupportedFormatError):
+        facts["file"] = outcome.path.removeprefix(f"{directory}/")
+    if isinstance(outcome, DataCorruptionError):
+        facts |= {"offset": outcome.offset, "leaves": outcome.leaves}
+    return facts
+
+
+def _facts_of_tree(
+    opened: OpenedTree, report: RecoveryReport, directory: str
+) -> Mapping[str, object]:
+    if report.created:
+        return {"verdict": "no tree"}
+    tree = opened.tree
+    files = {entry.removeprefix(f"{directory}/").split(":")[0] for entry in report.repaired}
+    log = None if report.clean else opened.log  # a new segment, which begins at what is durable
+    durable = {} if log is None else {"durable": log.header.base.size}
+    return {
+        **durable,
+        "verdict": "a tree",
+        "leaves": b"".join(tree.views(0, 0, tree.size)),
+        "root": tree.root(tree.size) if tree.size else None,
+        "clean": report.clean,
+        "torn": report.torn_bytes,
+        "repaired": sorted({file.split(",")[0] for file in files}),
+        "checkpoint": report.checkpoint_size,
+        "identity": tuple(opened.identity),
+    }
