@@ -109,6 +109,15 @@ def test_complete_means_that_the_last_leaf_below_exists(
         assert is_complete(size + 1, n, level, index)
 
 
+def test_at_most_the_last_node_of_a_level_is_not_complete() -> None:
+    """All sizes to 300, n to 9, every level up to the root's."""
+    for n in range(2, 10):
+        for size in range(301):
+            for level in range(depth(size, n) + 1):
+                length = level_length(size, n, level)
+                assert all(is_complete(size, n, level, i) for i in range(length - 1))
+
+
 @given(n=st.integers(2, 9), sizes=st.tuples(st.integers(0, 300), st.integers(0, 300)))
 def test_at_most_one_node_of_a_level_straddles(n: int, sizes: tuple[int, int]) -> None:
     """And if one does it is the one with leaf old_size; no leaf does. Sizes to 300, n to 9."""

@@ -324,6 +324,30 @@ def test_7_a_checkpoint_makes_its_calls_in_this_order() -> None:
     ]
 
 
+def test_7_creating_makes_its_calls_in_this_order() -> None:
+    """Directories, their names, the first segment, its name, and COMMIT last."""
+    disk = disk_of({"above/other": b""})
+    with open_tree(disk, 2, path="above/tree"):
+        calls = [call.replace("above/tree/", "") for call in relevant(disk, 0, "00000000.wal")]
+    assert calls == [
+        "mkdir above/tree",
+        "mkdir wal",
+        "mkdir levels",
+        "sync_directory above/tree",
+        "sync_directory above",
+        "pwritev wal/K+1.wal.tmp",
+        "sync wal/K+1.wal.tmp",
+        "rename wal/K+1.wal",
+        "sync_directory wal",
+        "sync_directory above/tree",
+        "sync_directory above",
+        "pwritev COMMIT.tmp",
+        "sync COMMIT.tmp",
+        "rename COMMIT",
+        "sync_directory above/tree",
+    ]
+
+
 def test_7_opening_makes_its_calls_in_this_order() -> None:
     """The last flush is written anew, in the next segment, before older files change."""
     disk = SimulatedDisk()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import time
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -312,6 +313,26 @@ def test_any_bytes_are_refused_or_are_canonical_and_quickly(data: bytes) -> None
             encoded = data
         assert encoded == data
         assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("n", [2, 3, 255])
+def test_decoding_takes_memory_for_the_bytes_that_there_are(n: int) -> None:
+    """Headers that claim 2**63 - 1 leaves, with no hashes, a few, a thousand: all are refused.
+
+    Not more than 16 KiB and ten times their own length are allocated meanwhile.
+    """
+    for magic in MAGIC.values():
+        for count in (0, 1, 62, 1000):
+            header = struct.pack("<4sBBHQQ", magic, 1, n, 0, LARGEST, LARGEST // 2)
+            data = header + bytes(32 * count)
+            tracemalloc.start()
+            try:
+                for kind in KINDS:
+                    with pytest.raises(InvalidProofError):
+                        kind.decode(data)
+                assert tracemalloc.get_traced_memory()[1] < 10 * len(data) + (16 << 10)
+            finally:
+                tracemalloc.stop()
 
 
 @pytest.mark.parametrize("n", [2, 3, 254, 255])

@@ -114,6 +114,17 @@ def test_random_mixes_of_inserts_and_batches_give_the_models_roots(n: int) -> No
 
 
 @pytest.mark.parametrize("n", ARITIES)
+def test_the_maximal_depth_is_in_no_node(n: int) -> None:
+    """Trees of up to 40 leaves that could grow as deep as they are, or far deeper: one head."""
+    for size in range(1, 41):
+        depth = max(1, tree_of(n, size).depth)
+        for max_depth in (depth, depth + 1, 255):
+            tree = LeanIMT(n, max_depth)
+            tree.insert_many(make_leaves(size))
+            assert tree.head == head_of(n, size)
+
+
+@pytest.mark.parametrize("n", ARITIES)
 def test_every_inclusion_proof_is_the_models_and_verifies(n: int) -> None:
     """All index < size <= 40, hash for hash, from a snapshot of a later tree."""
     tree = tree_of(n, INCLUSION_BOUND + 7)

@@ -1,0 +1,204 @@
+"""Headers and names that are wrong: in which order they are judged, and what they are."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from blake3 import blake3
+
+from rotortree import (
+    ChecksumMismatchError,
+    ConfigMismatchError,
+    DataCorruptionError,
+    NotATreeError,
+    Sha256Hasher,
+    UnsupportedFormatError,
+)
+from rotortree.storage.format import Commit, SegmentHeader
+from rotortree_faultinject.disk import SimulatedDisk
+from tests.storage.disk import disk_of
+from tests.storage.trees import PATH, check_tree, leaves, open_tree
+
+SEGMENT = f"{PATH}/wal/00000001.wal"
+COMMIT = f"{PATH}/COMMIT"
+
+
+def files_of_a_tree() -> dict[str, bytes]:
+    """A closed tree of three leaves, never checkpointed."""
+    disk = SimulatedDisk()
+    with open_tree(disk, 2) as tree:
+        tree.insert_many(leaves(0, 3))
+    return disk.files()
+
+
+FILES = files_of_a_tree()
+DECODERS: dict[str, Callable[[bytes, str], object]] = {
+    SEGMENT: SegmentHeader.decode,
+    COMMIT: Commit.decode,
+}
+LENGTHS = {SEGMENT: 160, COMMIT: 176}
+
+
+def changed(path: str, *changes: tuple[int, bytes], seal: bool = True) -> bytes:
+    """A header with other bytes at some offsets, sealed anew or not."""
+    data = bytearray(FILES[path][: LENGTHS[path]])
+    for offset, value in changes:
+        data[offset : offset + len(value)] = value
+    return bytes(data[:-16]) + (blake3(data[:-16]).digest(16) if seal else bytes(data[-16:]))
+
+
+MAGIC, VERSION, VALUE = (0, b"RotorXYZ"), (8, b"\2\0"), (10, b"\1")
+
+
+@pytest.mark.parametrize("path", DECODERS, ids=["segment", "commit"])
+def test_a_header_is_judged_in_one_order(path: str) -> None:
+    """Length, magic, version, seal, values: the first that is wrong is the error."""
+    length, decode = LENGTHS[path], DECODERS[path]
+    all_wrong = changed(path, MAGIC, VERSION, VALUE, seal=False)
+    steps: list[tuple[bytes, type[Exception], int | None]] = [
+        (all_wrong[:100], DataCorruptionError, 100),
+        (all_wrong, DataCorruptionError, 0),
+        (changed(path, VERSION, VALUE, seal=False), UnsupportedFormatError, None),
+        (changed(path, VALUE, seal=False), ChecksumMismatchError, length - 16),
+        (changed(path, VALUE), DataCorruptionError, 0),
+    ]
+    for data, error, offset in steps:
+        with pytest.raises(error) as caught:
+            decode(data, path)
+        assert type(caught.value) is error
+        assert getattr(caught.value, "offset", None) == offset
+    decode(changed(path), path)
+
+
+def test_a_commit_record_is_no_longer_than_it_is() -> None:
+    """One more byte is damage, whatever else is right."""
+    with pytest.raises(DataCorruptionError) as caught:
+        Commit.decode(FILES[COMMIT] + bytes(1), COMMIT)
+    assert caught.value.offset == 176
+
+
+def number(value: int) -> bytes:
+    """A field of 8 bytes."""
+    return struct.pack("<Q", value)
+
+
+SHARED = [
+    (10, b"\0"),
+    (10, b"\1"),
+    (11, b"\0"),
+    (12, struct.pack("<I", 0)),
+    (12, struct.pack("<I", 5)),
+    (32, bytes(32)),
+    (32, b"blake3 x"),
+    (32, b"blake3\0x"),
+    (32, "blaké3".encode()),
+    (32, b"\x7f"),
+]
+SEGMENT_ONLY = [
+    (64, number(0)),
+    (64, number(2**63)),
+    (72, number(2**63)),
+    (80, b"\1"),
+    (128, b"\1"),
+    (143, b"\1"),
+]
+COMMIT_ONLY = [
+    (64, number(4)),
+    (64, number(2**63) + b"\1" * 32 + number(2**63)),
+    (72, b"\1"),
+    (104, number(2**63)),
+    (144, number(0)),
+    (144, number(2)),
+    (152, number(2**63)),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        *((path, change) for path in DECODERS for change in SHARED),
+        *((SEGMENT, change) for change in SEGMENT_ONLY),
+        *((COMMIT, change) for change in COMMIT_ONLY),
+    ],
+    ids=str,
+)
+def test_a_sealed_header_of_impossible_values_is_damaged(
+    path: str, change: tuple[int, bytes]
+) -> None:
+    """Each field that has values which mean nothing, each such border: DataCorruptionError."""
+    with pytest.raises(DataCorruptionError) as caught:
+        DECODERS[path](changed(path, change), path)
+    assert type(caught.value) is DataCorruptionError
+
+
+def test_a_segment_of_another_version_is_refused_and_left_as_it_is() -> None:
+    """Whatever its seal says: another version may have it elsewhere."""
+    data = FILES[SEGMENT][:8] + b"\2\0" + FILES[SEGMENT][10:]
+    for read_only in (True, False):
+        disk = disk_of({**FILES, SEGMENT: data})
+        with pytest.raises(UnsupportedFormatError) as caught:
+            open_tree(disk, read_only=read_only)
+        assert (caught.value.path, caught.value.version) == (SEGMENT, 2)
+        assert disk.files() == {**FILES, SEGMENT: data}
+
+
+def test_a_commit_record_of_another_version_counts_as_damaged() -> None:
+    """The log says of which version the directory is; the record is written anew."""
+    disk = disk_of({**FILES, COMMIT: changed(COMMIT, VERSION)})
+    with open_tree(disk) as tree:
+        assert any(COMMIT in repair for repair in tree.recovery.repaired)
+        check_tree(tree, 2, 3)
+    Commit.decode(disk.files()[COMMIT], COMMIT)
+
+
+def test_a_segment_with_the_name_of_another_is_misplaced() -> None:
+    """Its header says which one it is."""
+    files = {**FILES, f"{PATH}/wal/00000002.wal": FILES[SEGMENT]}
+    with pytest.raises(DataCorruptionError) as caught:
+        open_tree(disk_of(files))
+    assert (caught.value.path, caught.value.offset) == (f"{PATH}/wal/00000002.wal", 64)
+
+
+@pytest.mark.parametrize("names", ["other", "other wal/00000001.wal.tmp", "other levels/0/x LOCK"])
+def test_a_directory_of_something_else_is_refused_and_left_as_it_is(names: str) -> None:
+    """It has names of its own and no tree; for readers and writers."""
+    files = {f"{PATH}/{name}": b"" for name in names.split()}
+    for read_only in (True, False):
+        disk = disk_of(files)
+        with pytest.raises(NotATreeError):
+            open_tree(disk, 2, read_only=read_only)
+        assert disk.files() == files
+
+
+def test_other_names_beside_a_tree_mean_nothing() -> None:
+    """In the directory, in wal/ and in levels/: the same tree, and they stay unless unfinished."""
+    stray = ["x", "levels/x/y", "levels/x.tmp", "wal/1.wal", "COMMIT.tmp", "wal/00000009.wal.tmp"]
+    disk = disk_of({**FILES, **{f"{PATH}/{name}": b"stray" for name in stray}})
+    with open_tree(disk) as tree:
+        assert tree.recovery.clean
+        check_tree(tree, 2, 3)
+    for name in stray:
+        if not name.endswith(".tmp"):
+            assert disk.files()[f"{PATH}/{name}"] == b"stray"
+
+
+def test_a_copy_without_its_lock_file_can_be_read() -> None:
+    """And reading makes none."""
+    files = {path: data for path, data in FILES.items() if not path.endswith("LOCK")}
+    disk = disk_of(files)
+    with open_tree(disk, read_only=True) as tree, open_tree(disk, read_only=True):
+        check_tree(tree, 2, 3)
+    assert disk.files() == files
+
+
+@pytest.mark.parametrize("given", [{"n": 3}, {"max_depth": 7}, {"hasher": Sha256Hasher()}], ids=str)
+def test_parameters_that_are_not_the_stored_ones_are_refused(given: dict[str, Any]) -> None:
+    """Each by itself; the error has both values, and nothing is changed."""
+    disk = disk_of(FILES)
+    with pytest.raises(ConfigMismatchError) as caught:
+        open_tree(disk, **given)
+    assert caught.value.stored != caught.value.given
+    assert disk.files() == FILES
