@@ -234,6 +234,7 @@ def test_problems_are_printed_one_to_a_line_and_exit_with_1(tree: Path) -> None:
     }
 
 
+@pytest.mark.evidence("damage", "FORMAT-26")
 def test_a_root_that_a_frame_states_wrongly_is_found(tree: Path) -> None:
     """Also in the middle of the log, where opening does not look."""
     from rotortree.storage import recovery

@@ -92,6 +92,7 @@ def test_info_tells_what_is_there(tmp_path: Path) -> None:
     assert "damages          none" in lines
 
 
+@pytest.mark.evidence("example", "FORMAT-67")
 def test_info_tells_what_a_dead_process_left(tmp_path: Path) -> None:
     """Torn bytes are reported, and reading removes nothing."""
     tree = make_tree(tmp_path / "tree", 0, (4, 7))

@@ -33,6 +33,7 @@ failures = st.sampled_from(["clean", "dirty", "reverted", "late"])
 # Choices.
 
 
+@pytest.mark.evidence("property", "CRASH-15")
 @settings(max_examples=300, deadline=None)
 @given(log_steps(8), profiles, st.text("-kzgsx", max_size=40), failures)
 def test_any_string_stands_for_one_legal_choice(
@@ -49,6 +50,7 @@ def test_any_string_stands_for_one_legal_choice(
     assert state.legal("-" * len(choice)) == "-" * len(choice)
 
 
+@pytest.mark.evidence("property", "CRASH-14")
 @settings(max_examples=300, deadline=None)
 @given(log_steps(10), profiles, failures)
 def test_if_everything_survives_the_disk_is_as_the_process_saw_it(
@@ -62,6 +64,7 @@ def test_if_everything_survives_the_disk_is_as_the_process_saw_it(
     assert state.image(everything) == disk.image
 
 
+@pytest.mark.evidence("property", "CRASH-23")
 @settings(max_examples=200, deadline=None)
 @given(
     log_steps(5, [*"write truncate create rename unlink mkdir sync sync_directory".split()]),
@@ -105,6 +108,7 @@ def test_nothing_changes_where_nothing_was_written(
 # Enumeration.
 
 
+@pytest.mark.evidence("property", "CRASH-10", "CRASH-14", "CRASH-30")
 @settings(max_examples=300, deadline=None, suppress_health_check=FILTERED)
 @given(log_steps(4), profiles, failures)
 def test_an_exhaustive_enumeration_leaves_nothing_out(
@@ -122,6 +126,7 @@ def test_an_exhaustive_enumeration_leaves_nothing_out(
     assert enumerated_images(state) == all_images(state, "-k" + profile.torn)
 
 
+@pytest.mark.evidence("property", "CRASH-34")
 @settings(max_examples=200, deadline=None, suppress_health_check=FILTERED)
 @given(log_steps(6), profiles, failures)
 def test_what_is_new_at_each_point_is_together_everything(
@@ -139,6 +144,7 @@ def test_what_is_new_at_each_point_is_together_everything(
     assert newest == full
 
 
+@pytest.mark.evidence("property", "CRASH-34")
 @settings(max_examples=200, deadline=None, suppress_health_check=FILTERED)
 @given(log_steps(6), profiles, st.integers(1, 4))
 def test_new_choices_are_those_in_which_something_new_survives(
@@ -153,6 +159,7 @@ def test_new_choices_are_those_in_which_something_new_survives(
     assert sorted(state.enumerate(1 << 12, new=new).choices) == sorted(wanted)
 
 
+@pytest.mark.evidence("property", "CRASH-30", "CRASH-31", "CRASH-33")
 @settings(max_examples=200, deadline=None, suppress_health_check=FILTERED)
 @given(log_steps(8), profiles, st.integers(1, 60), st.integers(0, 3), st.booleans())
 def test_a_limited_enumeration_is_honest(
@@ -193,6 +200,7 @@ def smallness(choice: str) -> int:
     return min(choice.count("k"), choice.count("-"))
 
 
+@pytest.mark.evidence("example", "CRASH-32")
 @pytest.mark.parametrize("sectors", [6, 30])
 def test_small_sets_come_first(sectors: int) -> None:
     """None, all, every single survivor and omission, pairs; exhaustive or not."""
@@ -202,6 +210,7 @@ def test_small_sets_come_first(sectors: int) -> None:
     assert [smallness(choice) for choice in choices] == sorted(map(smallness, choices))
 
 
+@pytest.mark.evidence("example", "CRASH-32")
 def test_larger_sets_are_sampled() -> None:
     """When there is room for more than pairs."""
     listing = wide(12).enumerate(400)
@@ -209,6 +218,7 @@ def test_larger_sets_are_sampled() -> None:
     assert len([choice for choice in listing.choices if smallness(choice) > 2]) > 100
 
 
+@pytest.mark.evidence("example", "CRASH-31", "CRASH-32")
 def test_torn_sectors_have_their_share() -> None:
     """However many sets there are: each alone, all together, and at random."""
     listing = wide(30, "zg").enumerate(200)
@@ -220,6 +230,7 @@ def test_torn_sectors_have_their_share() -> None:
     assert not listing.exact
 
 
+@pytest.mark.evidence("example", "CRASH-33")
 def test_different_seeds_sample_differently() -> None:
     """So that running longer finds more."""
     state = wide(12)

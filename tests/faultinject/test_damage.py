@@ -35,6 +35,17 @@ SWEEPS: tuple[tuple[str, list[str], bool, str], ...] = (
 )
 """Specimen, kinds of damage, whether it is also read, and what must have come of some of them."""
 
+CLOSED = pytest.mark.evidence(
+    "damage", "DURABLE-40", "FORMAT-14", "FORMAT-54", "FORMAT-61", "FORMAT-63", "FORMAT-64"
+)
+EVIDENCE = {
+    "closed, n = 3": CLOSED,
+    "closed, two checkpoints": CLOSED,
+    "killed, no checkpoint": pytest.mark.evidence("damage", "DURABLE-41", "DURABLE-43"),
+    "killed, recorded": pytest.mark.evidence("damage", "DURABLE-42"),
+}
+"""What the sweep of a specimen is evidence of, of those that take seconds."""
+
 
 def test_every_specimen_is_swept() -> None:
     """And every kind of damage done to some of them."""
@@ -42,7 +53,11 @@ def test_every_specimen_is_swept() -> None:
     assert {kind for _, kinds, *_ in SWEEPS for kind in kinds} == set(KINDS)
 
 
-@pytest.mark.parametrize(("name", "kinds", "reading", "outcomes"), SWEEPS, ids=lambda value: value)
+@pytest.mark.parametrize(
+    ("name", "kinds", "reading", "outcomes"),
+    [pytest.param(*sweep, marks=EVIDENCE.get(sweep[0], ())) for sweep in SWEEPS],
+    ids=lambda value: value,
+)
 def test_damage_is_harmless_repaired_or_reported(
     name: str, kinds: list[str], reading: bool, outcomes: str
 ) -> None:

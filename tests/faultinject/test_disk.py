@@ -138,6 +138,7 @@ def renaming(old: str, new: str) -> list[Step]:
     return [("rename", old, new, 0, 0)]
 
 
+@pytest.mark.evidence("property", "CRASH-8")
 @settings(max_examples=300, deadline=None)
 @given(steps)
 @example(renaming("a", "a"))
@@ -201,6 +202,7 @@ def test_a_restarted_process_goes_on_as_the_killed_one_would_have(
     assert disk.log == again.log
 
 
+@pytest.mark.evidence("property", "CRASH-16")
 @settings(max_examples=200, deadline=None)
 @given(steps, st.text("-kzgs", max_size=40), st.sampled_from([*PROFILES.values()]))
 def test_a_crash_leaves_the_live_disk_untouched(
@@ -225,6 +227,7 @@ def test_a_crash_leaves_the_live_disk_untouched(
 # Single facts.
 
 
+@pytest.mark.evidence("property", "CRASH-9")
 def test_nothing_survives_a_crash_by_default_but_what_was_synced() -> None:
     """File and name each need their own sync, to be safe under every profile."""
     disk = SimulatedDisk()
@@ -240,6 +243,7 @@ def test_nothing_survives_a_crash_by_default_but_what_was_synced() -> None:
     assert disk.files() == {"file": b"changed"}
 
 
+@pytest.mark.evidence("property", "CRASH-9")
 def test_crashes_are_taken_at_any_point_of_the_log() -> None:
     """The present is the last of them."""
     disk = SimulatedDisk()
@@ -266,6 +270,7 @@ def test_losing_power_is_going_on_as_the_disk_that_a_crash_would_give() -> None:
     disk.lock("lock", shared=False)
 
 
+@pytest.mark.evidence("example", "CRASH-1")
 def test_marks_are_told_by_point() -> None:
     """Those among the first operations, or all."""
     disk = SimulatedDisk()
@@ -407,6 +412,7 @@ def test_calls_are_counted_and_announced() -> None:
 # Images.
 
 
+@pytest.mark.evidence("example", "CRASH-1")
 def test_images_have_the_directories_that_their_files_need() -> None:
     """Nothing else is added."""
     assert image_of({"a/b/c": b"x", "d": b""}) == {"a": None, "a/b": None, "a/b/c": b"x", "d": b""}

@@ -16,8 +16,19 @@ from rotortree_faultinject.tree.workloads import WORKLOADS, workload
 SHORT = [name for name in WORKLOADS if name != "long"]
 """The workloads of which every state is checked."""
 
+QUICK = ("create", "first-flush", "torn-tail", "killed-between-frames")
+"""Those of which nested crashes are explored in a few seconds."""
 
-@pytest.mark.parametrize("n", [2, 3, 4])
+WITNESS = pytest.mark.evidence(
+    "crash",
+    *(f"DURABLE-{number}" for number in (1, 2, 3, 4, 7, 8, 15, 16, 20, 21, 22)),
+    *(f"FORMAT-{number}" for number in (34, 41, 48, 49, 50, 70)),
+)
+NESTED = pytest.mark.evidence("crash", "DURABLE-5", "DURABLE-6", "DURABLE-30", "FORMAT-72")
+"""What an exploration is evidence of, without and with crashes in recovery."""
+
+
+@pytest.mark.parametrize("n", [pytest.param(2, marks=WITNESS), 3, 4])
 @pytest.mark.parametrize("profile", ["posix", "ext4-ordered"])
 @pytest.mark.parametrize("name", SHORT)
 def test_every_crash_of_a_short_workload(name: str, profile: str, n: int) -> None:
@@ -35,7 +46,9 @@ def test_every_crash_of_a_short_workload(name: str, profile: str, n: int) -> Non
 
 
 @pytest.mark.parametrize("profile", ["posix", "ext4-ordered"])
-@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=NESTED) if name in QUICK else name for name in SHORT]
+)
 def test_crashes_in_recovery_change_nothing(name: str, profile: str) -> None:
     """Crashes to depth 3, n = 2: in recovery, and in the recovery from that, at every point.
 

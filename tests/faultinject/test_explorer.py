@@ -52,6 +52,7 @@ def test_right_programs_have_no_failures(profile: Profile) -> None:
         assert found.statistics.exhaustive
 
 
+@pytest.mark.evidence("fault", "CRASH-39")
 @pytest.mark.parametrize("flaw", FLAWS)
 def test_each_check_notices_what_it_is_for(flaw: str) -> None:
     """A program with one bug fails by the check of that name, and no other."""
@@ -70,6 +71,7 @@ def test_a_failure_says_what_is_wrong_and_after_which_crashes() -> None:
     assert explore(Register("workload"), ORDERED).failures[0].crashes == ()
 
 
+@pytest.mark.evidence("example", "CRASH-41")
 @pytest.mark.parametrize("flaw", ["judge", "recover"])
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
 def test_every_failure_is_one(flaw: str, profile: Profile) -> None:
@@ -91,6 +93,7 @@ def test_every_failure_is_one(flaw: str, profile: Profile) -> None:
             assert subject.judge(disk.marks(point), subject.recover(left)) == failure.message
 
 
+@pytest.mark.evidence("fault", "CRASH-36")
 @pytest.mark.parametrize("flawed", [1, 2])
 def test_bugs_in_recovery_are_found_at_their_depth_and_not_before(flawed: int) -> None:
     """A bug of the first recovery needs a crash in it, one of the second a crash in each."""
@@ -108,6 +111,7 @@ def test_a_state_that_was_seen_at_the_last_depth_is_gone_into_when_it_comes_earl
     assert {len(failure.crashes) for failure in found.failures} == {3}
 
 
+@pytest.mark.evidence("fault", "CRASH-37")
 def test_a_recovery_that_syncs_nothing_is_found_by_a_kill_and_a_power_failure() -> None:
     """What it read was in the cache only; without the kill nothing is wrong."""
     for depth in (1, 2, 3):
@@ -122,6 +126,7 @@ def test_a_recovery_that_syncs_nothing_is_found_by_a_kill_and_a_power_failure() 
             assert lost.choice is not None
 
 
+@pytest.mark.evidence("fault", "CRASH-40")
 def test_after_a_kill_later_recoveries_must_agree_with_each_other() -> None:
     """A power failure in the first may change what is found; from then on nothing may."""
     assert explore(Reader("poison"), ORDERED, Bounds(depth=3)).failures == []
@@ -222,6 +227,7 @@ def summary(found: Exploration) -> tuple[list[Failure], Statistics, bool]:
     return found.failures, replace(found.statistics, seconds=0.0), found.complete
 
 
+@pytest.mark.evidence("example", "CRASH-38")
 @pytest.mark.parametrize(("subject", "bounds"), WORK, ids=range(len(WORK)))
 def test_the_result_does_not_depend_on_the_executor(subject: Subject, bounds: Bounds) -> None:
     """Failures in the same order, and the same statistics: here, in threads, in processes."""
@@ -235,6 +241,7 @@ def test_the_result_does_not_depend_on_the_executor(subject: Subject, bounds: Bo
 # Bounds.
 
 
+@pytest.mark.evidence("example", "CRASH-38")
 @pytest.mark.parametrize("states", [1, 63, 64, 65, 100])
 def test_the_bound_of_states_is_kept(states: int) -> None:
     """Exactly so many are recovered from, and the exploration is not complete."""
@@ -268,6 +275,7 @@ def test_the_bound_of_time_is_kept() -> None:
     assert 0 < found.statistics.recoveries <= 64
 
 
+@pytest.mark.evidence("example", "CRASH-35", "CRASH-38")
 def test_the_bound_of_choices_is_kept_at_every_point() -> None:
     """And told."""
     found = explore(ToyLog("", 3), POSIX, Bounds(per_point=4))
@@ -287,6 +295,7 @@ def test_nested_choices_are_bounded_as_well() -> None:
 # Statistics.
 
 
+@pytest.mark.evidence("example", "CRASH-35")
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("kills", [False, True])
 def test_the_statistics_add_up(depth: int, kills: bool) -> None:
@@ -403,6 +412,7 @@ def _dumb(
                     yield (crash, *crashes), check
 
 
+@pytest.mark.evidence("exhaustive", "CRASH-36", "CRASH-37", "CRASH-39")
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("flaw", ["", "judge", "recover"])
 def test_a_dumb_explorer_finds_nothing_more(flaw: str, depth: int) -> None:

@@ -35,6 +35,7 @@ def sync_fails(disk: SimulatedDisk) -> bool:
     return False
 
 
+@pytest.mark.evidence("example", "CRASH-24", "CRASH-25")
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
 def test_pages_marked_clean_are_not_written_by_later_syncs(profile: Profile) -> None:
     """The process sees the new content, the next sync succeeds, and it is lost nevertheless."""
@@ -45,6 +46,7 @@ def test_pages_marked_clean_are_not_written_by_later_syncs(profile: Profile) -> 
     assert {b"old ", b"new more", b"new \0\0\0\0", b"old more"} <= contents(disk, profile)
 
 
+@pytest.mark.evidence("example", "CRASH-26")
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
 def test_what_is_written_again_after_a_failed_sync_is_durable(profile: Profile) -> None:
     """Of the sector that was, and of no other."""
@@ -60,6 +62,7 @@ def test_what_is_written_again_after_a_failed_sync_is_durable(profile: Profile) 
     assert contents(disk, profile) == {b"new more"}
 
 
+@pytest.mark.evidence("example", "CRASH-24")
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
 def test_pages_that_stay_dirty_are_written_by_the_next_sync(profile: Profile) -> None:
     """A failed sync that may be repeated."""
@@ -69,6 +72,7 @@ def test_pages_that_stay_dirty_are_written_by_the_next_sync(profile: Profile) ->
     assert contents(disk, profile) == {b"new more"}
 
 
+@pytest.mark.evidence("example", "CRASH-24", "CRASH-27")
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
 def test_reverted_content_is_gone_for_the_process_and_the_disk(profile: Profile) -> None:
     """It is what the last sync wrote; names are not reverted."""
@@ -97,6 +101,7 @@ def test_a_restarted_process_reverts_to_what_the_killed_one_synced() -> None:
     assert again.files() == {"file": b"new more"}
 
 
+@pytest.mark.evidence("example", "CRASH-27")
 def test_a_reverted_file_can_still_get_its_name() -> None:
     """The sync of its directory is another one."""
     disk = SimulatedDisk(fsync_failure="reverted", rules=[Rule("sync", "*", "x")])
@@ -116,6 +121,7 @@ def test_a_strict_disk_reverts_what_another_sync_made_durable() -> None:
     assert contents(disk, PROFILES["prefix"]) == {b"old "}
 
 
+@pytest.mark.evidence("example", "CRASH-24")
 def test_an_error_may_come_one_sync_late() -> None:
     """The sync that lost the content succeeds, the next one of that file fails."""
     disk = failing("late")
@@ -126,6 +132,7 @@ def test_an_error_may_come_one_sync_late() -> None:
     assert {b"old ", b"new more"} <= contents(disk, ORDERED)
 
 
+@pytest.mark.evidence("example", "CRASH-25")
 def test_a_failed_sync_of_a_directory_loses_its_names() -> None:
     """They may be missing, whatever sync of it succeeds later; unless they may stay dirty."""
     for failure, left in (("clean", {(), ("file",)}), ("dirty", {("file",)})):
@@ -138,6 +145,7 @@ def test_a_failed_sync_of_a_directory_loses_its_names() -> None:
         assert names(disk, POSIX) == left
 
 
+@pytest.mark.evidence("example", "CRASH-28")
 def test_a_lying_sync_makes_nothing_durable() -> None:
     """And says nothing."""
     disk = failing("clean", "L")

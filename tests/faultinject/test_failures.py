@@ -25,6 +25,14 @@ SHORT = (
 )
 """Workloads of which every call is made to go wrong."""
 
+QUICK = ("flushes", "two-frames", "second-checkpoint")
+FAILING = pytest.mark.evidence(
+    "fault",
+    *(f"DURABLE-{number}" for number in (26, 27, 28, 29, 31, 32, 34)),
+    *(f"FORMAT-{number}" for number in (35, 37, 52)),
+)
+"""Those of which that takes seconds, and what it is evidence of."""
+
 MODES: tuple[FsyncFailure, ...] = ("clean", "dirty", "reverted")
 
 
@@ -36,7 +44,9 @@ def check(lives: Iterator[TreeSubject], least: int) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=FAILING) if name in QUICK else name for name in SHORT]
+)
 def test_a_failing_call_fails_its_operation_or_nothing(name: str, mode: FsyncFailure) -> None:
     """Every call × before, half-way, after, short, EINTR, Ctrl-C, death, for ever.
 
@@ -85,7 +95,12 @@ def test_an_error_that_comes_one_sync_late_is_a_lie_and_never_makes_anything_wro
 
 @pytest.mark.parametrize(
     ("name", "every"),
-    [("checkpoint", 1), ("two-frames", 1), ("recorded", 3), ("second-checkpoint", 7)],
+    [
+        pytest.param("checkpoint", 1, marks=pytest.mark.evidence("fault", "DURABLE-27")),
+        ("two-frames", 1),
+        ("recorded", 3),
+        ("second-checkpoint", 7),
+    ],
 )
 def test_a_full_disk_loses_nothing(name: str, every: int) -> None:
     """The disk has room for 0, 1, 2, … bytes: errors until there is more, and then all is well."""
@@ -96,6 +111,7 @@ def test_a_full_disk_loses_nothing(name: str, every: int) -> None:
     assert found.lives > 100
 
 
+@pytest.mark.evidence("fault", "FORMAT-51")
 @pytest.mark.parametrize("letter", ["l", "m", "r"])
 def test_a_checkpoint_reads_back_what_it_wrote(letter: str) -> None:
     """A write of a level file that is lost, misdirected or damaged fails the checkpoint.

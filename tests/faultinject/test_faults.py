@@ -87,6 +87,7 @@ def test_scripts_have_a_letter_for_each_call(kind: str, script: str, failing: st
         assert disk.faults.hits - hits == (letter == "x")
 
 
+@pytest.mark.evidence("example", "CRASH-29")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EACCES])
 def test_x_fails_before_it_did_anything(kind: str, code: int) -> None:
@@ -102,6 +103,7 @@ def test_x_fails_before_it_did_anything(kind: str, code: int) -> None:
     assert disk.image == after(kind)
 
 
+@pytest.mark.evidence("example", "CRASH-28", "CRASH-29")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("letter", "error"), [("a", OSError), ("q", KeyboardInterrupt)])
 def test_errors_and_interrupts_come_after_the_work_too(
@@ -145,6 +147,7 @@ HALF_WAY = {"h": OSError, "e": Died, "j": KeyboardInterrupt}
 """How a call ends that goes half-way."""
 
 
+@pytest.mark.evidence("example", "CRASH-29")
 @pytest.mark.parametrize("letter", HALF_WAY)
 def test_a_write_may_fail_or_die_half_way(letter: str) -> None:
     """Half of its bytes were written, of all buffers together."""
@@ -184,6 +187,7 @@ def test_dying_half_way_on_a_full_disk_is_dying() -> None:
         file.pwritev([b"x" * 100], 0)
 
 
+@pytest.mark.evidence("example", "CRASH-29")
 @pytest.mark.parametrize(
     ("letter", "kind", "returned", "left"),
     [
@@ -206,6 +210,7 @@ def test_reads_and_writes_are_short_lost_misdirected_or_rotten(
     assert disk.faults.hits == 1
 
 
+@pytest.mark.evidence("example", "CRASH-28", "CRASH-29")
 @pytest.mark.parametrize("kind", ["sync", "sync_directory"])
 def test_a_sync_may_lie(kind: str) -> None:
     """It returns, and nothing is in the log: whatever was not durable is not."""
@@ -220,6 +225,7 @@ MEANINGS = {"s": ["pread", "pwritev"], "m": ["pread", "pwritev"], "r": ["pread",
 }
 
 
+@pytest.mark.evidence("example", "CRASH-29")
 @pytest.mark.parametrize(
     ("letter", "kind"),
     [(a, kind) for a in MEANINGS for kind in KINDS if kind not in MEANINGS[a]],

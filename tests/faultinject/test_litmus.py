@@ -20,6 +20,7 @@ def test_every_profile_has_published_values() -> None:
     assert {len(values) for values in PUBLISHED.values()} == {len(LITMUS_PROGRAMS)}
 
 
+@pytest.mark.evidence("exhaustive", "CRASH-20")
 @pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: f"{row.program}-{row.profile}")
 def test_programs_surprise_under_a_profile_as_on_the_real_file_system(row: Row) -> None:
     """Bornholt et al., ASPLOS 2016, figure 3."""
@@ -103,6 +104,7 @@ def table(heading: str) -> dict[str, list[str]]:
     return {first.strip("`"): rest for first, *rest in rows}
 
 
+@pytest.mark.evidence("example", "CRASH-20")
 def test_the_specification_has_the_published_values() -> None:
     """Programs and profiles in the same order."""
     heading = " | ".join(program.name for program in LITMUS_PROGRAMS)
@@ -111,6 +113,7 @@ def test_the_specification_has_the_published_values() -> None:
     assert table(heading) == expected
 
 
+@pytest.mark.evidence("example", "CRASH-17")
 def test_the_specification_has_the_flags_of_the_profiles() -> None:
     """All that is no predicate."""
     found = table("b requires a, if")

@@ -38,6 +38,7 @@ INCLUDED = [
 ]
 
 
+@pytest.mark.evidence("property", "CRASH-19")
 @pytest.mark.parametrize(("strict", "loose"), INCLUDED)
 @settings(max_examples=150, deadline=None, suppress_health_check=FILTERED)
 @given(steps=log_steps(6))
@@ -51,6 +52,7 @@ def test_what_a_strict_profile_allows_a_loose_one_allows(
     assert enumerated_images(one) <= enumerated_images(other)
 
 
+@pytest.mark.evidence("property", "CRASH-19")
 @settings(max_examples=150, deadline=None, suppress_health_check=FILTERED)
 @given(log_steps(6))
 def test_writeback_is_posix_for_whole_sectors(steps: Steps) -> None:
@@ -61,6 +63,7 @@ def test_writeback_is_posix_for_whole_sectors(steps: Steps) -> None:
     assert enumerated_images(one) <= enumerated_images(other)
 
 
+@pytest.mark.evidence("example", "CRASH-19")
 def test_xfs_btrfs_and_ext4_are_not_ordered() -> None:
     """Each allows something that the others do not: the lists above are complete."""
     append = SimulatedDisk({"file": b""}, sector_bytes=SECTOR)
@@ -90,6 +93,7 @@ def test_an_unknown_profile_is_told_what_there_is() -> None:
 # Single operations.
 
 
+@pytest.mark.evidence("example", "CRASH-2", "CRASH-12", "CRASH-17")
 def test_an_overwritten_sector_is_old_or_new_or_torn() -> None:
     """Torn within what was written: zeros, garbage; stale bytes only after a removal."""
     disk = disk_with(b"abcdefgh")
@@ -100,6 +104,7 @@ def test_an_overwritten_sector_is_old_or_new_or_torn() -> None:
     assert contents(disk, ORDERED) == {b"abcdefgh", b"aXYdefgh"}
 
 
+@pytest.mark.evidence("example", "CRASH-13")
 def test_bytes_before_the_old_end_are_torn_in_place_only() -> None:
     """Where a write goes on behind the end, another profile than posix tears what is behind."""
     disk = disk_with(b"ab")
@@ -110,6 +115,7 @@ def test_bytes_before_the_old_end_are_torn_in_place_only() -> None:
     assert b"a\0\0" in contents(disk)
 
 
+@pytest.mark.evidence("example", "CRASH-12")
 def test_stale_bytes_are_those_of_a_removed_file() -> None:
     """A new block may have been one of its."""
     disk = SimulatedDisk({"secret": b"secret", "file": b""}, sector_bytes=SECTOR)
@@ -119,6 +125,7 @@ def test_stale_bytes_are_those_of_a_removed_file() -> None:
     assert {b"secret", b"publet", b"secric", b"public"} < found
 
 
+@pytest.mark.evidence("example", "CRASH-7", "CRASH-17")
 def test_a_grown_file_has_any_of_its_sectors_and_either_size() -> None:
     """What did not survive reads as zeros; xfs and btrfs write a size after its data only."""
     disk = disk_with(b"ab")
@@ -134,6 +141,7 @@ def test_a_grown_file_has_any_of_its_sectors_and_either_size() -> None:
         assert contents(disk, PROFILES[name]) == {b"ab", b"abCDEFGH"}
 
 
+@pytest.mark.evidence("example", "CRASH-4")
 def test_truncation_is_lost_or_kept_in_both_directions() -> None:
     """Down: the old length with the old bytes, or the new one.  Up: zeros, or the old length."""
     for profile in PROFILES.values():
@@ -146,6 +154,7 @@ def test_truncation_is_lost_or_kept_in_both_directions() -> None:
         assert len(up.log[-1].micro) == 1  # bytes that were never there need no sectors
 
 
+@pytest.mark.evidence("example", "CRASH-4", "CRASH-10")
 def test_bytes_that_were_cut_off_may_come_back_when_a_file_grows_again() -> None:
     """Sector by sector, if the profile writes a size before the zeros; xfs never does."""
     disk = disk_with(b"abcdefgh")
@@ -162,6 +171,7 @@ def test_bytes_that_were_cut_off_may_come_back_when_a_file_grows_again() -> None
     assert contents(disk, PROFILES["xfs"]) == {b"abcdefgh", b"ab", b"ab\0\0\0\0\0\0"}
 
 
+@pytest.mark.evidence("example", "CRASH-5", "CRASH-6")
 def test_names_are_lost_or_kept_in_both_directions() -> None:
     """A new file may be missing, a removed one may be back."""
     for profile in PROFILES.values():
@@ -173,6 +183,7 @@ def test_names_are_lost_or_kept_in_both_directions() -> None:
         assert names(gone, profile) == {(), ("file",)}
 
 
+@pytest.mark.evidence("example", "CRASH-17", "CRASH-18")
 def test_names_of_different_files_are_in_order_where_there_is_one_log() -> None:
     """Any of them may be missing elsewhere."""
     disk = SimulatedDisk()
@@ -184,6 +195,7 @@ def test_names_of_different_files_are_in_order_where_there_is_one_log() -> None:
         assert names(disk, PROFILES[name]) == {(), ("a",), ("b",), ("a", "b")}
 
 
+@pytest.mark.evidence("example", "CRASH-6")
 def test_nothing_is_in_a_directory_that_is_not_there() -> None:
     """A file is found by its whole path only."""
     disk = SimulatedDisk()
@@ -193,6 +205,7 @@ def test_nothing_is_in_a_directory_that_is_not_there() -> None:
     assert names(disk, POSIX) == {(), ("d", "d/file")}
 
 
+@pytest.mark.evidence("example", "CRASH-5", "CRASH-11")
 def test_a_rename_is_atomic_but_under_posix() -> None:
     """Where it is two names: the file may have both, or none."""
     disk = SimulatedDisk({"a": b""})
@@ -202,6 +215,7 @@ def test_a_rename_is_atomic_but_under_posix() -> None:
         assert names(disk, profile) == {("a",), ("b",)} | both
 
 
+@pytest.mark.evidence("example", "CRASH-18", "CRASH-21", "CRASH-22")
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
 def test_what_a_sync_covers(profile: Profile) -> None:
     """A file's: its content, its names but under posix, and all other names on xfs.
@@ -225,6 +239,7 @@ def test_what_a_sync_covers(profile: Profile) -> None:
     assert any(isinstance(one, Sector) for one in micro) == (not everything)
 
 
+@pytest.mark.evidence("example", "CRASH-2", "CRASH-3")
 @pytest.mark.parametrize(
     ("sector_bytes", "offset", "length", "sectors", "sizes"),
     [
@@ -255,6 +270,7 @@ def test_a_write_is_its_sectors_and_a_size_for_each_page(
     assert len(second.micro) == len(sectors)
 
 
+@pytest.mark.evidence("example", "CRASH-3")
 def test_a_write_that_begins_within_a_file_has_sizes_from_its_end_on() -> None:
     """No page before that makes the file longer."""
     disk = disk_with(b"x" * 5000, 4096)
@@ -262,6 +278,7 @@ def test_a_write_that_begins_within_a_file_has_sizes_from_its_end_on() -> None:
     assert [one.length for one in disk.log[0].micro if isinstance(one, Size)] == [8192, 9000]
 
 
+@pytest.mark.evidence("example", "CRASH-3")
 def test_a_long_write_may_end_at_any_page() -> None:
     """A program that relies on all or nothing of a write is told so."""
     disk = disk_with(b"", 4096)

@@ -153,6 +153,7 @@ def test_failures_without_findings_are_told() -> None:
     assert "judge: it is wrong" in summary([made_up("notes", "it is wrong", Statistics())])
 
 
+@pytest.mark.evidence("example", "CRASH-35")
 @pytest.mark.parametrize(
     ("complete", "exhaustive", "extent"),
     [

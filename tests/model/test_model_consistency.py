@@ -91,6 +91,7 @@ class Reader:
 # --- completeness
 
 
+@pytest.mark.evidence("example", "PROOF-14")
 @pytest.mark.parametrize(
     ("old_size", "size", "n", "expected"),
     [
@@ -117,6 +118,7 @@ def test_proof_by_hand(
     assert proof_of(old_size, size, n) == tuple(rows[k][i] for k, i in expected)
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-15", "PROOF-16")
 @pytest.mark.parametrize("name", sorted(SCHEMES))
 def test_every_pair_of_sizes_has_a_proof(name: str) -> None:
     """All 0 <= old_size <= size <= 22, n = 2 to 5, each scheme; the second reader agrees."""
@@ -133,6 +135,7 @@ def test_every_pair_of_sizes_has_a_proof(name: str) -> None:
             assert proof == ()
 
 
+@pytest.mark.evidence("property", "PROOF-16")
 @given(
     leaves=st.lists(st.binary(min_size=32, max_size=32), max_size=60).map(tuple),
     n=st.integers(2, 255),
@@ -150,6 +153,7 @@ def test_a_tree_extends_each_of_its_prefixes(
     assert verify_consistency(old_size, old_root, len(leaves), new_root, n, proof, parent)
 
 
+@pytest.mark.evidence("property", "PROOF-16")
 @given(
     n=st.integers(2, 255), sizes=st.tuples(*[st.integers(1, 2**64)] * 2), extra=st.integers(-1, 1)
 )
@@ -183,6 +187,7 @@ def test_no_proof_from_a_size_outside_the_tree(old_size: int) -> None:
 # --- the edges
 
 
+@pytest.mark.evidence("example", "PROOF-15", "PROOF-18")
 def test_every_tree_extends_the_empty_one_and_itself() -> None:
     """With the empty proof and no other, and only if the roots say so."""
     some = b"\0" * 32
@@ -210,6 +215,7 @@ def test_a_head_has_a_root_exactly_if_it_has_leaves() -> None:
     assert not verify_consistency(-1, None, 3, root_of(3, 2), 2, (), BLAKE3)
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-18")
 def test_a_smaller_tree_extends_no_larger_one() -> None:
     """Heads swapped, with the proof of the right direction or none: False."""
     for n, old_size, size in pairs(12):
@@ -223,6 +229,7 @@ def test_a_smaller_tree_extends_no_larger_one() -> None:
 # --- soundness
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-3")
 def test_every_mutated_proof_is_rejected() -> None:
     """Dropped, doubled, flipped, replaced, cut, lengthened, swapped, added; sizes to 12."""
     for n, old_size, size in pairs(12):
@@ -246,6 +253,7 @@ def test_every_mutated_proof_is_rejected() -> None:
                 assert not holds(old_size, size, n, (*proof[:i], other, *proof[i:]))
 
 
+@pytest.mark.evidence("example", "PROOF-3")
 def test_bytes_do_not_move_from_one_hash_to_the_next() -> None:
     """Hashes of 31 and 33 bytes that join to the right 64 are rejected, though both roots match."""
     left, right, last = proof_of(6, 9, 3)
@@ -255,6 +263,7 @@ def test_bytes_do_not_move_from_one_hash_to_the_next() -> None:
     assert not holds(6, 9, 3, shifted)
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-6")
 def test_a_proof_of_other_sizes_is_rejected_unless_it_is_the_same() -> None:
     """Against all other pairs of true heads with 0 < old_size < size <= 12, n = 2 to 5.
 
@@ -270,6 +279,7 @@ def test_a_proof_of_other_sizes_is_rejected_unless_it_is_the_same() -> None:
                 assert size == other or not same
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-19")
 def test_a_rewritten_history_has_no_proof() -> None:
     """If one old leaf differs in the new tree, its own proof is rejected for every size to 12."""
     for n, old_size, size in pairs(12):
@@ -284,6 +294,7 @@ def test_a_rewritten_history_has_no_proof() -> None:
                 assert not verify_consistency(old_size, old_root, size, new_root, n, proof, BLAKE3)
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-6")
 def test_a_false_size_is_caught_exactly_if_it_changes_the_shape() -> None:
     """A root does not commit to its size: the false head (other size, this root) passes if the
     proof names the same nodes at both sizes, and never otherwise.

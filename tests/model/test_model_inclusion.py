@@ -73,6 +73,7 @@ def mutants(hashes: Leaves, others: Leaves) -> Iterator[Leaves]:
 # --- completeness
 
 
+@pytest.mark.evidence("example", "PROOF-7", "PROOF-8")
 @pytest.mark.parametrize(
     ("size", "n", "index", "expected"),
     [
@@ -98,6 +99,7 @@ def test_proof_by_hand(
     assert proof_of(size, n, index) == tuple(rows[k][i] for k, i in expected)
 
 
+@pytest.mark.evidence("property", "PROOF-7", "PROOF-10")
 @given(
     leaves=st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=60).map(tuple),
     n=st.integers(2, 255),
@@ -123,6 +125,7 @@ def test_a_proof_is_the_rest_of_each_group_on_the_path_and_verifies(
     assert verify_inclusion(len(leaves), n, row[0], index, leaves[index], proof, parent)
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-9", "PROOF-10")
 @pytest.mark.parametrize("name", sorted(SCHEMES))
 def test_every_leaf_of_every_small_tree_has_a_proof(name: str) -> None:
     """All n from 2 to 5, sizes to 28, indices, in each scheme."""
@@ -135,6 +138,7 @@ def test_every_leaf_of_every_small_tree_has_a_proof(name: str) -> None:
             assert verify_inclusion(size, n, head, index, leaf, proof, parent)
 
 
+@pytest.mark.evidence("example", "PROOF-9", "PROOF-11")
 @pytest.mark.parametrize("index", [-1, 3, 4])
 def test_a_leaf_that_does_not_exist_has_no_proof(index: int) -> None:
     """Building raises ValueError; verifying is False and the root None."""
@@ -144,6 +148,7 @@ def test_a_leaf_that_does_not_exist_has_no_proof(index: int) -> None:
     assert not verify_inclusion(3, 2, root_of(3, 2), index, b"\0" * 32, (), BLAKE3)
 
 
+@pytest.mark.evidence("example", "PROOF-11")
 def test_the_empty_tree_proves_nothing() -> None:
     """No index verifies, and "no root computed" is not taken for "no root"."""
     with pytest.raises(ValueError, match="no leaf"):
@@ -153,6 +158,7 @@ def test_the_empty_tree_proves_nothing() -> None:
     assert not verify_inclusion(3, 2, None, 9, b"\0" * 32, (), BLAKE3)
 
 
+@pytest.mark.evidence("property", "PROOF-1")
 @given(n=st.integers(2, 255), size=st.integers(1, 2**64), data=st.data())
 def test_a_verifier_needs_no_tree(n: int, size: int, data: st.DataObject) -> None:
     """Sizes to 2^64: n - 1 hashes a level at most; that many fold, one more or less does not."""
@@ -169,6 +175,7 @@ def test_a_verifier_needs_no_tree(n: int, size: int, data: st.DataObject) -> Non
 # --- soundness against one trusted head
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-3")
 def test_every_mutated_proof_is_rejected() -> None:
     """All mutations of all proofs for n = 2 to 5 and sizes to 12; foreign values are true nodes."""
     for n, size in trees(12):
@@ -183,6 +190,7 @@ def test_every_mutated_proof_is_rejected() -> None:
                 assert valid == (mutant == proof), (n, size, index, mutant)
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-1")
 def test_a_proof_holds_for_its_leaf_and_index_alone() -> None:
     """With another leaf, at another index, or both at once it is rejected; sizes to 14."""
     for n, size in trees(14):
@@ -215,6 +223,7 @@ def test_a_proof_of_another_size_is_rejected() -> None:
                 assert not verify_inclusion(other, n, root_of(other, n), index, leaf, proof, BLAKE3)
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-12")
 def test_an_inner_node_is_no_leaf() -> None:
     """No node above the leaves, the root included, verifies as a leaf; cases A and B of prior art.
 
@@ -235,6 +244,7 @@ def test_an_inner_node_is_no_leaf() -> None:
                         assert accepted == (value == leaves[index])  # the lift: it is that leaf
 
 
+@pytest.mark.evidence("example", "PROOF-12")
 def test_a_lifted_leaf_is_at_one_index_only() -> None:
     """Leaf 4 of 5 is not leaf 5, 6 or 7, nor with a size relabelled to fit; case D of prior art."""
     leaf, proof = make_leaves(5)[4], proof_of(5, 2, 4)
@@ -247,6 +257,7 @@ def test_a_lifted_leaf_is_at_one_index_only() -> None:
 # --- what a false head can do
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-6")
 def test_a_false_size_is_caught_exactly_if_it_changes_the_path() -> None:
     """A root does not commit to its size: with a false head (other size, this root) a true leaf
     still verifies if its path has the same groups at both sizes, and never otherwise.

@@ -51,6 +51,7 @@ def test_level_lengths_by_hand(size: int, n: int, lengths: list[int]) -> None:
     assert [level_length(size, n, level) for level in range(len(lengths))] == lengths
 
 
+@pytest.mark.evidence("example", "TREE-5", "TREE-6")
 def test_children_and_completeness_by_hand() -> None:
     """The tree drawn in shape.py: arity 3, 5 leaves."""
     assert children(5, 3, 2, 0) == ((1, 0), (1, 1))
@@ -65,6 +66,7 @@ def test_children_and_completeness_by_hand() -> None:
     assert not is_complete(5, 3, 2, 0)
 
 
+@pytest.mark.evidence("property", "TREE-3")
 @given(size=SIZES, n=ARITIES)
 def test_depth_is_the_least_that_holds_the_size(size: int, n: int) -> None:
     """n^(d-1) < size <= n^d for sizes to 2^64, and d = 0 for sizes 0 and 1."""
@@ -73,6 +75,7 @@ def test_depth_is_the_least_that_holds_the_size(size: int, n: int) -> None:
     assert d == 0 if size <= 1 else n ** (d - 1) < size
 
 
+@pytest.mark.evidence("property", "TREE-4")
 @given(size=st.integers(1, 2**64), n=ARITIES)
 def test_each_level_is_the_one_below_in_groups_of_n(size: int, n: int) -> None:
     """From `size` leaves, ceil(length / n) a level, ending at one root; nothing above. To 2^64."""
@@ -84,6 +87,7 @@ def test_each_level_is_the_one_below_in_groups_of_n(size: int, n: int) -> None:
     assert level_length(size, n, depth(size, n) + 1) == 0
 
 
+@pytest.mark.evidence("property", "TREE-5")
 @given(size=st.integers(0, 300), n=st.integers(2, 9), level=st.integers(0, 9))
 def test_children_partition_the_level_below(size: int, n: int, level: int) -> None:
     """The children of a level's nodes, in order, are the level below; sizes to 300, n to 9."""
@@ -95,6 +99,7 @@ def test_children_partition_the_level_below(size: int, n: int, level: int) -> No
     assert all(1 <= len(group) <= n for group in groups)
 
 
+@pytest.mark.evidence("property", "TREE-6")
 @given(
     size=st.integers(0, 300), n=st.integers(2, 9), level=st.integers(0, 9), index=st.integers(0, 40)
 )
@@ -109,6 +114,7 @@ def test_complete_means_that_the_last_leaf_below_exists(
         assert is_complete(size + 1, n, level, index)
 
 
+@pytest.mark.evidence("exhaustive", "TREE-6")
 def test_at_most_the_last_node_of_a_level_is_not_complete() -> None:
     """All sizes to 300, n to 9, every level up to the root's."""
     for n in range(2, 10):
@@ -118,6 +124,7 @@ def test_at_most_the_last_node_of_a_level_is_not_complete() -> None:
                 assert all(is_complete(size, n, level, i) for i in range(length - 1))
 
 
+@pytest.mark.evidence("property", "PROOF-14")
 @given(n=st.integers(2, 9), sizes=st.tuples(st.integers(0, 300), st.integers(0, 300)))
 def test_at_most_one_node_of_a_level_straddles(n: int, sizes: tuple[int, int]) -> None:
     """And if one does it is the one with leaf old_size; no leaf does. Sizes to 300, n to 9."""
@@ -141,6 +148,7 @@ def test_capacity_is_the_largest_size_of_its_depth(n: int, max_depth: int) -> No
     assert depth(capacity(n, max_depth) + 1, n) == max_depth + 1
 
 
+@pytest.mark.evidence("example", "TREE-1")
 @pytest.mark.parametrize("n", [-2, 0, 1, 256, 1000])
 def test_a_number_outside_2_to_255_is_no_arity(n: int) -> None:
     """Every function of a shape that takes n raises ValueError."""
@@ -155,6 +163,7 @@ def test_a_number_outside_2_to_255_is_no_arity(n: int) -> None:
             call()
 
 
+@pytest.mark.evidence("example", "TREE-1")
 def test_the_smallest_and_largest_arity_are_arities() -> None:
     """2 and 255, the ends of the range, are in it."""
     assert capacity(2, 1) == 2

@@ -69,6 +69,7 @@ NAMES = st.sampled_from(sorted(SCHEMES))
 # --- the original crate
 
 
+@pytest.mark.evidence("example", "TREE-3", "TREE-9", "TREE-11", "TREE-15")
 @pytest.mark.parametrize("reference", load_references(), ids=lambda r: f"n{r['n']}-size{r['size']}")
 def test_root_and_depth_are_those_of_the_original_crate(reference: Reference) -> None:
     """All roots and depths that rotortree 0.15.0 (Rust) computed."""
@@ -89,6 +90,7 @@ def test_the_references_are_all_there() -> None:
 # --- schemes
 
 
+@pytest.mark.evidence("example", "TREE-15", "TREE-16", "TREE-17")
 def test_schemes_hash_these_bytes() -> None:
     """Tag 0x01 and the number of children before the children, or just the children."""
     two = (b"a" * 32, b"b" * 32)
@@ -100,6 +102,7 @@ def test_schemes_hash_these_bytes() -> None:
     assert SCHEMES["sha256"](most) == hashlib.sha256(b"\x01\xff" + b"c" * 8160).digest()
 
 
+@pytest.mark.evidence("example", "TREE-14")
 def test_schemes_are_named_and_read_only() -> None:
     """Exactly three, and nobody can add one."""
     assert set(SCHEMES) == {"blake3", "blake3-plain", "sha256"}
@@ -110,6 +113,7 @@ def test_schemes_are_named_and_read_only() -> None:
 # --- trees by hand
 
 
+@pytest.mark.evidence("example", "TREE-12")
 def test_empty_tree_has_no_root_and_no_levels() -> None:
     """None and (), for every scheme."""
     for parent in SCHEMES.values():
@@ -117,6 +121,7 @@ def test_empty_tree_has_no_root_and_no_levels() -> None:
         assert levels((), 2, parent) == ()
 
 
+@pytest.mark.evidence("example", "TREE-8", "TREE-11")
 def test_one_leaf_is_its_own_root() -> None:
     """Stored as given, hashed not even once."""
     for parent in SCHEMES.values():
@@ -124,6 +129,7 @@ def test_one_leaf_is_its_own_root() -> None:
         assert levels((b"x" * 32,), 255, parent) == ((b"x" * 32,),)
 
 
+@pytest.mark.evidence("example", "TREE-9", "TREE-10", "TREE-11")
 @pytest.mark.parametrize(
     ("text", "n", "expected"),
     [
@@ -149,6 +155,7 @@ def test_root_by_hand(text: str, n: int, expected: str) -> None:
     assert root(leaves, n, show) == expected.encode()
 
 
+@pytest.mark.evidence("example", "TREE-4", "TREE-10")
 def test_levels_by_hand() -> None:
     """The right edge is part of every level, incomplete and lifted nodes included."""
     expected = ((b"a", b"b", b"c", b"d", b"e"), (b"(ab)", b"(cd)", b"e"))
@@ -176,6 +183,7 @@ def test_a_node_that_does_not_exist_has_no_value(level: int, index: int) -> None
 # --- laws
 
 
+@pytest.mark.evidence("property", "TREE-4", "TREE-9")
 @given(leaves=LEAVES, n=st.integers(2, 255), name=NAMES)
 def test_recursion_agrees_with_grouping_from_the_bottom(leaves: Leaves, n: int, name: str) -> None:
     """levels, root and level_length equal a bottom-up construction; up to 70 leaves, any n."""
@@ -186,6 +194,7 @@ def test_recursion_agrees_with_grouping_from_the_bottom(leaves: Leaves, n: int, 
     assert [level_length(len(leaves), n, k) for k in range(len(rows))] == [len(r) for r in rows]
 
 
+@pytest.mark.evidence("property", "TREE-7")
 @given(leaves=LEAVES.filter(bool), n=st.integers(2, 6), data=st.data())
 def test_a_complete_node_never_changes(leaves: Leaves, n: int, data: st.DataObject) -> None:
     """Every node complete at a smaller size has the same value later; up to 70 leaves, n to 6."""
@@ -198,6 +207,7 @@ def test_a_complete_node_never_changes(leaves: Leaves, n: int, data: st.DataObje
                 assert now[level][index] == value
 
 
+@pytest.mark.evidence("example", "TREE-35")
 def test_leaves_that_are_nodes_give_the_same_root_at_another_size() -> None:
     """The root of 4 leaves is that of the 2 nodes of level 1 as leaves: sizes must be trusted.
 

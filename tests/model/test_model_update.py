@@ -53,6 +53,7 @@ def update(
     )
 
 
+@pytest.mark.evidence("example", "PROOF-21")
 def test_update_by_hand() -> None:
     """Leaf 2 of 3 was lifted and gets a new sibling from the consistency proof; its uncle stays."""
     a, b, c, d = make_leaves(4)
@@ -62,6 +63,7 @@ def test_update_by_hand() -> None:
     assert update(3, 4, 2, 2, (uncle,), (c, d, uncle)) == (d, uncle)
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-20", "PROOF-21")
 @pytest.mark.parametrize("n", [2, 3, 4, 5])
 def test_every_update_equals_a_fresh_proof(n: int) -> None:
     """All index < old_size < size <= 22."""
@@ -73,6 +75,7 @@ def test_every_update_equals_a_fresh_proof(n: int) -> None:
                 assert updated == inclusion(size, n, index)
 
 
+@pytest.mark.evidence("property", "PROOF-20")
 @given(
     leaves=st.lists(st.binary(min_size=32, max_size=32), min_size=2, max_size=60).map(tuple),
     n=st.integers(2, 255),
@@ -101,6 +104,7 @@ def test_update_equals_a_fresh_proof_for_any_leaves(
     assert updated == inclusion_proof(leaves, n, index, parent)
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-23")
 def test_two_updates_are_one() -> None:
     """From a to b to c gives what a to c gives; all index < a < b < c <= 10, n = 2 and 3."""
     for n in (2, 3):
@@ -113,6 +117,7 @@ def test_two_updates_are_one() -> None:
                         assert second == inclusion(c, n, index)
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-22")
 def test_both_proofs_are_verified_first() -> None:
     """A changed, missing or added hash in either is InvalidProofError; case G of prior art."""
     for n in (2, 3):
@@ -137,6 +142,7 @@ def _spoiled(hashes: Leaves) -> list[Leaves]:
     return found
 
 
+@pytest.mark.evidence("example", "PROOF-22")
 def test_an_update_to_the_same_tree_is_refused() -> None:
     """NoUpdateNeededError, but only after the proof was found valid; both are ValueErrors."""
     with pytest.raises(NoUpdateNeededError):

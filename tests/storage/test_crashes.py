@@ -40,6 +40,7 @@ def test_there_is_something_to_fail() -> None:
     assert counts["sync"] > 10
 
 
+@pytest.mark.evidence("crash", "DURABLE-1", "DURABLE-2", "DURABLE-3", "DURABLE-4")
 @pytest.mark.parametrize(
     ("record", "zeros_ahead"),
     [(False, 0), (True, 0), (False, 700)],
@@ -83,6 +84,7 @@ def killed_and_opened(life: Life) -> None:
     life.open()
 
 
+@pytest.mark.evidence("crash", "FORMAT-70", "DURABLE-5", "DURABLE-30")
 def test_what_a_killed_process_left_in_the_cache_is_not_taken_for_durable() -> None:
     """Killed at every call of the script, opened, killed, opened, and only then the power goes.
 

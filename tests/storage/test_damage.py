@@ -49,6 +49,7 @@ def check_refusal(error: DataCorruptionError | UnsupportedFormatError, image: Im
         assert error.path in str(error)
 
 
+@pytest.mark.evidence("damage", "FORMAT-59", "DURABLE-45")
 @pytest.mark.parametrize(
     "kind",
     ["byte xor 0x01", "byte xor 0xff", "cut", "missing", "32 bytes zeroed", "bytes appended"],
@@ -83,6 +84,7 @@ def test_without_verification_the_root_is_still_right(kind: str) -> None:
     assert outcomes["refused"] or kind == "bytes appended"
 
 
+@pytest.mark.evidence("damage", "FORMAT-65", "DURABLE-44")
 def test_files_of_the_operating_system_are_read_without_a_signal(tmp_path: Path) -> None:
     """Every length of every file of a closed tree (n = 2), mapped for real: no SIGBUS.
 

@@ -227,6 +227,7 @@ def check_decision(decision: Decision, situation: Situation, found: Survey) -> N
 SITUATIONS = [Situation(*words) for words in itertools.product(*WORDS.values())]
 
 
+@pytest.mark.evidence("exhaustive", "FORMAT-42", "FORMAT-46", "FORMAT-54", "FORMAT-57")
 def test_every_combination_has_its_verdict() -> None:
     """All 4,320 combinations of the situation words against the table of 26 rows, every row used.
 
@@ -255,6 +256,7 @@ def test_every_combination_has_its_verdict() -> None:
     assert used == set(range(len(TABLE)))
 
 
+@pytest.mark.evidence("example", "FORMAT-33", "FORMAT-46", "DURABLE-43")
 @pytest.mark.parametrize("torn", [1, 31, 127, 128, 5000])
 def test_bytes_behind_the_last_unit_are_torn(torn: int) -> None:
     """They are counted, end the clean state, and are dropped, unless something promises more."""

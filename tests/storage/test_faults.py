@@ -163,6 +163,7 @@ def test_a_failing_call_fails_its_operation_or_nothing(options: dict[str, Any]) 
     assert outcome["IoFailedError"] > 100
 
 
+@pytest.mark.evidence("fault", "FORMAT-70", "DURABLE-30")
 @pytest.mark.parametrize("closed", [False, True])
 def test_what_a_failed_fsync_left_in_the_cache_alone_is_not_believed(closed: bool) -> None:
     """Fsync fails and its pages stay readable, clean and not on disk, as ext4 and xfs have it.
@@ -191,6 +192,7 @@ def test_what_a_failed_fsync_left_in_the_cache_alone_is_not_believed(closed: boo
     check_recovered(after_crash(disk, CRASHES[-1]), life.history)
 
 
+@pytest.mark.evidence("fault", "DURABLE-32")
 @pytest.mark.parametrize("most", [1, 7, 31, 32, 33, 100, 300])
 def test_short_reads_and_writes_are_finished(most: int) -> None:
     """At most so many bytes per call: the same files as without a limit."""
@@ -253,6 +255,7 @@ def check_tree_if_open(tree: RotorTree, size: int) -> None:
         check_tree(tree, N, size)
 
 
+@pytest.mark.evidence("fault", "FORMAT-66", "DURABLE-33")
 def test_opening_fails_typed_and_unlocks() -> None:
     """Each call of an open fails once: IoFailedError, or no effect; the next open has everything.
 

@@ -31,11 +31,13 @@ def scan_with(changes: dict[str, Any]) -> SegmentScan:
     return scan_segment(changed.open(path, "read"), path, 1)
 
 
+@pytest.mark.evidence("example", "FORMAT-24")
 def test_an_unchanged_frame_is_the_next_one() -> None:
     """Encoding is the inverse of decoding, and both units count."""
     assert [unit.stop for unit in scan_with({}).units] == [1, 2]
 
 
+@pytest.mark.evidence("example", "FORMAT-24", "FORMAT-25")
 @pytest.mark.parametrize(
     "changes",
     [

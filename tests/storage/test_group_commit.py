@@ -126,6 +126,7 @@ def test_a_thread_does_not_wait_for_a_flush_after_its_own() -> None:
     tree.close()
 
 
+@pytest.mark.evidence("fault", "DURABLE-14", "DURABLE-28")
 @pytest.mark.parametrize("kind", ["pwritev", "sync"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(5, "broken")])
 def test_when_the_first_of_a_round_fails_the_others_do_not_wait_for_ever(
@@ -153,6 +154,7 @@ def test_when_the_first_of_a_round_fails_the_others_do_not_wait_for_ever(
     abandon(tree)
 
 
+@pytest.mark.evidence("fault", "DURABLE-34")
 def test_an_interrupt_anywhere_in_a_flush_leaves_no_lock_held_and_loses_nothing() -> None:
     """Another thread's insert_durable returns afterwards, or says that the tree is failed.
 
@@ -186,6 +188,7 @@ def test_an_interrupt_anywhere_in_a_flush_leaves_no_lock_held_and_loses_nothing(
     assert any("flush" in place for place in places)
 
 
+@pytest.mark.evidence("fault", "DURABLE-34")
 def test_an_interrupt_anywhere_in_an_insert_does_not_stop_the_flusher(tmp_path: Path) -> None:
     """Leaves that come after it become durable by themselves."""
     with RotorTree.open(tmp_path / "tree", n=2, flush_policy=FlushPolicy.Interval(0)) as tree:
@@ -229,6 +232,7 @@ def test_who_waits_is_told_at_once(how: str, monkeypatch: pytest.MonkeyPatch) ->
     assert ends(waiter)
 
 
+@pytest.mark.evidence("example", "DURABLE-17")
 def test_flushing_what_is_durable_does_not_wait() -> None:
     """While another thread's fsync hangs."""
     disk, syncs = SimulatedDisk(), Syncs()
@@ -248,6 +252,7 @@ def test_flushing_what_is_durable_does_not_wait() -> None:
     tree.close()
 
 
+@pytest.mark.evidence("fault", "DURABLE-13", "DURABLE-27")
 def test_a_full_disk_fails_everybody_who_waits_and_nobody_later() -> None:
     """Each of six threads gets FlushFailedError(retryable=True); then there is room."""
     disk = SimulatedDisk()

@@ -17,7 +17,7 @@ from rotortree import (
     Sha256Hasher,
     UnsupportedFormatError,
 )
-from rotortree.storage.format import Commit, SegmentHeader
+from rotortree.storage.format import Commit, Frame, SegmentHeader
 from rotortree_faultinject.disk import SimulatedDisk
 from tests.storage.disk import disk_of
 from tests.storage.trees import PATH, check_tree, leaves, open_tree
@@ -53,6 +53,7 @@ def changed(path: str, *changes: tuple[int, bytes], seal: bool = True) -> bytes:
 MAGIC, VERSION, VALUE = (0, b"RotorXYZ"), (8, b"\2\0"), (10, b"\1")
 
 
+@pytest.mark.evidence("example", "FORMAT-13")
 @pytest.mark.parametrize("path", DECODERS, ids=["segment", "commit"])
 def test_a_header_is_judged_in_one_order(path: str) -> None:
     """Length, magic, version, seal, values: the first that is wrong is the error."""
@@ -73,6 +74,7 @@ def test_a_header_is_judged_in_one_order(path: str) -> None:
     decode(changed(path), path)
 
 
+@pytest.mark.evidence("example", "FORMAT-13", "FORMAT-43")
 def test_a_commit_record_is_no_longer_than_it_is() -> None:
     """One more byte is damage, whatever else is right."""
     with pytest.raises(DataCorruptionError) as caught:
@@ -116,6 +118,7 @@ COMMIT_ONLY = [
 ]
 
 
+@pytest.mark.evidence("example", "FORMAT-12", "FORMAT-16", "FORMAT-18", "FORMAT-43")
 @pytest.mark.parametrize(
     ("path", "change"),
     [
@@ -134,6 +137,7 @@ def test_a_sealed_header_of_impossible_values_is_damaged(
     assert type(caught.value) is DataCorruptionError
 
 
+@pytest.mark.evidence("example", "FORMAT-55")
 def test_a_segment_of_another_version_is_refused_and_left_as_it_is() -> None:
     """Whatever its seal says: another version may have it elsewhere."""
     data = FILES[SEGMENT][:8] + b"\2\0" + FILES[SEGMENT][10:]
@@ -145,6 +149,7 @@ def test_a_segment_of_another_version_is_refused_and_left_as_it_is() -> None:
         assert disk.files() == {**FILES, SEGMENT: data}
 
 
+@pytest.mark.evidence("example", "FORMAT-45", "FORMAT-55")
 def test_a_commit_record_of_another_version_counts_as_damaged() -> None:
     """The log says of which version the directory is; the record is written anew."""
     disk = disk_of({**FILES, COMMIT: changed(COMMIT, VERSION)})
@@ -154,6 +159,7 @@ def test_a_commit_record_of_another_version_counts_as_damaged() -> None:
     Commit.decode(disk.files()[COMMIT], COMMIT)
 
 
+@pytest.mark.evidence("example", "FORMAT-18")
 def test_a_segment_with_the_name_of_another_is_misplaced() -> None:
     """Its header says which one it is."""
     files = {**FILES, f"{PATH}/wal/00000002.wal": FILES[SEGMENT]}
@@ -162,6 +168,7 @@ def test_a_segment_with_the_name_of_another_is_misplaced() -> None:
     assert (caught.value.path, caught.value.offset) == (f"{PATH}/wal/00000002.wal", 64)
 
 
+@pytest.mark.evidence("example", "FORMAT-10")
 @pytest.mark.parametrize("names", ["other", "other wal/00000001.wal.tmp", "other levels/0/x LOCK"])
 def test_a_directory_of_something_else_is_refused_and_left_as_it_is(names: str) -> None:
     """It has names of its own and no tree; for readers and writers."""
@@ -173,6 +180,7 @@ def test_a_directory_of_something_else_is_refused_and_left_as_it_is(names: str) 
         assert disk.files() == files
 
 
+@pytest.mark.evidence("example", "FORMAT-4")
 def test_other_names_beside_a_tree_mean_nothing() -> None:
     """In the directory, in wal/ and in levels/: the same tree, and they stay unless unfinished."""
     stray = ["x", "levels/x/y", "levels/x.tmp", "wal/1.wal", "COMMIT.tmp", "wal/00000009.wal.tmp"]
@@ -185,6 +193,7 @@ def test_other_names_beside_a_tree_mean_nothing() -> None:
             assert disk.files()[f"{PATH}/{name}"] == b"stray"
 
 
+@pytest.mark.evidence("example", "FORMAT-7", "FORMAT-67")
 def test_a_copy_without_its_lock_file_can_be_read() -> None:
     """And reading makes none."""
     files = {path: data for path, data in FILES.items() if not path.endswith("LOCK")}
@@ -194,6 +203,7 @@ def test_a_copy_without_its_lock_file_can_be_read() -> None:
     assert disk.files() == files
 
 
+@pytest.mark.evidence("example", "FORMAT-15")
 @pytest.mark.parametrize("given", [{"n": 3}, {"max_depth": 7}, {"hasher": Sha256Hasher()}], ids=str)
 def test_parameters_that_are_not_the_stored_ones_are_refused(given: dict[str, Any]) -> None:
     """Each by itself; the error has both values, and nothing is changed."""
@@ -202,3 +212,22 @@ def test_parameters_that_are_not_the_stored_ones_are_refused(given: dict[str, An
         open_tree(disk, **given)
     assert caught.value.stored != caught.value.given
     assert disk.files() == FILES
+
+
+@pytest.mark.evidence("damage", "FORMAT-58")
+def test_roots_that_the_leaves_do_not_lead_to_are_damage() -> None:
+    """Sealed, and wrong: the last frame's, and the one that the commit record acknowledges."""
+    segment = FILES[SEGMENT]
+    key = SegmentHeader.decode(segment, SEGMENT).key()
+    frame = Frame.decode(segment[160:], key)
+    assert frame is not None
+    wrong = frame._replace(root=b"x" * 32).encode(key)
+    acknowledged = changed(COMMIT, (112, b"x" * 32))
+    for files, path, offset in (
+        ({SEGMENT: segment[:160] + wrong + segment[288:]}, SEGMENT, 160),
+        ({COMMIT: acknowledged}, COMMIT, 64),
+    ):
+        with pytest.raises(DataCorruptionError) as caught:
+            open_tree(disk_of({**FILES, **files}))
+        assert (caught.value.path, caught.value.offset) == (path, offset)
+        assert caught.value.leaves == (0, 3)

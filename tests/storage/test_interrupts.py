@@ -58,6 +58,7 @@ def test_an_interrupt_at_any_call_loses_nothing_that_was_acknowledged(moment: Mo
     assert number > 200
 
 
+@pytest.mark.evidence("example", "DURABLE-51")
 def test_a_tree_stays_where_it_is_when_the_process_moves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +114,7 @@ def test_the_flusher_outlives_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path
         assert token.is_durable
 
 
+@pytest.mark.evidence("example", "FORMAT-2", "FORMAT-4", "FORMAT-10", "FORMAT-66")
 def test_stray_names_are_passed_over_or_named(tmp_path: Path) -> None:
     """Numbers of no segment, huge gaps, pipes, directories: the tree or a typed error, at once."""
 
@@ -155,6 +157,7 @@ def test_a_missing_levels_directory_is_made_again(tmp_path: Path) -> None:
         assert leaves_of(tree) == leaves(0, 9)
 
 
+@pytest.mark.evidence("example", "FORMAT-15")
 def test_a_custom_scheme_must_be_named_again(tmp_path: Path) -> None:
     """A stored scheme that is not built in needs its hasher; another one is refused."""
     scheme = CustomHasher("first-child", lambda children: children[0])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.evidence("crash", "DURABLE-1", "DURABLE-2", "DURABLE-3", "DURABLE-47")
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_killed_writer_loses_nothing_that_was_acknowledged(tmp_path: Path, seed: int) -> None:
     """60 kills, 0 to 50 ms after opening, a fifth after the start; 6 go on in one directory.

@@ -83,6 +83,17 @@ def log_of_three_flushes() -> bytes:
     return files[log_path(files)]
 
 
+@pytest.mark.evidence(
+    "example",
+    "FORMAT-22",
+    "FORMAT-23",
+    "FORMAT-26",
+    "FORMAT-27",
+    "FORMAT-28",
+    "FORMAT-29",
+    "FORMAT-31",
+    "FORMAT-34",
+)
 def test_frames_are_what_the_text_says_field_by_field() -> None:
     """Of three flushes, one of them in three frames: every field, every seal, every leaf."""
     frames = raw_frames(log_of_three_flushes())
@@ -106,6 +117,7 @@ def test_frames_are_what_the_text_says_field_by_field() -> None:
         assert frame.offset % 32 == 0
 
 
+@pytest.mark.evidence("example", "FORMAT-12", "FORMAT-22")
 def test_each_header_carries_the_seal_of_the_one_before() -> None:
     """The first frame's chain is the segment's seal."""
     data = log_of_three_flushes()
@@ -116,6 +128,7 @@ def test_each_header_carries_the_seal_of_the_one_before() -> None:
     assert [frame.chain for frame in frames] == seals[:-1]
 
 
+@pytest.mark.evidence("example", "FORMAT-28")
 @pytest.mark.parametrize("flags", [2, 0x80000000, 0xFFFFFFFE])
 def test_flags_but_1_are_no_more(flags: int) -> None:
     """A frame that is sealed and valid ends its unit."""
@@ -134,6 +147,7 @@ def test_flags_but_1_are_no_more(flags: int) -> None:
         check_tree(tree, 2, 1)
 
 
+@pytest.mark.evidence("example", "FORMAT-20", "FORMAT-23", "FORMAT-24", "FORMAT-43", "FORMAT-54")
 @pytest.mark.parametrize("whose", ["its own", "another segment's", "nobody's"])
 def test_a_frame_counts_only_with_the_key_of_its_segment(whose: str) -> None:
     """The next frame, all of it right, sealed with the key of this segment, of another, with none.
@@ -166,6 +180,7 @@ def test_a_frame_counts_only_with_the_key_of_its_segment(whose: str) -> None:
             check_tree(tree, 2, 12)
 
 
+@pytest.mark.evidence("example", "FORMAT-17", "FORMAT-21")
 def test_ids_and_salts_are_drawn_anew() -> None:
     """No two trees have the same tree id, and no two segments the same salt."""
     headers = []
@@ -188,6 +203,7 @@ def row_of(count: int) -> bytes:
     return b"leaf" * (8 * count)
 
 
+@pytest.mark.evidence("damage", "FORMAT-27", "FORMAT-54", "FORMAT-56", "DURABLE-41", "DURABLE-43")
 @pytest.mark.parametrize("fill", [bytes, lambda count: GARBAGE[:count]], ids=["zeros", "garbage"])
 @pytest.mark.parametrize(
     ("count", "start"), [(200, 0), (200, 1), (200, 512), (200, 3000), (34_000, 0)]
@@ -219,12 +235,13 @@ def test_a_promise_is_found_behind_whatever_lies_between(
         check_tree(tree, 2, 1)
 
 
+@pytest.mark.evidence("crash", "FORMAT-39", "FORMAT-44", "DURABLE-20")
 def test_a_commit_record_says_no_more_than_is_durable_and_no_less_than_before() -> None:
     """Of three lives with recorded acknowledgements, each record when it is renamed.
 
-    A power failure just then that keeps nothing leaves at least what the record acknowledges.
-    While the log is synced a leaf comes that is not durable, and while a checkpoint is made two
-    come of which one is.
+    When a leaf is acknowledged, a record has said so.  A power failure while one is renamed,
+    that keeps nothing, leaves at least what it acknowledges.  While the log is synced a leaf comes
+    that is not durable, and while a checkpoint is made two come of which one is.
     """
     disk = SimulatedDisk()
     said: list[int] = []
@@ -233,8 +250,12 @@ def test_a_commit_record_says_no_more_than_is_durable_and_no_less_than_before() 
 
     def insert(*, durably: bool) -> None:
         nonlocal size
-        size += 1
-        _ = tree.insert_durable(leaf(size - 1)) if durably else tree.append(leaf(size - 1))
+        size = with_it = size + 1
+        if not durably:
+            _ = tree.append(leaf(with_it - 1))
+            return
+        tree.insert_durable(leaf(with_it - 1))
+        assert said[-1] >= with_it
 
     def on_call(call: Call) -> None:
         if call.kind == "rename" and call.path.endswith(COMMIT):

@@ -51,6 +51,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.evidence("example", "FORMAT-6", "DURABLE-46", "DURABLE-47")
 @pytest.mark.parametrize("role", ["writer", "reader"])
 def test_another_process_excludes_writers_and_a_writer_everybody(path: Path, role: str) -> None:
     """FileLockedError at once; readers share; the lock ends with the holder, killed or not."""
@@ -72,6 +73,7 @@ def test_another_process_excludes_writers_and_a_writer_everybody(path: Path, rol
         assert not is_locked(path)
 
 
+@pytest.mark.evidence("example", "FORMAT-6", "DURABLE-46")
 def test_two_objects_in_one_process_exclude_each_other(path: Path) -> None:
     """A writer excludes everybody, many readers read together and exclude a writer."""
     with RotorTree.open(path):
@@ -97,6 +99,7 @@ def test_a_copy_is_a_tree_of_its_own(path: Path) -> None:
         check_tree(tree, 2, 4)
 
 
+@pytest.mark.evidence("example", "DURABLE-33")
 def test_a_failed_open_gives_the_lock_back(path: Path) -> None:
     """After ConfigMismatchError the tree opens."""
     for _ in range(3):
@@ -105,6 +108,7 @@ def test_a_failed_open_gives_the_lock_back(path: Path) -> None:
     assert not is_locked(path)
 
 
+@pytest.mark.evidence("example", "DURABLE-39")
 def test_a_forgotten_tree_is_closed_with_a_warning(path: Path) -> None:
     """Garbage: ResourceWarning, every leaf durable, a clean end, and the lock given back."""
     tree = RotorTree.open(path, flush_policy=FlushPolicy.Manual())
@@ -210,6 +214,7 @@ def in_a_child(body: str, path: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.evidence("example", "DURABLE-48")
 def test_a_forked_child_cannot_use_the_tree(path: Path) -> None:
     """Every use raises ClosedError there; its close, its garbage and its exit write nothing.
 
@@ -249,6 +254,7 @@ def test_a_forked_child_cannot_use_the_tree(path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+@pytest.mark.evidence("example", "DURABLE-48")
 def test_a_token_does_not_wait_for_ever_in_a_forked_child(path: Path) -> None:
     """Whatever the flush policy: the child has no flusher, so waiting there must raise."""
     body = """
@@ -261,6 +267,7 @@ def test_a_token_does_not_wait_for_ever_in_a_forked_child(path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+@pytest.mark.evidence("example", "DURABLE-47")
 def test_a_forked_child_does_not_keep_the_lock(path: Path) -> None:
     """After the parent closed the tree it can be opened, even while a child still lives."""
     body = """
@@ -283,6 +290,7 @@ def test_a_forked_child_does_not_keep_the_lock(path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+@pytest.mark.evidence("example", "DURABLE-36", "DURABLE-37")
 def test_use_after_close_is_refused(path: Path) -> None:
     """Every use raises ClosedError; close is idempotent; snapshots stay valid."""
     tree = RotorTree.open(path)

@@ -40,6 +40,7 @@ from tests.storage.trees import (
 COMMIT = f"{PATH}/COMMIT"
 
 
+@pytest.mark.evidence("property", "FORMAT-49")
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 6, 7, 12])
 def test_1_no_stale_node_is_ever_mapped_back(n: int) -> None:
     """40 random histories of inserts, checkpoints and reopens: all leaves, roots, proofs right.
@@ -85,6 +86,7 @@ def test_2_no_flipped_bit_of_the_commit_record_empties_or_rebases_the_tree() -> 
             assert COMMIT in tree.recovery.repaired[0]
 
 
+@pytest.mark.evidence("crash", "FORMAT-49", "FORMAT-52")
 def test_3_a_crash_between_level_files_and_commit_record_opens() -> None:
     """At every call of a second checkpoint: the level files are newer than COMMIT, or not."""
     started = SimulatedDisk()
@@ -117,6 +119,7 @@ def test_3_a_crash_between_level_files_and_commit_record_opens() -> None:
     assert between > 5
 
 
+@pytest.mark.evidence("damage", "FORMAT-54", "DURABLE-41")
 def test_4_a_damaged_length_in_the_log_is_not_the_end_of_it() -> None:
     """Each bit of each length of 20 frames but the last: WalCorruptedError, and nothing is cut."""
     disk = SimulatedDisk()
@@ -138,6 +141,7 @@ def test_4_a_damaged_length_in_the_log_is_not_the_end_of_it() -> None:
             assert damaged.files() == {**files, path: bytes(data)}
 
 
+@pytest.mark.evidence("crash", "FORMAT-9", "DURABLE-8")
 def test_5_an_interrupted_creation_is_no_tree_yet() -> None:
     """Death at each call of creating, then every crash: it opens as empty, and goes on.
 
@@ -162,6 +166,7 @@ def test_5_an_interrupted_creation_is_no_tree_yet() -> None:
             return
 
 
+@pytest.mark.evidence("fault", "DURABLE-13", "DURABLE-14")
 @pytest.mark.parametrize("policy", [FlushPolicy.Manual(), FlushPolicy.Interval(0.001)])
 @pytest.mark.parametrize("kind", ["pwritev", "sync"])
 def test_6_a_token_does_not_wait_for_ever_when_the_flush_fails(
@@ -205,6 +210,7 @@ def test_6_a_token_does_not_wait_for_ever_when_the_flush_fails(
             token.wait()
 
 
+@pytest.mark.evidence("damage", "FORMAT-33", "DURABLE-43")
 @pytest.mark.parametrize(
     "length", [1, 15, 16, 31, 32, 127, 128, 159, 160, 161, 511, 512, 4096, 65536, 5_000_000]
 )
@@ -227,6 +233,7 @@ def test_7_a_zero_filled_log_tail_opens(length: int) -> None:
         check_goes_on(disk, 2, 5)
 
 
+@pytest.mark.evidence("crash", "FORMAT-30", "FORMAT-31", "DURABLE-4")
 def test_7_a_large_batch_over_several_frames_is_whole_or_absent() -> None:
     """Its write cut at every byte, the process dead: 2 leaves or 12, n = 2, frames of 3 leaves."""
     disk = SimulatedDisk()
@@ -282,6 +289,9 @@ def relevant(disk: SimulatedDisk, start: int, newest: str) -> list[str]:
     ]
 
 
+@pytest.mark.evidence(
+    "example", "FORMAT-8", "FORMAT-19", "FORMAT-40", "FORMAT-41", "FORMAT-45", "FORMAT-50"
+)
 def test_7_a_checkpoint_makes_its_calls_in_this_order() -> None:
     """Log and next segment, level files, their directories, COMMIT, and only then deletion.
 
@@ -324,6 +334,7 @@ def test_7_a_checkpoint_makes_its_calls_in_this_order() -> None:
     ]
 
 
+@pytest.mark.evidence("example", "FORMAT-8", "FORMAT-11", "FORMAT-19")
 def test_7_creating_makes_its_calls_in_this_order() -> None:
     """Directories, their names, the first segment, its name, and COMMIT last."""
     disk = disk_of({"above/other": b""})
@@ -348,6 +359,9 @@ def test_7_creating_makes_its_calls_in_this_order() -> None:
     ]
 
 
+@pytest.mark.evidence(
+    "example", "FORMAT-19", "FORMAT-40", "FORMAT-41", "FORMAT-68", "FORMAT-70", "FORMAT-71"
+)
 def test_7_opening_makes_its_calls_in_this_order() -> None:
     """The last flush is written anew, in the next segment, before older files change."""
     disk = SimulatedDisk()
@@ -385,6 +399,7 @@ def test_7_opening_makes_its_calls_in_this_order() -> None:
     ]
 
 
+@pytest.mark.evidence("example", "FORMAT-11")
 def test_7_the_parent_directory_is_synced_when_a_tree_is_created() -> None:
     """The name of the tree is durable, however its path is spelled."""
     for path in ("above/tree", "above/tree/", RotorTreeConfig("above/tree/")):
@@ -393,6 +408,7 @@ def test_7_the_parent_directory_is_synced_when_a_tree_is_created() -> None:
             assert Call("sync_directory", "above") in disk.calls
 
 
+@pytest.mark.evidence("fault", "FORMAT-37", "DURABLE-28", "DURABLE-29")
 def test_7_a_failed_fsync_is_never_retried_into_an_acknowledgement() -> None:
     """The pages of a failed fsync are gone: no later call of that tree acknowledges them.
 
@@ -414,3 +430,27 @@ def test_7_a_failed_fsync_is_never_retried_into_an_acknowledgement() -> None:
     check_goes_on(after_crash(disk, CRASHES[-1]), 2, 3)
     with pytest.raises(DataCorruptionError):
         open_tree(disk_of({COMMIT: b""}))
+
+
+@pytest.mark.evidence("fault", "FORMAT-53", "DURABLE-28")
+@pytest.mark.parametrize("number", range(7))
+def test_7_a_failed_sync_of_a_directory_fails_the_tree(number: int) -> None:
+    """Each of a checkpoint's: from then on every change raises, and nothing more is written.
+
+    After a power failure that keeps nothing, what was flushed is there.
+    """
+    disk = SimulatedDisk()
+    tree = open_tree(disk, 2)
+    tree.insert_many(leaves(0, 4))
+    tree.flush()
+    go_wrong(disk, "x", number, kind="sync_directory")
+    with pytest.raises(FlushFailedError):
+        tree.checkpoint()
+    before = disk.files()
+    for change in (lambda: tree.insert(leaf(4)), tree.flush, tree.checkpoint):
+        with pytest.raises(FlushFailedError) as caught:
+            change()
+        assert not caught.value.retryable
+    tree.close()
+    assert disk.files() == before
+    check_goes_on(after_crash(disk, CRASHES[-1]), 2, 4)

@@ -60,6 +60,7 @@ def check_repaired(
         check_tree(tree, n, size)
 
 
+@pytest.mark.evidence("damage", "FORMAT-61", "FORMAT-71", "DURABLE-9")
 @pytest.mark.parametrize("pinned", [None, 0, 1])
 @pytest.mark.parametrize(("n", "size"), [(2, 21), (3, 31)])
 def test_a_damaged_upper_node_is_repaired(n: int, size: int, pinned: int | None) -> None:
@@ -77,6 +78,7 @@ def test_a_damaged_upper_node_is_repaired(n: int, size: int, pinned: int | None)
     assert repaired >= 13
 
 
+@pytest.mark.evidence("damage", "FORMAT-61")
 @pytest.mark.parametrize(("n", "size"), [(2, 21), (3, 31)])
 def test_a_missing_or_short_upper_file_is_repaired(n: int, size: int) -> None:
     """Every file above the leaves, deleted, empty, or without its last node."""
@@ -87,6 +89,7 @@ def test_a_missing_or_short_upper_file_is_repaired(n: int, size: int) -> None:
             check_repaired(disk_of(damaged), n, size, path, TieringConfig())
 
 
+@pytest.mark.evidence("damage", "FORMAT-61", "FORMAT-62")
 @pytest.mark.parametrize(("n", "size"), [(2, 21), (3, 31)])
 def test_a_damaged_header_of_a_level_file_is_repaired(n: int, size: int) -> None:
     """Of leaves, too: the header says nothing that is not known."""
@@ -95,6 +98,7 @@ def test_a_damaged_header_of_a_level_file_is_repaired(n: int, size: int) -> None
         check_repaired(disk_of(flip(files, path, 70)), n, size, path, TieringConfig())
 
 
+@pytest.mark.evidence("damage", "FORMAT-64")
 @pytest.mark.parametrize(("n", "size"), [(2, 21), (3, 31)])
 def test_a_damaged_leaf_is_reported_with_its_range(n: int, size: int) -> None:
     """Each stored leaf: DataCorruptionError names its file, and at most its group of n leaves."""
@@ -112,6 +116,7 @@ def test_a_damaged_leaf_is_reported_with_its_range(n: int, size: int) -> None:
             assert offset - 32 * n < error.offset <= offset
 
 
+@pytest.mark.evidence("damage", "FORMAT-45", "FORMAT-71")
 @pytest.mark.parametrize("logged", [0, 4])
 def test_a_damaged_commit_record_is_rebuilt(logged: int) -> None:
     """Each byte of COMMIT, after the log was cut: the same tree, and the record as it was.
@@ -126,6 +131,7 @@ def test_a_damaged_commit_record_is_rebuilt(logged: int) -> None:
         assert disk.files()[path][:64] == files[path][:64]
 
 
+@pytest.mark.evidence("damage", "FORMAT-60")
 def test_a_missing_commit_record_is_rebuilt_only_from_proven_level_files() -> None:
     """COMMIT gone and the log cut: the leaves prove themselves, or opening is refused.
 
@@ -150,6 +156,7 @@ def test_a_missing_commit_record_is_rebuilt_only_from_proven_level_files() -> No
                     check_tree(tree, 3, 31)
 
 
+@pytest.mark.evidence("damage", "FORMAT-54", "FORMAT-63")
 def test_a_cut_log_is_never_replayed_into_an_empty_tree() -> None:
     """COMMIT and every level file gone: refused, never 2 leaves at index 0."""
     files = files_of(3, 31, logged=2)
@@ -161,6 +168,7 @@ def test_a_cut_log_is_never_replayed_into_an_empty_tree() -> None:
     assert disk.files() == {**log, f"{PATH}/LOCK": b""}
 
 
+@pytest.mark.evidence("damage", "DURABLE-41")
 def test_damage_between_flushes_is_not_torn() -> None:
     """A leaf of an earlier flush flipped, uncleanly ended: WalCorruptedError with file and offset.
 

@@ -72,6 +72,7 @@ def broken_sync(call: Call) -> None:
 # Tokens.
 
 
+@pytest.mark.evidence("example", "DURABLE-11", "DURABLE-12")
 def test_a_token_is_settled_by_anybodys_flush() -> None:
     """flush, checkpoint, insert_durable, close, or waiting for a later token."""
     disk = SimulatedDisk()
@@ -92,6 +93,7 @@ def test_a_token_is_settled_by_anybodys_flush() -> None:
     check_goes_on(disk, 2, 7)
 
 
+@pytest.mark.evidence("example", "DURABLE-19")
 def test_waiting_flushes_where_the_policy_is_manual() -> None:
     """And only if the leaves are not durable yet: one fsync for all of them."""
     disk = SimulatedDisk()
@@ -103,6 +105,7 @@ def test_waiting_flushes_where_the_policy_is_manual() -> None:
         assert disk.counts["sync"] == before + 1
 
 
+@pytest.mark.evidence("example", "DURABLE-13")
 def test_waiting_times_out_and_goes_on_later() -> None:
     """TimeoutError while the flusher is slow; the same token is durable once it is through."""
     disk = SimulatedDisk()
@@ -157,6 +160,7 @@ def test_tokens_can_be_awaited() -> None:
         tree.close()
 
 
+@pytest.mark.evidence("fault", "DURABLE-13", "DURABLE-38")
 def test_a_token_raises_when_its_tree_was_closed_without_it() -> None:
     """The last flush fails with a full disk: close raises, and so does the token, at once.
 
@@ -184,6 +188,7 @@ def test_a_token_raises_when_its_tree_was_closed_without_it() -> None:
     check_goes_on(disk, 2, 1)
 
 
+@pytest.mark.evidence("example", "DURABLE-14")
 def test_a_waiting_thread_learns_that_the_tree_closed() -> None:
     """Closing settles a wait without a timeout, one way or the other."""
     disk = SimulatedDisk()
@@ -197,6 +202,7 @@ def test_a_waiting_thread_learns_that_the_tree_closed() -> None:
     assert token.is_durable
 
 
+@pytest.mark.evidence("example", "DURABLE-17")
 def test_threads_share_fsyncs() -> None:
     """Of 16 threads, 15 call insert_durable while the first one's fsync runs: one more, for all."""
     disk = SimulatedDisk()
@@ -229,6 +235,7 @@ def test_threads_share_fsyncs() -> None:
 # Policies.
 
 
+@pytest.mark.evidence("example", "DURABLE-18")
 def test_the_flusher_flushes_by_itself() -> None:
     """Interval: one insert, nothing else, and it is durable soon; many share few fsyncs."""
     disk = SimulatedDisk()
@@ -242,6 +249,7 @@ def test_the_flusher_flushes_by_itself() -> None:
         assert disk.counts["sync"] - before < 250
 
 
+@pytest.mark.evidence("fault", "DURABLE-18", "DURABLE-27")
 def test_the_flusher_tries_again_when_there_is_space() -> None:
     """A full disk fails the waiters; what was pending becomes durable later, without a call."""
     disk = SimulatedDisk()
@@ -261,6 +269,7 @@ def test_the_flusher_tries_again_when_there_is_space() -> None:
         assert eventually(lambda: token.is_durable)
 
 
+@pytest.mark.evidence("example", "DURABLE-10", "DURABLE-19")
 def test_manual_does_nothing_by_itself() -> None:
     """No call of the disk until one is asked for."""
     disk = SimulatedDisk()
@@ -272,6 +281,7 @@ def test_manual_does_nothing_by_itself() -> None:
         assert tree.durable_size == 0
 
 
+@pytest.mark.evidence("example", "DURABLE-23", "DURABLE-24")
 @pytest.mark.parametrize(
     "policy", [CheckpointPolicy.EveryNEntries(10), CheckpointPolicy.MemoryThreshold(640)]
 )
@@ -299,6 +309,7 @@ def test_checkpoints_in_the_background_do_not_block_inserts(
         check_tree(tree, 2, 60)
 
 
+@pytest.mark.evidence("fault", "DURABLE-25", "DURABLE-26")
 def test_waiting_reports_a_background_checkpoint_that_failed() -> None:
     """Once; the tree goes on, and the next checkpoint has everything."""
     disk = SimulatedDisk()
@@ -320,6 +331,7 @@ def test_waiting_reports_a_background_checkpoint_that_failed() -> None:
     check_goes_on(disk, 2, 10)
 
 
+@pytest.mark.evidence("example", "DURABLE-25")
 def test_waiting_for_no_checkpoint_returns_at_once() -> None:
     """True when none is due or running."""
     with open_tree(SimulatedDisk(), 2) as tree:
@@ -327,6 +339,7 @@ def test_waiting_for_no_checkpoint_returns_at_once() -> None:
         assert tree.wait_for_checkpoint(0)
 
 
+@pytest.mark.evidence("example", "DURABLE-24")
 def test_on_close_checkpoints_when_the_tree_is_closed() -> None:
     """Not before; and the log is then cut."""
     disk = SimulatedDisk()
@@ -339,6 +352,7 @@ def test_on_close_checkpoints_when_the_tree_is_closed() -> None:
         assert (tree.recovery.checkpoint_size, tree.recovery.replayed_leaves) == (20, 0)
 
 
+@pytest.mark.evidence("damage", "DURABLE-41", "DURABLE-42")
 def test_recorded_acknowledgements_report_a_damaged_last_flush() -> None:
     """Unclosed, the last flush damaged: dropped as torn without, WalCorruptedError with."""
     for record in (False, True):
@@ -361,6 +375,7 @@ def test_recorded_acknowledgements_report_a_damaged_last_flush() -> None:
                     check_tree(tree, 2, 2)
 
 
+@pytest.mark.evidence("example", "DURABLE-50")
 def test_read_only_trees_refuse_changes(tmp_path: Path) -> None:
     """ReadOnlyError; nothing is written, not even by close."""
     RotorTree.open(tmp_path / "tree", n=2).close()

@@ -40,6 +40,7 @@ def closed(count: int = 4, zeros_ahead: int = 1000) -> SimulatedDisk:
     return disk
 
 
+@pytest.mark.evidence("example", "FORMAT-34", "FORMAT-38")
 def test_a_flush_into_zeros_leaves_the_length_as_it_is() -> None:
     """The log grows at some flushes, to hold at most as much again and at most so many zeros."""
     disk = SimulatedDisk()
@@ -55,6 +56,7 @@ def test_a_flush_into_zeros_leaves_the_length_as_it_is() -> None:
     check_goes_on(disk, 2, 60)
 
 
+@pytest.mark.evidence("example", "FORMAT-32", "FORMAT-46", "FORMAT-69")
 def test_zeros_are_neither_torn_nor_an_unclean_end() -> None:
     """Closed: clean, for writers and readers, with and without zeros of their own."""
     for zeros_ahead, again in itertools.product((0, 1000), repeat=2):
@@ -70,6 +72,7 @@ def test_zeros_are_neither_torn_nor_an_unclean_end() -> None:
         check_goes_on(disk, 2, 4)
 
 
+@pytest.mark.evidence("exhaustive", "FORMAT-33", "DURABLE-9")
 def test_a_torn_flush_in_zeros_is_torn_by_what_is_not_zero() -> None:
     """Killed in a write that stopped after any number of bytes: counted exactly, and dropped."""
     for length in range(UNIT):
@@ -88,6 +91,7 @@ def test_a_torn_flush_in_zeros_is_torn_by_what_is_not_zero() -> None:
             check_tree(tree, 2, 1)
 
 
+@pytest.mark.evidence("damage", "FORMAT-32", "FORMAT-33")
 def test_damage_to_zeros_is_harmless() -> None:
     """Of a closed tree: each byte of them flipped, and the log cut at each: the same tree."""
     files = closed().files()
@@ -106,6 +110,7 @@ def test_damage_to_zeros_is_harmless() -> None:
             check_tree(tree, 2, 4)
 
 
+@pytest.mark.evidence("example", "FORMAT-33")
 def test_leaves_of_zeros_are_leaves() -> None:
     """A unit whose last bytes are zeros is not shortened by the zeros behind it."""
     disk = SimulatedDisk()
@@ -119,6 +124,7 @@ def test_leaves_of_zeros_are_leaves() -> None:
             assert (tree.size, tree.root) == (8, root)
 
 
+@pytest.mark.evidence("example", "FORMAT-38")
 @pytest.mark.parametrize("spare", [0, 1, 50, 319])
 def test_zeros_need_no_room(spare: int) -> None:
     """A flush that just fits succeeds, and what is left of the room stays free."""
@@ -136,6 +142,7 @@ def test_zeros_need_no_room(spare: int) -> None:
     check_goes_on(disk, 2, 2)
 
 
+@pytest.mark.evidence("fault", "FORMAT-35", "FORMAT-36")
 def test_a_flush_that_failed_in_zeros_is_written_again() -> None:
     """Half of it was written over zeros; it is cut off, and the next one is as long as it must."""
     disk = SimulatedDisk()

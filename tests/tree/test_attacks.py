@@ -40,6 +40,7 @@ def claim(head: TreeHead, index: int, leaf: bytes, hashes: bytes, at: int | None
     return includes(head, index, leaf, head.n, head.size, named, hashes)
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-12")
 @pytest.mark.parametrize("n", ARITIES)
 def test_attack_a_an_inner_node_is_not_a_leaf(n: int) -> None:
     """Every inner node, with the hashes above it, as any leaf of its tree; sizes up to 34.
@@ -71,6 +72,7 @@ def _hashes_above(proof: InclusionProof, level: int) -> bytes:
     return proof.hashes[32 * below :]
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-12")
 @pytest.mark.parametrize("n", ARITIES)
 def test_attack_b_the_root_is_not_a_leaf(n: int) -> None:
     """The root, with no hashes and with those of every leaf, as any leaf; sizes 2 to 34."""
@@ -86,6 +88,7 @@ def test_attack_b_the_root_is_not_a_leaf(n: int) -> None:
                 assert not claim(head, index, head.root, hashes, at=other)
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-2", "PROOF-6")
 @pytest.mark.parametrize("n", ARITIES)
 def test_attack_c_a_proof_does_not_count_for_another_size(n: int) -> None:
     """A proof of size s, as it is or relabelled, against the true heads of sizes up to s + n².
@@ -106,6 +109,7 @@ def test_attack_c_a_proof_does_not_count_for_another_size(n: int) -> None:
                 assert not includes(true_head, index, leaf, n, other, index, hashes)
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-12")
 @pytest.mark.parametrize("n", ARITIES)
 def test_attack_d_a_lifted_leaf_has_one_index(n: int) -> None:
     """The lone last leaf of every size up to 34, with its own proof, at any other index."""
@@ -121,6 +125,7 @@ def test_attack_d_a_lifted_leaf_has_one_index(n: int) -> None:
                 assert not claim(head, index, leaf, proof.hashes, at=own)
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-2", "PROOF-6")
 @pytest.mark.parametrize("n", ARITIES)
 def test_attack_e_a_consistency_proof_does_not_count_for_another_size(n: int) -> None:
     """A proof a to b relabelled a to c, or d to b, b up to 18: the heads of a and b refuse it.
@@ -142,6 +147,7 @@ def test_attack_e_a_consistency_proof_does_not_count_for_another_size(n: int) ->
                 assert extends(head_of(n, a), head_of(n, b), n, b, a, hashes) == own
 
 
+@pytest.mark.evidence("example", "TREE-35")
 @pytest.mark.parametrize("n", ARITIES)
 def test_attack_f_one_root_of_two_sizes_is_two_heads(n: int) -> None:
     """n² leaves and the n leaves that are their level 1 nodes have one root; n to n² likewise.
@@ -176,6 +182,7 @@ def test_attack_f_one_root_of_two_sizes_is_two_heads(n: int) -> None:
             assert not extends(above.head, below.head, n, size, groups, hashes)
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-22")
 @pytest.mark.parametrize("n", ARITIES)
 def test_attack_g_an_update_verifies_the_old_proof_first(n: int) -> None:
     """A wrong leaf, any wrong hash, another leaf's proof, a wrong head: nothing is updated.
@@ -217,6 +224,7 @@ def _with_a_wrong_hash(hashes: bytes) -> list[bytes]:
     ]
 
 
+@pytest.mark.evidence("example", "PROOF-22")
 def test_an_update_to_the_same_size_says_so_after_verifying() -> None:
     """NoUpdateNeededError, an InvalidProofError, with the size; a bad proof is reported first."""
     tree, leaves, head = tree_of(3, 7), make_leaves(7), head_of(3, 7)
@@ -232,6 +240,7 @@ def test_an_update_to_the_same_size_says_so_after_verifying() -> None:
         extension.update(tree.snapshot().prove(2), leaves[2], head, wrong)
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-16", "PROOF-18")
 @pytest.mark.parametrize("n", ARITIES)
 def test_a_consistency_proof_ties_both_roots(n: int) -> None:
     """With either root of another tree, nothing is proven; all 1 <= old <= new <= 24.
@@ -251,6 +260,7 @@ def test_a_consistency_proof_ties_both_roots(n: int) -> None:
                 assert not extends(new, old, n, old_size, size, hashes)
 
 
+@pytest.mark.evidence("example", "PROOF-4", "PROOF-17")
 def test_arity_and_scheme_of_the_head_are_binding() -> None:
     """A proof of another arity or scheme is refused, even where its shape would fit."""
     for size in range(1, 20):

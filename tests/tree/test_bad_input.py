@@ -102,6 +102,7 @@ BAD_BUFFERS: dict[str, Callable[[], object]] = {
 }
 
 
+@pytest.mark.evidence("example", "TREE-20")
 @pytest.mark.parametrize("value", NOT_BUFFERS, ids=repr)
 def test_no_buffer_is_no_leaf_and_no_batch(tree: Tree, value: object) -> None:
     """Numbers, text, None, objects: InvalidLeafError, alone and in the middle of a batch."""
@@ -112,6 +113,7 @@ def test_no_buffer_is_no_leaf_and_no_batch(tree: Tree, value: object) -> None:
         assert error.index == 1
 
 
+@pytest.mark.evidence("example", "TREE-20")
 @pytest.mark.parametrize("name", BAD_BUFFERS)
 def test_a_buffer_of_another_shape_is_no_leaf(tree: Tree, name: str) -> None:
     """Length, stride, item size and dimensions: InvalidLeafError, and which leaf it was."""
@@ -164,6 +166,7 @@ def test_leaves_are_counted_by_bytes_and_not_on_average(tree: Tree) -> None:
             assert error.index == 0
 
 
+@pytest.mark.evidence("example", "TREE-21")
 def test_an_empty_batch_is_refused(tree: Tree) -> None:
     """EmptyBatchError for every kind of nothing."""
     nothings: list[Callable[[], object]] = [
@@ -178,6 +181,7 @@ def test_an_empty_batch_is_refused(tree: Tree) -> None:
         refuse(tree, InvalidLeafError, method, b"")
 
 
+@pytest.mark.evidence("example", "TREE-21")
 @pytest.mark.parametrize("length", [1, 31, 33, 63, 65, 95])
 def test_a_buffer_is_whole_leaves(tree: Tree, length: int) -> None:
     """Any other number of bytes is InvalidLeafError that names the leaf that is cut."""
@@ -198,6 +202,7 @@ def test_what_has_no_order_is_no_batch(tree: Tree) -> None:
             refuse(tree, InvalidLeafError, method, value)
 
 
+@pytest.mark.evidence("example", "TREE-26")
 def test_a_generator_that_raises_changes_nothing(tree: Tree) -> None:
     """Its own error comes out; the leaves that it gave before do not count."""
 
@@ -209,6 +214,7 @@ def test_a_generator_that_raises_changes_nothing(tree: Tree) -> None:
         refuse(tree, KeyError, method, broken())
 
 
+@pytest.mark.evidence("example", "TREE-23", "TREE-25", "TREE-26")
 def test_a_batch_beyond_the_capacity_inserts_nothing(tree: Tree) -> None:
     """MaxDepthExceededError with size, count and capacity; 9 leaves fit, then not even one."""
     for count in (10, 11, 1000):
@@ -224,6 +230,7 @@ def test_a_batch_beyond_the_capacity_inserts_nothing(tree: Tree) -> None:
         refuse(tree, MaxDepthExceededError, method, bytes(32))
 
 
+@pytest.mark.evidence("example", "TREE-25")
 def test_no_tree_holds_more_than_can_be_counted() -> None:
     """CapacityExceededError, and not of depth, where 2**63 - 1 leaves are the limit."""
     tree = PortableAccumulator(255, 255, Blake3Hasher(), 255)
@@ -251,6 +258,7 @@ def index_reads(tree: Tree) -> list[Callable[[Any], object]]:
     ]
 
 
+@pytest.mark.evidence("example", "TREE-28", "TREE-30", "PROOF-9", "PROOF-15")
 @pytest.mark.parametrize("value", [-1, -(2**70), 8, 9, 2**63, 2**70])
 def test_an_index_out_of_range_is_refused(tree: Tree, value: int) -> None:
     """IndexOutOfRangeError, an IndexError, with the value; negative ones do not count back."""
@@ -273,6 +281,7 @@ def test_what_is_no_integer_is_no_level(tree: Tree, value: Any) -> None:
     refuse(tree, TypeError, tree.snapshot().level_len, value)
 
 
+@pytest.mark.evidence("example", "TREE-30")
 def test_a_level_above_the_root_is_empty(tree: Tree) -> None:
     """level_len is 0 there and IndexOutOfRangeError below 0; get_node is out of range."""
     snapshot = tree.snapshot()
@@ -282,6 +291,7 @@ def test_a_level_above_the_root_is_empty(tree: Tree) -> None:
     refuse(tree, IndexOutOfRangeError, snapshot.get_node, 1, 4)
 
 
+@pytest.mark.evidence("exhaustive", "TREE-31")
 def test_ranges_of_leaves_are_half_open_and_checked(tree: Tree) -> None:
     """All 0 <= start <= stop <= 7 are leaves; a start beyond the stop is out of range."""
     snapshot = tree.snapshot()
@@ -307,6 +317,7 @@ def test_numpy_integers_are_indices(tree: Tree) -> None:
         assert snapshot.prove_consistency(kind(5)) == snapshot.prove_consistency(5)
 
 
+@pytest.mark.evidence("example", "TREE-12")
 def test_an_empty_tree_has_no_root_and_no_leaf() -> None:
     """Root None, head of size 0, no node, an empty consistency proof."""
     tree = LeanIMT(3)

@@ -35,6 +35,7 @@ def samples() -> list[Proof]:
     return found
 
 
+@pytest.mark.evidence("example", "PROOF-24")
 def test_the_binary_form_is_the_documented_one() -> None:
     """Magic, version 1, n, zero, size, index or old size, hashes: little-endian, 24 + 32·k."""
     for proof in samples():
@@ -44,6 +45,7 @@ def test_the_binary_form_is_the_documented_one() -> None:
         assert len(proof.encode()) % 32 == 24
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-25", "PROOF-31")
 @pytest.mark.parametrize("n", ARITIES)
 def test_decode_undoes_encode_and_from_json_undoes_to_json(n: int) -> None:
     """All proofs of sizes and pairs of sizes up to 40; the bytes and the text are one each."""
@@ -72,6 +74,7 @@ def test_any_contiguous_buffer_can_be_decoded() -> None:
             assert type(proof).decode(buffer) == proof
 
 
+@pytest.mark.evidence("example", "PROOF-28", "PROOF-32")
 def test_the_json_form_is_the_documented_one() -> None:
     """One line, one object: type, version, n, size, index or old_size, hashes in lowercase hex."""
     proof = tree_of(2, 3).snapshot().prove(2)
@@ -96,6 +99,7 @@ def test_the_json_form_is_the_documented_one() -> None:
         assert "\n" not in other.to_json()
 
 
+@pytest.mark.evidence("example", "PROOF-27")
 def test_one_kind_of_proof_is_not_the_other() -> None:
     """Neither as bytes nor as JSON."""
     for proof in samples():
@@ -123,6 +127,7 @@ def mutated(found: dict[str, Any], key: str, value: object) -> str:
     return json.dumps(found | {key: value})
 
 
+@pytest.mark.evidence("example", "PROOF-30")
 def test_a_wrong_value_in_json_is_an_invalid_proof() -> None:
     """Every key with values of other types, out of range, not finite, huge, or nested."""
     proof = tree_of(2, 13).snapshot().prove(5)
@@ -141,6 +146,7 @@ def test_a_wrong_value_in_json_is_an_invalid_proof() -> None:
         ConsistencyProof.from_json(mutated(found, "old_size", 14))
 
 
+@pytest.mark.evidence("example", "PROOF-30")
 @pytest.mark.parametrize("version", ["true", "1.0", "1e0", "1.0e0"])
 def test_the_version_is_the_integer_1(version: str) -> None:
     """Not true, not 1.0: types are as strict for the version as for every other number."""
@@ -161,6 +167,7 @@ def test_an_array_of_pairs_is_not_an_object() -> None:
             type(value).from_json(json.dumps(pairs))
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-28", "PROOF-30")
 def test_missing_unknown_and_duplicate_keys_are_an_invalid_proof() -> None:
     """Each key left out, each key twice (with the same value, too), and keys of no meaning."""
     tree = tree_of(3, 13)
@@ -181,6 +188,7 @@ def test_missing_unknown_and_duplicate_keys_are_an_invalid_proof() -> None:
                 read(mutated(found, extra, 0))
 
 
+@pytest.mark.evidence("example", "PROOF-28", "PROOF-29", "PROOF-30")
 def test_hashes_are_64_lowercase_digits_each() -> None:
     """Uppercase, short, long, prefixed, spaced, other digits: an invalid proof or head."""
     proof = tree_of(2, 13).snapshot().prove(5)
@@ -211,6 +219,7 @@ TEXTS: list[str | bytes] = [
 ]
 
 
+@pytest.mark.evidence("example", "PROOF-30")
 @pytest.mark.parametrize("position", range(len(TEXTS)))
 def test_other_text_is_an_invalid_proof(position: int) -> None:
     """No object, broken, not Unicode, numbers of 5000 digits, 200,000 levels deep: one error."""
@@ -231,6 +240,7 @@ def test_nan_and_infinity_are_no_numbers() -> None:
                         type(value).from_json(mutated(found, key, number))
 
 
+@pytest.mark.evidence("example", "PROOF-29")
 def test_a_head_in_json_is_checked() -> None:
     """Root without leaves, leaves without root, wrong types and ranges of every field."""
     found = json.loads(tree_of(2, 13).head.to_json())
@@ -256,6 +266,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.evidence("fuzz", "PROOF-30")
 @relaxed
 @given(key=st.sampled_from(sorted(WRONG_VALUES)), value=json_values)
 def test_any_json_value_in_a_proof_is_refused_or_is_its_own(key: str, value: object) -> None:
@@ -269,6 +280,7 @@ def test_any_json_value_in_a_proof_is_refused_or_is_its_own(key: str, value: obj
     assert json.loads(read.to_json()) == json.loads(text)
 
 
+@pytest.mark.evidence("fuzz", "PROOF-30")
 @relaxed
 @given(text=st.text() | st.binary() | json_values.map(json.dumps))
 def test_any_text_is_refused_as_json(text: str | bytes) -> None:
@@ -293,6 +305,7 @@ headers = st.builds(
 tails = st.integers(0, 70).map(lambda count: bytes(32 * count)) | st.binary(max_size=100)
 
 
+@pytest.mark.evidence("fuzz", "PROOF-5", "PROOF-25", "PROOF-26")
 @relaxed
 @given(data=st.binary(max_size=400) | st.builds(lambda head, tail: head + tail, headers, tails))
 @example(data=struct.pack("<4sBBHQQ", b"RTIP", 1, 2, 0, 2**64 - 1, 0))
@@ -315,6 +328,7 @@ def test_any_bytes_are_refused_or_are_canonical_and_quickly(data: bytes) -> None
         assert time.process_time() - started < 1
 
 
+@pytest.mark.evidence("example", "PROOF-26")
 @pytest.mark.parametrize("n", [2, 3, 255])
 def test_decoding_takes_memory_for_the_bytes_that_there_are(n: int) -> None:
     """Headers that claim 2**63 - 1 leaves, with no hashes, a few, a thousand: all are refused.
@@ -396,6 +410,7 @@ WRONG_FIELDS: list[Callable[[], object]] = [
 ]
 
 
+@pytest.mark.evidence("example", "TREE-34")
 def test_no_proof_and_no_head_can_be_made_of_wrong_fields() -> None:
     """Every field out of range or of another type: InvalidProofError from the constructor."""
     for position, make in enumerate(WRONG_FIELDS):

@@ -35,6 +35,7 @@ shapes = powers | st.tuples(arities, st.integers(0, MAX_SIZE) | st.integers(0, 1
 """(n, size), often beside a power of n, where shapes change."""
 
 
+@pytest.mark.evidence("property", "TREE-3", "TREE-4", "TREE-25")
 @relaxed
 @given(shape=shapes)
 @example(shape=(2, MAX_SIZE))
@@ -54,6 +55,7 @@ def test_depth_and_level_lengths_are_the_models(shape: tuple[int, int]) -> None:
     assert capacity(n, max(1, top)) == min(MAX_SIZE, model.capacity(n, max(1, top)))
 
 
+@pytest.mark.evidence("property", "PROOF-7", "PROOF-8")
 @relaxed
 @given(shape=shapes, data=st.data())
 def test_inclusion_groups_name_the_models_nodes(
@@ -76,6 +78,7 @@ def test_inclusion_groups_name_the_models_nodes(
             inclusion_groups(size, n, outside)
 
 
+@pytest.mark.evidence("property", "PROOF-14")
 @relaxed
 @given(shape=shapes, data=st.data())
 def test_consistency_groups_name_the_models_nodes(
@@ -124,6 +127,7 @@ def test_groups_of_the_drawing() -> None:
     assert inclusion_groups(1, 3, 0) == ()
 
 
+@pytest.mark.evidence("example", "TREE-1", "TREE-24")
 @pytest.mark.parametrize("value", [1, 0, -1, 256, 2.0, True, "2", None, 2**70])
 def test_parameters_out_of_range_are_refused(value: object) -> None:
     """n is an int of 2 to 255 and max_depth one of 1 to 255; the error names which."""

@@ -105,18 +105,21 @@ def check_failures(misbehaviour: str, insert: Callable[[LeanIMT, list[bytes]], o
     assert failures > len(SHAPES)
 
 
+@pytest.mark.evidence("exhaustive", "TREE-26")
 @pytest.mark.parametrize("misbehaviour", MISBEHAVIOURS)
 def test_a_hasher_that_fails_in_extend_changes_nothing(misbehaviour: str) -> None:
     """Every call of every append of 1, 4, 9 leaves to 0 to 8, n = 2 and 3."""
     check_failures(misbehaviour, lambda tree, leaves: tree.extend(leaves))
 
 
+@pytest.mark.evidence("exhaustive", "TREE-26")
 @pytest.mark.parametrize("misbehaviour", MISBEHAVIOURS)
 def test_a_hasher_that_fails_in_insert_many_changes_nothing(misbehaviour: str) -> None:
     """The same where the call also computes the root: a call that raises changes nothing."""
     check_failures(misbehaviour, lambda tree, leaves: tree.insert_many(leaves))
 
 
+@pytest.mark.evidence("exhaustive", "TREE-26", "DURABLE-35")
 def test_a_hasher_that_fails_in_insert_changes_nothing(tmp_path: Path) -> None:
     """The smallest case, one leaf after one, whose parent is the root; in memory and on disk."""
     fragile = Fragile(out_of_order)
@@ -196,6 +199,7 @@ def test_a_bulk_hasher_makes_the_same_tree() -> None:
         assert again.insert_many(make_leaves(59)) == own_root(n, 59)
 
 
+@pytest.mark.evidence("example", "TREE-19", "TREE-26")
 @pytest.mark.parametrize(
     "result",
     [
@@ -224,6 +228,7 @@ def test_a_bulk_hasher_that_returns_nonsense_changes_nothing(result: Any) -> Non
 BAD_NAMES: list[Any] = ["", "x" * 33, "two words", "tab\t", "null\0", "ä", "a\n", None, 5, b"name"]
 
 
+@pytest.mark.evidence("example", "TREE-14", "TREE-18")
 @pytest.mark.parametrize("name", [*BAD_NAMES, "blake3", "blake3-plain", "sha256"], ids=repr)
 def test_a_scheme_has_a_name_of_its_own_that_can_be_stored(name: Any) -> None:
     """1 to 32 printable ASCII characters without space, and not that of a built-in scheme."""
@@ -231,6 +236,7 @@ def test_a_scheme_has_a_name_of_its_own_that_can_be_stored(name: Any) -> None:
         CustomHasher(name, double_sha256)
 
 
+@pytest.mark.evidence("example", "TREE-18")
 @pytest.mark.parametrize("name", ["x", "~" * 32, "!", "Poseidon2/bn254"])
 def test_a_printable_name_is_a_name(name: str) -> None:
     """It is the head's scheme."""
@@ -247,6 +253,7 @@ def test_what_is_no_hasher_makes_no_tree(hasher: Any) -> None:
     assert caught.value.parameter == "hasher"
 
 
+@pytest.mark.evidence("exhaustive", "TREE-15", "TREE-16", "TREE-17")
 @pytest.mark.parametrize("hasher", [Blake3Hasher(), Blake3PlainHasher(), Sha256Hasher()], ids=repr)
 def test_bulk_and_single_hashing_agree(hasher: BulkHasher) -> None:
     """Built-in schemes, groups of 2 to 255 children, against the model's parent."""
@@ -258,6 +265,7 @@ def test_bulk_and_single_hashing_agree(hasher: BulkHasher) -> None:
         assert hasher.parents(b"".join(b"".join(row) for row in rows), k) == b"".join(single)
 
 
+@pytest.mark.evidence("example", "PROOF-4")
 def test_a_head_of_a_scheme_of_ones_own_needs_its_hasher() -> None:
     """InvalidConfigError without it, InvalidProofError with that of another scheme."""
     hasher: Hasher = CustomHasher("own", double_sha256)

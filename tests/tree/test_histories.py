@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -10,6 +11,7 @@ from tests.tree.machines import DurableMachine, MemoryMachine
 quiet = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 
 
+@pytest.mark.evidence("property", "TREE-2", "TREE-13", "TREE-28", "TREE-29")
 def test_any_history_in_memory_equals_the_model() -> None:
     """400 histories of up to 25 calls on LeanIMT, n of 2 to 9, 16, 255, up to 700 leaves and more.
 
@@ -23,6 +25,7 @@ def test_any_history_in_memory_equals_the_model() -> None:
     )
 
 
+@pytest.mark.evidence("property", "TREE-29", "DURABLE-7", "DURABLE-24", "DURABLE-36", "FORMAT-58")
 def test_any_history_on_disk_equals_the_model() -> None:
     """400 histories of up to 30 calls on RotorTree: all policies and tierings, verified or not.
 

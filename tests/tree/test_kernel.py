@@ -285,6 +285,7 @@ def test_hashing_agrees_whichever_lanes_are_chosen() -> None:
     assert "ImportError" not in found[0] + found[1] + found[-1]
 
 
+@pytest.mark.evidence("example", "TREE-19")
 def test_a_hasher_of_wrong_results_is_named() -> None:
     """Whichever kernel: its parents must be 32 bytes."""
     bad = CustomHasher("bad", lambda children: bytes(31))

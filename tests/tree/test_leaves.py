@@ -90,6 +90,7 @@ def test_every_form_of_a_leaf_is_the_same_leaf(name: str) -> None:
     assert (tree.root, tree.snapshot().leaves()) == (model_root(3, COUNT), DATA)
 
 
+@pytest.mark.evidence("example", "TREE-27")
 def test_a_buffer_changed_after_the_call_changes_no_tree(tmp_path: Path) -> None:
     """bytearrays and arrays, alone, as a batch and within a list, before and after a flush."""
     with RotorTree.open(tmp_path, n=2, flush_policy=FlushPolicy.Manual()) as durable:

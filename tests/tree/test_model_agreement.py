@@ -38,6 +38,9 @@ UPDATE_BOUND = 64
 """Sizes of which every pair and every index is updated; above it, up to PAIR_BOUND, some."""
 
 
+@pytest.mark.evidence(
+    "exhaustive", "TREE-3", "TREE-4", "TREE-7", "TREE-8", "TREE-9", "TREE-10", "TREE-28"
+)
 @pytest.mark.parametrize("n", ARITIES)
 def test_every_node_at_every_past_size_is_the_models(n: int) -> None:
     """One tree of 200 leaves, its snapshots at 0 to 200: root, depth, every level and node."""
@@ -57,6 +60,7 @@ def test_every_node_at_every_past_size_is_the_models(n: int) -> None:
         assert snapshot.head == head_of(n, size)
 
 
+@pytest.mark.evidence("exhaustive", "TREE-11", "TREE-22")
 @pytest.mark.parametrize("n", ARITIES)
 def test_single_inserts_give_the_models_root_and_depth_each_time(n: int) -> None:
     """200 leaves one by one: the root that insert returns, root, size, depth, head; then nodes."""
@@ -72,6 +76,7 @@ def test_single_inserts_give_the_models_root_and_depth_each_time(n: int) -> None
                 assert tuple(snapshot.get_node(level, i) for i in range(len(row))) == row
 
 
+@pytest.mark.evidence("exhaustive", "TREE-22")
 @pytest.mark.parametrize("n", ARITIES)
 def test_one_batch_of_any_size_gives_the_models_tree(n: int) -> None:
     """A batch of 1 to 200 leaves into an empty tree."""
@@ -82,6 +87,7 @@ def test_one_batch_of_any_size_gives_the_models_tree(n: int) -> None:
         assert tree.snapshot().get_node(top, 0) == model_root(n, size)
 
 
+@pytest.mark.evidence("exhaustive", "TREE-13", "TREE-22")
 @pytest.mark.parametrize("n", ARITIES)
 def test_a_second_batch_of_any_size_gives_the_models_tree(n: int) -> None:
     """All (first, second) batches of at most 40 leaves together: root and every level 1 node."""
@@ -96,6 +102,7 @@ def test_a_second_batch_of_any_size_gives_the_models_tree(n: int) -> None:
             assert tuple(snapshot.get_node(1, i) for i in range(len(row))) == row
 
 
+@pytest.mark.evidence("property", "TREE-2", "TREE-13")
 @pytest.mark.parametrize("n", ARITIES)
 def test_random_mixes_of_inserts_and_batches_give_the_models_roots(n: int) -> None:
     """30 random ways to cut 200 leaves into single inserts and batches, by all four methods."""
@@ -113,6 +120,7 @@ def test_random_mixes_of_inserts_and_batches_give_the_models_roots(n: int) -> No
         assert tree.size == NODES_BOUND
 
 
+@pytest.mark.evidence("exhaustive", "TREE-13")
 @pytest.mark.parametrize("n", ARITIES)
 def test_the_maximal_depth_is_in_no_node(n: int) -> None:
     """Trees of up to 40 leaves that could grow as deep as they are, or far deeper: one head."""
@@ -124,6 +132,7 @@ def test_the_maximal_depth_is_in_no_node(n: int) -> None:
             assert tree.head == head_of(n, size)
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-7", "PROOF-9", "PROOF-10", "PROOF-13")
 @pytest.mark.parametrize("n", ARITIES)
 def test_every_inclusion_proof_is_the_models_and_verifies(n: int) -> None:
     """All index < size <= 40, hash for hash, from a snapshot of a later tree."""
@@ -137,6 +146,7 @@ def test_every_inclusion_proof_is_the_models_and_verifies(n: int) -> None:
             verify_inclusion(head, index, leaves[index], proof)
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-14", "PROOF-15", "PROOF-16")
 @pytest.mark.parametrize("n", ARITIES)
 def test_every_consistency_proof_is_the_models_and_verifies(n: int) -> None:
     """All old_size <= size <= 64, hash for hash; the empty and the same tree included."""
@@ -178,6 +188,7 @@ def test_every_updated_inclusion_proof_is_the_models_fresh_one(n: int) -> None:
                 assert updated.hashes == model_inclusion(n, size, index)
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-20", "PROOF-21")
 @pytest.mark.parametrize("n", ARITIES)
 def test_an_update_is_the_models_update(n: int) -> None:
     """All index < old < new <= 14, against update_inclusion_proof of the model."""
@@ -198,6 +209,7 @@ def test_an_update_is_the_models_update(n: int) -> None:
                 assert extension.update(old, leaves[index], *heads).hashes == b"".join(expected)
 
 
+@pytest.mark.evidence("property", "PROOF-23")
 @pytest.mark.parametrize("n", ARITIES)
 def test_a_chain_of_updates_follows_the_tree(n: int) -> None:
     """A proof of leaf 0, 3 or 7 updated over 10 random growths up to 200 leaves."""
@@ -213,6 +225,7 @@ def test_a_chain_of_updates_follows_the_tree(n: int) -> None:
             assert proof == tree.snapshot(size).prove(index)
 
 
+@pytest.mark.evidence("exhaustive", "TREE-15", "TREE-16", "TREE-17")
 @pytest.mark.parametrize("name", sorted(HASHERS))
 def test_every_scheme_is_the_models(name: str) -> None:
     """Each built-in scheme, n = 2, 3, 7, 255, sizes 0 to 40 and 254 to 258: nodes and proofs."""
@@ -236,6 +249,7 @@ def test_every_scheme_is_the_models(name: str) -> None:
                 verify_consistency(head_of(n, index, name), head, extension)
 
 
+@pytest.mark.evidence("example", "TREE-14", "TREE-15")
 def test_roots_are_those_of_the_original_implementation() -> None:
     """Every root of tests/data/reference-roots.json, in one batch and as a past size."""
     path = Path(__file__).parents[1] / "data" / "reference-roots.json"

@@ -118,6 +118,7 @@ def test_no_changed_byte_of_an_inclusion_proof_is_accepted(n: int) -> None:
         assert list(accepted_changes(encoded, size, accepts)) == [], name
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-5")
 @pytest.mark.parametrize("n", ARITIES)
 def test_no_changed_byte_of_a_consistency_proof_is_accepted(n: int) -> None:
     """Every byte of every proof between sizes up to 20, as for inclusion proofs."""
@@ -126,6 +127,7 @@ def test_no_changed_byte_of_a_consistency_proof_is_accepted(n: int) -> None:
         assert list(accepted_changes(encoded, size, accepts)) == [], name
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-3", "PROOF-25")
 @pytest.mark.parametrize("n", ARITIES)
 def test_no_cut_or_extended_inclusion_proof_is_accepted(n: int) -> None:
     """Every shorter length; one byte, one and two hashes, its own tail, itself added; 40 leaves."""
@@ -133,6 +135,7 @@ def test_no_cut_or_extended_inclusion_proof_is_accepted(n: int) -> None:
         assert list(accepted_lengths(encoded, accepts)) == [], name
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-3", "PROOF-25")
 @pytest.mark.parametrize("n", ARITIES)
 def test_no_cut_or_extended_consistency_proof_is_accepted(n: int) -> None:
     """As for inclusion proofs, between all sizes up to 28."""
@@ -140,6 +143,7 @@ def test_no_cut_or_extended_consistency_proof_is_accepted(n: int) -> None:
         assert list(accepted_lengths(encoded, accepts)) == [], name
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-5")
 @pytest.mark.parametrize("n", ARITIES)
 def test_no_other_order_of_the_hashes_is_accepted(n: int) -> None:
     """Any two unequal hashes exchanged, doubled or zeroed; inclusion to 24, consistency to 16."""

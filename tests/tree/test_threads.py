@@ -90,6 +90,7 @@ def check_heads(n: int, seen: dict[int, TreeHead]) -> None:
         assert seen[size].root == model.root(tuple(LEAVES[:size]), n, PARENT)
 
 
+@pytest.mark.evidence("property", "TREE-33")
 @pytest.mark.parametrize("n", [2, 3, 16])
 def test_readers_of_a_growing_tree_in_memory_see_trees_that_were(n: int) -> None:
     """Three readers while one thread inserts 3000 leaves."""
@@ -100,6 +101,7 @@ def test_readers_of_a_growing_tree_in_memory_see_trees_that_were(n: int) -> None
     check_heads(n, seen)
 
 
+@pytest.mark.evidence("property", "TREE-33", "DURABLE-23")
 @pytest.mark.parametrize("pin", [None, 1, 0])
 @pytest.mark.parametrize("n", [2, 5])
 def test_readers_of_a_growing_tree_on_disk_see_trees_that_were(
@@ -134,6 +136,7 @@ def test_readers_of_a_growing_tree_on_disk_see_trees_that_were(
         assert again.recovery.clean
 
 
+@pytest.mark.evidence("property", "TREE-23", "DURABLE-49")
 def test_insertions_from_several_threads_are_done_one_after_the_other(tmp_path: Path) -> None:
     """Four threads insert 150 batches of 1 to 3 leaves each: no leaf lost or doubled or mixed up.
 
@@ -167,6 +170,7 @@ def test_insertions_from_several_threads_are_done_one_after_the_other(tmp_path: 
         assert again.snapshot().leaves() == data
 
 
+@pytest.mark.evidence("property", "DURABLE-15")
 def test_durable_insertions_from_several_threads_are_durable_when_they_return(
     tmp_path: Path,
 ) -> None:

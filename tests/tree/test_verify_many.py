@@ -93,6 +93,7 @@ def together(
     return None
 
 
+@pytest.mark.evidence("property", "PROOF-34")
 @pytest.mark.parametrize("n", ARITIES)
 def test_proofs_that_hold_hold_together(n: int) -> None:
     """1 to 1000 random leaves, the last one among them, of trees with lone and edge groups."""
@@ -157,6 +158,7 @@ def forge(
 KINDS = ("leaf", "hashes", "index", "another's proof", "a past size")
 
 
+@pytest.mark.evidence("property", "PROOF-34")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n", [2, 3, 4, 7, 31, 32, 255])
 def test_the_first_forged_proof_is_named(n: int, kind: str) -> None:
@@ -175,6 +177,7 @@ def test_the_first_forged_proof_is_named(n: int, kind: str) -> None:
             assert one_by_one(case.head, indices, leaves, proofs) == places[0]
 
 
+@pytest.mark.evidence("exhaustive", "PROOF-34")
 def test_every_place_is_looked_at() -> None:
     """One of 70 proofs is forged: each in turn, in each of the ways."""
     case, numbers = Case(3, 70), random.Random(0)
@@ -202,6 +205,7 @@ def test_what_is_no_index_is_named() -> None:
             verify_inclusion_many(case.head, changed, leaves, proofs)
 
 
+@pytest.mark.evidence("example", "PROOF-5", "PROOF-35")
 def test_numbers_that_differ_are_refused() -> None:
     """A leaf, an index or a proof more or less; no leaves at all; leaves that are none."""
     case = Case(4, 70)
@@ -221,6 +225,7 @@ def test_numbers_that_differ_are_refused() -> None:
         verify_inclusion_many(case.head, indices, [*leaves[1:], bytes(31)], proofs)
 
 
+@pytest.mark.evidence("example", "PROOF-11")
 def test_nothing_is_in_the_empty_tree() -> None:
     """Whatever is claimed: its head has no root."""
     proof = Case(2, 1).snapshot.prove(0)
@@ -228,6 +233,7 @@ def test_nothing_is_in_the_empty_tree() -> None:
         verify_inclusion_many(LeanIMT(2).head, [0], bytes(32), [proof])
 
 
+@pytest.mark.evidence("example", "PROOF-33")
 def test_indices_and_proofs_may_come_from_anywhere() -> None:
     """Generators of them, leaves of every form, and the row of proofs that a snapshot made."""
     case = Case(5, 70)
@@ -241,6 +247,7 @@ def test_indices_and_proofs_may_come_from_anywhere() -> None:
     )
 
 
+@pytest.mark.evidence("example", "PROOF-33")
 def test_the_row_of_proofs_is_a_sequence_of_them() -> None:
     """As a list: places from either end, slices, what is beyond; equal to proofs made alone."""
     snapshot = Case(3, 70).snapshot
