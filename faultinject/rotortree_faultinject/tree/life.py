@@ -12,7 +12,9 @@ A step is a line of text, so that a life can be written down, found again, made 
 ``checkpoint``         checkpoint
 ``background NAME``    run the ``flusher`` or the ``checkpointer`` if it is due
 ``prove SIZES``        prove all leaves, and one at each old size, with roots and consistency
+``reject``             calls that must be refused, and change nothing
 ``close``              close the tree
+``read``               open what is closed read-only, look, try to change it, close
 ``kill``               the process ends; what it wrote and did not sync is in the cache
 ``crash LETTERS``      power fails; the letters say what became of everything that was not synced
 ``fault RULE``         from now on calls go wrong by a rule of `rotortree_faultinject.faults`
@@ -36,11 +38,16 @@ import rotortree_model as model
 from rotortree import (
     CheckpointPolicy,
     DurabilityToken,
+    EmptyBatchError,
     FlushFailedError,
     FlushPolicy,
+    InvalidLeafError,
+    ReadOnlyError,
     RotorTree,
+    RotorTreeError,
     StorageError,
     TieringConfig,
+    TreeNotFoundError,
 )
 from rotortree.config import AnyCheckpointPolicy
 from rotortree.scheduler import Scheduler
@@ -148,11 +155,16 @@ def _random_bytes(seed: bytes) -> Callable[[int], bytes]:
 
 
 def open_tree(
-    disk: SimulatedDisk, options: Options, scheduler: Scheduler | None = None
+    disk: SimulatedDisk,
+    options: Options,
+    scheduler: Scheduler | None = None,
+    *,
+    read_only: bool = False,
 ) -> RotorTree:
-    """Open the tree at `PATH`, or create it."""
+    """Open the tree at `PATH`, or create it if it is not ``read_only``."""
     return RotorTree.open(
         PATH,
+        read_only=read_only,
         n=options.n,
         flush_policy=FlushPolicy.Manual() if options.flush == "manual" else FlushPolicy.Interval(),
         checkpoint_policy=options.checkpoint_policy,
@@ -236,7 +248,7 @@ class Life:
         """
         if self.lied_to:
             return True
-        if step == "open":
+        if step in ("open", "read"):
             may = self.disk.faults.hits > hits or self.disk.room is not None
             return may or self._names_in_doubt
         return self._is_troubled
@@ -273,12 +285,15 @@ class Life:
         found = check_root(self.tree)
         if self.lied_to:  # what was promised since may be lost, but nothing may be wrong
             self.history = model.History(self.history.issued, self._truly_durable)
-        message = verdict(self.history, found)
-        if message is not None:
-            raise OracleError(message)
+        self._judge(found)
         self.history = model.after_crash(self.history, split(found.leaves))
         self.disk.mark(("open", found.leaves))
         check_proofs(self.tree, found.leaves)
+
+    def _judge(self, found: Recovered) -> None:
+        message = verdict(self.history, found)
+        if message is not None:
+            raise OracleError(message)
 
     def _issue(self, count: int, insert: Callable[[RotorTree, bytes], object]) -> None:
         tree = self._open_tree()
@@ -347,13 +362,9 @@ class Life:
             return
         tree.checkpoint()
         self._promised()
-        self._check_checkpoint(tree)
-
-    def _check_checkpoint(self, tree: RotorTree) -> None:
-        if self.lied_to:
-            return
-        leaves = b"".join(model.issued_leaves(self.history))
-        check_checkpoint(self.disk.image, PATH, leaves, tree.checkpoint_size)
+        if not self.lied_to:
+            leaves = b"".join(model.issued_leaves(self.history))
+            check_checkpoint(self.disk.image, PATH, leaves, tree.checkpoint_size)
 
     def _step_background(self, name: str = "") -> None:
         if self._open_tree() is not None:
@@ -369,6 +380,17 @@ class Life:
             if tree.snapshot(old).leaves() != leaves[: old * LEAF_BYTES]:
                 raise OracleError(f"the tree of size {old} holds other leaves than it had then")
         check_proofs(tree, leaves, old_sizes)
+
+    def _step_reject(self) -> None:
+        tree = self._open_tree()
+        if tree is None:
+            return
+        log, before = len(self.disk.log), check_root(tree)
+        _refused(EmptyBatchError, tree.insert_many, [])
+        _refused(InvalidLeafError, tree.insert, bytes(LEAF_BYTES - 1))
+        _refused(InvalidLeafError, tree.insert_many, [bytes(LEAF_BYTES), b""])
+        if check_root(tree) != before or len(self.disk.log) > log:
+            raise OracleError("a refused call changed something")
 
     def _step_close(self) -> None:
         tree = self._open_tree()
@@ -391,6 +413,24 @@ class Life:
             abandon(self.tree)
         self.tree = None
         self.scheduler.tasks.clear()
+
+    def _step_read(self) -> None:
+        if self._open_tree() is not None:
+            return
+        image = self.disk.image
+        try:
+            tree = open_tree(self.disk, self.options, self.scheduler, read_only=True)
+        except TreeNotFoundError:
+            if self.history.issued:
+                raise
+            return
+        found = check_root(tree)
+        check_proofs(tree, found.leaves)
+        _refused(ReadOnlyError, tree.insert, bytes(LEAF_BYTES))
+        tree.close()
+        if self.disk.image != image:
+            raise OracleError("a reader changed the disk")
+        self._judge(found)
 
     def _step_kill(self) -> None:
         self.end()
@@ -420,6 +460,13 @@ class Life:
         with contextlib.suppress(FlushFailedError):
             tree.flush()
             self._sound = self.disk.faults.hits
+
+
+def _refused(error: type[RotorTreeError], call: Callable[..., object], *given: object) -> None:
+    """Make a call that must raise this, and nothing else."""
+    with contextlib.suppress(error):
+        call(*given)
+        raise OracleError(f"{call!r} of {given!r} was not refused")
 
 
 def describe(history: model.History) -> str:
