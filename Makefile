@@ -9,6 +9,7 @@ TESTS ?= tests
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 LEAVES ?= 100000000
 MEASURED := build/benchmarks
+RECORD := -p specs.trace.plugin --evidence build/evidence/tests.jsonl
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
@@ -18,7 +19,7 @@ SOURCES := pyproject.toml setup.py rotortree/_native.c rotortree/_tree.h rotortr
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test test-kernels check crash fuzz kill-score damage bench bench-quick scale instructions sanitize cross clean
+.PHONY: help run test test-kernels check crash fuzz kill-score damage bench bench-quick scale instructions trace sanitize cross clean
 
 help:
 	@echo "make run          install the package into $(VENV) and run the demonstration"
@@ -29,6 +30,9 @@ help:
 	@echo "make fuzz         random lives of a tree, crashed everywhere; SECONDS=60, SEED: the clock"
 	@echo "make kill-score   plant every known fault in the tree, and see that it is caught"
 	@echo "make damage       damage every byte of small trees, and see what opening makes of it"
+	@echo "make spec         the protocol model, searched exhaustively, and mutants of it"
+	@echo "make symbolic     the pure functions, executed symbolically"
+	@echo "make trace        each requirement and its evidence: into build/trace, after those two"
 	@echo "make bench        the benchmarks, in full: into build/benchmarks"
 	@echo "make bench-quick  the benchmarks, at small sizes"
 	@echo "make scale        a tree of 100 million leaves on disk; LEAVES=1000000000"
@@ -42,7 +46,7 @@ run: $(VENV)/.installed
 
 test: check
 	@echo "pytest"
-	@$(BIN)/python -m pytest -n auto --dist loadgroup
+	@$(BIN)/python -m pytest -n auto --dist loadgroup $(RECORD)
 	@$(MAKE) test-kernels TESTS=tests/tree
 
 test-kernels: $(VENV)/.installed-dev
@@ -76,6 +80,13 @@ kill-score: $(VENV)/.installed
 
 damage: $(VENV)/.installed
 	@$(BIN)/rotortree-crash damage --jobs $(JOBS)
+
+# A test that fails is in the record, and the matrix says of what it was to be evidence.
+trace: $(VENV)/.installed-dev
+	@echo "pytest -m evidence"
+	@status=0; \
+	$(BIN)/python -m pytest -n auto --dist loadgroup -q -m evidence $(RECORD) || status=$$?; \
+	$(BIN)/python -m specs.trace && exit $$status
 
 bench: $(VENV)/.installed-bench
 	@mkdir -p $(MEASURED)

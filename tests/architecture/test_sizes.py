@@ -45,8 +45,9 @@ def long_parts(source: Source) -> dict[str, int]:
 
 
 def everything() -> list[Source]:
-    """All Python files of the project: the packages, the tests and the benchmarks."""
-    found = [(path, ROOT) for top in ("tests", "benchmarks") for path in (ROOT / top).rglob("*.py")]
+    """All Python files of the project: packages, specification, tests and benchmarks."""
+    tops = ("benchmarks", "specs", "tests")
+    found = [(path, ROOT) for top in tops for path in (ROOT / top).rglob("*.py")]
     for folder in package_folders().values():
         assert folder.parent in SOURCE_ROOTS
         found += [(path, folder.parent) for path in folder.rglob("*.py")]

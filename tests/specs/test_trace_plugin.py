@@ -1,0 +1,163 @@
+"""The pytest plugin that records evidence: of complete runs, all of it, and only if asked to."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from specs.trace.plugin import INPUTS
+from specs.trace.records import FOLDER, Inputs, Record, read_records
+from tests.specs.projects import RECORDS, ROOT, TESTS, Project
+
+OPTIONS = ("-p", "specs.trace.plugin", "--evidence", "build/evidence/tests.jsonl")
+"""What makes pytest record."""
+
+PARALLEL = ("-p", "xdist", "-n", "2", "--dist", "loadgroup")
+"""As `make test` runs it."""
+
+OTHER_OUTCOMES = """
+import pytest
+
+pytestmark = pytest.mark.evidence("fuzz", "TREE-1")
+
+@pytest.fixture
+def torn():
+    yield
+    raise RuntimeError
+
+@pytest.fixture
+def broken():
+    raise RuntimeError
+
+def test_end(torn): pass
+def test_set_up(broken): pass
+@pytest.mark.xfail
+def test_expected(): assert False
+@pytest.mark.skip
+def test_skipped(): pass
+@pytest.mark.parametrize("n", [1, 2])
+def test_sometimes(n): assert n == 1
+@pytest.mark.evidence()
+def test_wrong_mark(): pass
+"""
+"""Every way in which a test does not pass, and a mark without arguments."""
+
+
+DEATH = """
+import pytest
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session):
+    where = ("tests/test_it.py", None, "")
+    report = pytest.TestReport("x", where, {}, "failed", "worker died", "call")
+    session.config.hook.pytest_runtest_logreport(report=report)
+"""
+"""A conftest that reports a failure of its own at the end of a run."""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """One whose tests were not run."""
+    return Project(tmp_path)
+
+
+def recorded(project: Project) -> list[Record]:
+    """What the last run recorded, without the lines."""
+    inputs, records = read_records(project.root / FOLDER / "tests.jsonl")
+    assert inputs == Inputs.now(project.root, INPUTS)
+    return [replace(record, line=None) for record in records]
+
+
+@pytest.mark.parametrize("parallel", [(), PARALLEL], ids=["one", "xdist"])
+def test_outcomes_are_recorded(project: Project, parallel: tuple[str, ...]) -> None:
+    """One record for each mark of a test; in one process or several, in groups or not."""
+    done = project.run_tests(*OPTIONS, *parallel)
+    assert done.returncode == 0, done.stdout
+    assert recorded(project) == list(RECORDS)
+    _, records = read_records(project.root / FOLDER / "tests.jsonl")
+    assert [record.line for record in records] == [12, 12, 4]
+
+
+@pytest.mark.parametrize("parallel", [(), PARALLEL], ids=["one", "xdist"])
+def test_what_did_not_pass_is_not_recorded_as_passed(
+    project: Project, parallel: tuple[str, ...]
+) -> None:
+    """Failures in set-up, test and end; skips, expected failures, one case of several."""
+    project.write("tests/test_it.py", OTHER_OUTCOMES)
+    assert project.run_tests(*OPTIONS, *parallel).returncode == 1
+    found = {
+        record.source.partition("::")[2]: record.outcome
+        for record in recorded(project)
+        if record.kind == "fuzz"
+    }
+    assert found == {
+        "test_end": "failed",
+        "test_set_up": "failed",
+        "test_expected": "skipped",
+        "test_skipped": "skipped",
+        "test_sometimes": "failed",
+        "test_wrong_mark": "passed",
+    }
+    assert [record.requirements for record in recorded(project) if not record.kind] == [()]
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("import missing\n", ()),
+        ("def test_stop(): raise KeyboardInterrupt\n", ()),
+        ("", ("--no-such-option",)),
+    ],
+    ids=["import", "interrupt", "usage"],
+)
+def test_an_incomplete_run_records_nothing(
+    project: Project, text: str, options: tuple[str, ...]
+) -> None:
+    """What an earlier run left is gone, too, unless the run did not even begin."""
+    project.record(*RECORDS)
+    project.write("tests/test_more.py", text)
+    assert project.run_tests(*OPTIONS, *options).returncode != 0
+    path = project.root / FOLDER / "tests.jsonl"
+    if path.exists():
+        assert "--no-such-option" in options
+        inputs, _ = read_records(path)
+        assert inputs.digest != Inputs.now(project.root, inputs.paths).digest
+
+
+def test_a_failure_of_nobody_knows_what_records_nothing(project: Project) -> None:
+    """As pytest-xdist reports that a worker died: the report says nothing of marks."""
+    project.write("conftest.py", DEATH)
+    assert "worker died" in project.run_tests(*OPTIONS).stdout
+    assert not (project.root / FOLDER / "tests.jsonl").exists()
+
+
+def test_a_change_during_the_run_is_noticed(project: Project) -> None:
+    """The record is of the sources at the start."""
+    project.write(
+        "tests/test_it.py", f"{TESTS}\n\ndef test_writes(): open('tests/x', 'w').close()\n"
+    )
+    assert project.run_tests(*OPTIONS).returncode == 0
+    inputs, _ = read_records(project.root / FOLDER / "tests.jsonl")
+    assert inputs.digest != Inputs.now(project.root, INPUTS).digest
+
+
+def test_other_runs_are_left_alone(project: Project) -> None:
+    """Without the options nothing is written, and what is there stays."""
+    project.record(*RECORDS)
+    path = project.root / FOLDER / "tests.jsonl"
+    before = path.stat().st_mtime_ns
+    assert project.run_tests().returncode == 0
+    assert project.run_tests("-p", "specs.trace.plugin").returncode == 0
+    assert path.stat().st_mtime_ns == before
+
+
+def test_make_records() -> None:
+    """`make test` and `make trace` do, and no other target."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert f"RECORD := {' '.join(OPTIONS)}\n" in text
+    targets = re.findall(r"^([a-z-]+):(?:.*\n)(?:\t.*\n)*?\t.*\$\(RECORD\)", text, re.MULTILINE)
+    assert targets == ["test", "trace"]
+    assert {path for path in INPUTS if not (ROOT / path).exists()} == set()
