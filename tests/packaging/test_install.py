@@ -203,6 +203,8 @@ def test_the_source_distribution_holds_the_project(built: Path) -> None:
         "rotortree/_native.c",
         "rotortree/_tree.h",
         "rotortree/_hashing.h",
+        "specs/trace/plugin.py",
+        "specs/tree.md",
         "tests/packaging/test_install.py",
     } <= set(names)
     assert [name for name in names if name.endswith(".pyc") or "__pycache__" in name] == []
