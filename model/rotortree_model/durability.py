@@ -27,12 +27,18 @@ def issued_leaves(history: History) -> Leaves:
 
 
 def boundaries(history: History) -> tuple[int, ...]:
-    """The sizes at which no batch is split, ascending: 0 and the size after each batch."""
+    """The sizes at which no batch is split, ascending: 0 and the size after each batch.
+
+    Requirements: DURABLE-4.
+    """
     return tuple(accumulate((len(batch) for batch in history.issued), initial=0))
 
 
 def issue(history: History, batch: Leaves) -> History:
-    """The history after one more batch was handed to the tree; ValueError if the batch is empty."""
+    """The history after one more batch was handed to the tree; ValueError if the batch is empty.
+
+    Requirements: DURABLE-4.
+    """
     if not batch:
         raise ValueError("a batch has at least one leaf")
     return History((*history.issued, batch), history.acknowledged)
@@ -43,6 +49,7 @@ def acknowledge(history: History, size: int) -> History:
 
     A promise is never taken back: a smaller size than before changes nothing.
     ValueError if size is not a batch boundary (so also if it is more than was issued).
+    Requirements: DURABLE-16.
     """
     if size not in boundaries(history):
         raise ValueError(f"{size} leaves is not at the end of a batch")
@@ -50,12 +57,18 @@ def acknowledge(history: History, size: int) -> History:
 
 
 def allowed_sizes(history: History) -> frozenset[int]:
-    """The sizes, in leaves, that a tree may have after a crash; never empty."""
+    """The sizes, in leaves, that a tree may have after a crash; never empty.
+
+    Requirements: DURABLE-2, DURABLE-4.
+    """
     return frozenset(size for size in boundaries(history) if size >= history.acknowledged)
 
 
 def allowed(history: History, recovered: Leaves) -> bool:
-    """Whether a tree that holds exactly these leaves is a legal outcome of a crash."""
+    """Whether a tree that holds exactly these leaves is a legal outcome of a crash.
+
+    Requirements: DURABLE-2, DURABLE-3, DURABLE-4.
+    """
     size = len(recovered)
     return size in allowed_sizes(history) and recovered == issued_leaves(history)[:size]
 
@@ -66,6 +79,7 @@ def after_crash(history: History, recovered: Leaves) -> History:
     The lost batches are as if never issued. What was recovered is acknowledged: the open showed it,
     and a second open, after whatever crash, must show it again.
     ValueError if the recovered leaves are not allowed.
+    Requirements: DURABLE-5, DURABLE-7.
     """
     if not allowed(history, recovered):
         raise ValueError(f"{len(recovered)} leaves are not a legal outcome of this history")

@@ -26,12 +26,16 @@ def are_hashes(values: tuple[bytes, ...]) -> bool:
     """Whether every value is 32 bytes long.
 
     Without this rule bytes could move from one sibling to the next and hash to the same parent.
+    Requirements: PROOF-3.
     """
     return all(len(value) == HASH_BYTES for value in values)
 
 
 def is_head(size: int, root: bytes | None) -> bool:
-    """Whether (size, root) can be a tree's: an empty one has no root, any other one of 32 bytes."""
+    """Whether (size, root) can be a tree's: an empty one has no root, any other one of 32 bytes.
+
+    Requirements: TREE-34.
+    """
     if root is None:
         return size == 0
     return size > 0 and are_hashes((root,))
@@ -58,6 +62,7 @@ def inclusion_coordinates(size: int, n: int, index: int) -> tuple[Coordinate, ..
 
     Lowest level first, left to right in each. A lone child has no siblings: the lift costs nothing.
     The precondition is 0 <= index < size.
+    Requirements: PROOF-7, PROOF-8.
     """
     return tuple(
         sibling
@@ -73,6 +78,7 @@ def inclusion_proof(
     """The hashes that prove leaf `index`: the values of inclusion_coordinates, in that order.
 
     ValueError if there is no such leaf.
+    Requirements: PROOF-7, PROOF-9.
     """
     if not 0 <= index < len(leaves):
         raise ValueError(f"no leaf {index} in a tree of {len(leaves)} leaves")
@@ -86,6 +92,7 @@ def inclusion_root(
     """The root that a tree of `size` leaves has if leaf and hashes are what they claim to be.
 
     None if there is no leaf `index`, a hash is missing or left over, or one is not 32 bytes long.
+    Requirements: PROOF-3, PROOF-10.
     """
     if not 0 <= index < size:
         return None
@@ -108,6 +115,7 @@ def verify_inclusion(
     """Whether the hashes prove that leaf `index` of the tree with the trusted (size, root) is leaf.
 
     The root does not commit to the size: both must come from a source that the verifier trusts.
+    Requirements: PROOF-1, PROOF-5, PROOF-10, PROOF-11.
     """
     computed = inclusion_root(size, n, index, leaf, hashes, parent)
     return computed is not None and computed == root
@@ -120,6 +128,7 @@ def consistency_coordinates(old_size: int, size: int, n: int) -> tuple[Coordinat
     """The nodes that a consistency proof consists of, in its order; none if nothing is to prove.
 
     The precondition is 0 <= old_size <= size.
+    Requirements: PROOF-14, PROOF-15.
     """
     if old_size in (0, size):
         return ()
@@ -144,6 +153,7 @@ def consistency_proof(
 
     The values, in the new tree, of consistency_coordinates; () if old_size is 0 or all leaves.
     ValueError unless 0 <= old_size <= number of leaves.
+    Requirements: PROOF-14, PROOF-15.
     """
     if not 0 <= old_size <= len(leaves):
         raise ValueError(f"old size {old_size} is not in 0..{len(leaves)}")
@@ -164,6 +174,7 @@ def verify_consistency(
 
     False also if a hash is missing, left over or not 32 bytes long, if old_size > size, and if a
     root is missing from a tree with leaves or given for one without.
+    Requirements: PROOF-5, PROOF-16, PROOF-18.
     """
     if not (old_size <= size and is_head(old_size, old_root) and is_head(size, root)):
         return False
@@ -200,6 +211,7 @@ def update_inclusion_proof(
     Every sibling in the new tree is complete in the old one, hence in the old proof, or new, hence
     in the consistency proof, or straddles, and is folded from the consistency proof.
     InvalidProofError if either proof does not verify; else NoUpdateNeededError if the sizes agree.
+    Requirements: PROOF-20, PROOF-21, PROOF-22.
     """
     if not verify_inclusion(old_size, n, old_root, index, leaf, inclusion_hashes, parent):
         raise InvalidProofError("the inclusion proof does not verify against the old head")

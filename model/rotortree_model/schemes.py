@@ -18,22 +18,34 @@ NODE_TAG = b"\x01"
 
 
 def tagged(children: tuple[bytes, ...]) -> bytes:
-    """What the tagged schemes hash: 0x01, the number of children as one byte, the children."""
+    """What the tagged schemes hash: 0x01, the number of children as one byte, the children.
+
+    Requirements: TREE-15, TREE-17.
+    """
     return NODE_TAG + bytes([len(children)]) + b"".join(children)
 
 
 def blake3(children: tuple[bytes, ...]) -> bytes:
-    """BLAKE3(0x01 || u8(number of children) || children), 32 bytes. The default scheme."""
+    """BLAKE3(0x01 || u8(number of children) || children), 32 bytes. The default scheme.
+
+    Requirements: TREE-15.
+    """
     return _blake3(tagged(children)).digest()
 
 
 def blake3_plain(children: tuple[bytes, ...]) -> bytes:
-    """BLAKE3(children), 32 bytes, without a tag."""
+    """BLAKE3(children), 32 bytes, without a tag.
+
+    Requirements: TREE-16.
+    """
     return _blake3(b"".join(children)).digest()
 
 
 def sha256(children: tuple[bytes, ...]) -> bytes:
-    """SHA-256(0x01 || u8(number of children) || children), 32 bytes."""
+    """SHA-256(0x01 || u8(number of children) || children), 32 bytes.
+
+    Requirements: TREE-17.
+    """
     return hashlib.sha256(tagged(children)).digest()
 
 

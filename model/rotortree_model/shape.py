@@ -23,7 +23,10 @@ Coordinate: TypeAlias = tuple[int, int]
 
 
 def check_arity(n: int) -> None:
-    """Return if n is an arity, 2 <= n <= 255; raise ValueError if not."""
+    """Return if n is an arity, 2 <= n <= 255; raise ValueError if not.
+
+    Requirements: TREE-1.
+    """
     if not MIN_ARITY <= n <= MAX_ARITY:
         raise ValueError(f"arity {n} is not in {MIN_ARITY}..{MAX_ARITY}")
 
@@ -37,6 +40,7 @@ def depth(size: int, n: int) -> int:
     """The level of the root: the least d with n^d >= size, so 0 for sizes 0 and 1.
 
     ValueError if n is not an arity or size is negative.
+    Requirements: TREE-3.
     """
     check_arity(n)
     if size < 0:
@@ -51,6 +55,7 @@ def level_length(size: int, n: int, level: int) -> int:
     """The number of nodes of a level: ceil(size / n^level) up to the depth, 0 above it.
 
     ValueError if n is not an arity, or size or level is negative.
+    Requirements: TREE-4.
     """
     if level < 0:
         raise ValueError(f"level {level} is negative")
@@ -63,6 +68,7 @@ def capacity(n: int, max_depth: int) -> int:
     """The most leaves that a tree of arity n holds within max_depth levels: n^max_depth.
 
     ValueError if n is not an arity or max_depth < 1.
+    Requirements: TREE-25.
     """
     check_arity(n)
     if max_depth < 1:
@@ -74,6 +80,7 @@ def is_complete(size: int, n: int, level: int, index: int) -> bool:
     """Whether all n^level leaves below node (level, index) exist; it then never changes again.
 
     ValueError if n is not an arity, or size, level or index is negative.
+    Requirements: TREE-6.
     """
     check_arity(n)
     if min(size, level, index) < 0:
@@ -85,6 +92,7 @@ def children(size: int, n: int, level: int, index: int) -> tuple[Coordinate, ...
     """The children of node (level, index), left to right: 1 to n coordinates of level - 1.
 
     ValueError if level < 1. The precondition is that the node exists.
+    Requirements: TREE-5.
     """
     stop = min((index + 1) * n, level_length(size, n, level - 1))
     return tuple((level - 1, child) for child in range(index * n, stop))
@@ -94,6 +102,7 @@ def straddles(size: int, n: int, level: int, index: int, old_size: int) -> bool:
     """Whether node (level, index) covers both leaves < old_size and leaves >= old_size.
 
     At most one node of a level straddles, and no leaf does.
+    Requirements: PROOF-14.
     """
     start = index * span(n, level)
     stop = min(start + span(n, level), size)

@@ -9,7 +9,10 @@ from rotortree_model.shape import children, depth, level_length
 
 
 def combine(values: tuple[bytes, ...], parent: Scheme) -> bytes:
-    """The value of a node whose children have these values: a lone child is lifted unchanged."""
+    """The value of a node whose children have these values: a lone child is lifted unchanged.
+
+    Requirements: TREE-9, TREE-10.
+    """
     return values[0] if len(values) == 1 else parent(values)
 
 
@@ -17,6 +20,7 @@ def node(leaves: tuple[bytes, ...], n: int, level: int, index: int, parent: Sche
     """The value of node (level, index), 32 bytes.
 
     ValueError if the tree of these leaves has no such node.
+    Requirements: TREE-8, TREE-9.
     """
     if not 0 <= index < level_length(len(leaves), n, level):
         raise ValueError(f"no node ({level}, {index}) in a tree of {len(leaves)} leaves")
@@ -27,7 +31,10 @@ def node(leaves: tuple[bytes, ...], n: int, level: int, index: int, parent: Sche
 
 
 def levels(leaves: tuple[bytes, ...], n: int, parent: Scheme) -> tuple[tuple[bytes, ...], ...]:
-    """The values of all nodes, level 0 to the root's, the right edge included; () if empty."""
+    """The values of all nodes, level 0 to the root's, the right edge included; () if empty.
+
+    Requirements: TREE-4.
+    """
     if not leaves:
         return ()
     size = len(leaves)
@@ -38,7 +45,10 @@ def levels(leaves: tuple[bytes, ...], n: int, parent: Scheme) -> tuple[tuple[byt
 
 
 def root(leaves: tuple[bytes, ...], n: int, parent: Scheme) -> bytes | None:
-    """The value of node (depth, 0), 32 bytes; None for the empty tree, which has no root."""
+    """The value of node (depth, 0), 32 bytes; None for the empty tree, which has no root.
+
+    Requirements: TREE-11, TREE-12.
+    """
     if not leaves:
         return None
     return node(leaves, n, depth(len(leaves), n), 0, parent)
