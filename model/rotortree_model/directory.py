@@ -245,7 +245,7 @@ def untrusted(stored: Rows, computed: Rows, tree: Identity) -> DamagedError:
     """The error that names the leaves that cannot be trusted. Requirements: FORMAT-64."""
     size = len(computed.levels[0])
     said, true = (next(iter(rows.levels[1:]), ()) for rows in (stored, computed))
-    wrong = [at * tree.n for at, parent in enumerate(said) if parent not in (b"", true[at])]
+    wrong = [at * tree.n for at, parent in enumerate(said) if parent != true[at]]
     incomplete = size - size % tree.n
     start, stop = (wrong[0], wrong[0] + tree.n) if wrong else (incomplete, size)
     start = start if start < stop else 0

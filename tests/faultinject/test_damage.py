@@ -351,6 +351,7 @@ def writing_reader(patch: pytest.MonkeyPatch) -> None:
     on_opening(patch, act)
 
 
+@pytest.mark.usefixtures("unread")
 @pytest.mark.parametrize(
     ("plant", "name", "kind", "outcome"),
     [

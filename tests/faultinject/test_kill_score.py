@@ -20,6 +20,7 @@ QUICK = "acknowledged before the write"
 """A fault that the laws notice at once."""
 
 
+@pytest.mark.usefixtures("unread")
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_fault_is_caught_or_redundant(name: str) -> None:
     """Some check notices it; or nothing does, and the registry says why it does no harm."""
