@@ -85,7 +85,7 @@ def go_wrong(
 def spare_creation(disk: SimulatedDisk) -> None:
     """Let a failed sync of a directory lose no names while the tree is created.
 
-    Section 8 of the storage format leaves that out.
+    Section 6 of specs/durability.md leaves that out.
     """
 
     def on_call(call: Call) -> None:
