@@ -252,7 +252,19 @@ def check_all(reading: Reading, images: Iterator[Files], **keywords: bool) -> No
     assert reading.counts.total() - before == count > 0
 
 
-@pytest.mark.evidence("damage", "FORMAT-13", "FORMAT-24", "FORMAT-33", "FORMAT-46", "FORMAT-54", "FORMAT-55", "FORMAT-56", "FORMAT-61", "FORMAT-62", "FORMAT-64")
+@pytest.mark.evidence(
+    "damage",
+    "FORMAT-13",
+    "FORMAT-24",
+    "FORMAT-33",
+    "FORMAT-46",
+    "FORMAT-54",
+    "FORMAT-55",
+    "FORMAT-56",
+    "FORMAT-61",
+    "FORMAT-62",
+    "FORMAT-64",
+)
 @pytest.mark.parametrize("name", SITUATIONS)
 def test_reader_agrees_whatever_is_changed_in_a_file(name: str, reading: Reading) -> None:
     """A reader that verifies: every byte flipped, zeros of any length, bytes appended."""
@@ -275,7 +287,20 @@ def test_reader_agrees_when_two_files_are_damaged(name: str, reading: Reading) -
         check_all(reading, damages_of_two_files(files), read_only=True, verify_checkpoint=verify)
 
 
-@pytest.mark.evidence("damage", "FORMAT-13", "FORMAT-14", "FORMAT-15", "FORMAT-16", "FORMAT-18", "FORMAT-22", "FORMAT-24", "FORMAT-28", "FORMAT-43", "FORMAT-47", "FORMAT-54")
+@pytest.mark.evidence(
+    "damage",
+    "FORMAT-13",
+    "FORMAT-14",
+    "FORMAT-15",
+    "FORMAT-16",
+    "FORMAT-18",
+    "FORMAT-22",
+    "FORMAT-24",
+    "FORMAT-28",
+    "FORMAT-43",
+    "FORMAT-47",
+    "FORMAT-54",
+)
 @pytest.mark.parametrize("name", FORGED)
 def test_reader_agrees_about_what_somebody_forged(name: str, reading: Reading) -> None:
     """Whatever field has another value, under a right seal."""
