@@ -147,7 +147,7 @@ def test_flags_but_1_are_no_more(flags: int) -> None:
         check_tree(tree, 2, 1)
 
 
-@pytest.mark.evidence("example", "FORMAT-20", "FORMAT-23", "FORMAT-24", "FORMAT-43", "FORMAT-54")
+@pytest.mark.evidence("example", "FORMAT-20", "FORMAT-23", "FORMAT-24", "FORMAT-54", "DURABLE-43")
 @pytest.mark.parametrize("whose", ["its own", "another segment's", "nobody's"])
 def test_a_frame_counts_only_with_the_key_of_its_segment(whose: str) -> None:
     """The next frame, all of it right, sealed with the key of this segment, of another, with none.

@@ -40,7 +40,6 @@ from tests.storage.trees import (
 COMMIT = f"{PATH}/COMMIT"
 
 
-@pytest.mark.evidence("property", "FORMAT-49")
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 6, 7, 12])
 def test_1_no_stale_node_is_ever_mapped_back(n: int) -> None:
     """40 random histories of inserts, checkpoints and reopens: all leaves, roots, proofs right.

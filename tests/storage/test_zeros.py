@@ -110,6 +110,18 @@ def test_damage_to_zeros_is_harmless() -> None:
             check_tree(tree, 2, 4)
 
 
+@pytest.mark.evidence("example", "FORMAT-69")
+def test_a_writer_cuts_zeros_off_and_goes_on_in_the_segment() -> None:
+    """After a clean close, before it writes anything behind them."""
+    disk = closed()
+    path = log_path(disk.files())
+    with opened(disk) as tree:
+        assert len(disk.files()[path]) == SEGMENT_BYTES + 4 * UNIT
+        tree.insert_durable(leaf(4))
+        assert log_path(disk.files()) == path
+    check_goes_on(disk, 2, 5)
+
+
 @pytest.mark.evidence("example", "FORMAT-33")
 def test_leaves_of_zeros_are_leaves() -> None:
     """A unit whose last bytes are zeros is not shortened by the zeros behind it."""

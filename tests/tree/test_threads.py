@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,17 @@ from tests.tree.support import PARENT, make_leaves, tree_of, wait_for_checkpoint
 COUNT = 3000
 LEAVES = make_leaves(COUNT)
 
+
+def ends() -> tuple[int, ...]:
+    """The sizes at which batches of 1 to 60 leaves end, from 0 to COUNT."""
+    choose, found = random.Random(1), [0]
+    while found[-1] < COUNT:
+        found.append(min(COUNT, found[-1] + choose.choice((1, 1, 3, 17, 60))))
+    return tuple(found)
+
+
+ENDS = ends()
+
 Tree = LeanIMT | RotorTree
 
 
@@ -42,15 +54,13 @@ def _switch_often() -> Iterator[None]:
 
 
 def write(tree: Tree, stop: threading.Event, seen: Mapping[int, TreeHead]) -> None:
-    """Insert all leaves in batches of 1 to 60, and not all before the readers see a dozen sizes."""
-    choose, at, end_of_patience = random.Random(1), 0, time.monotonic() + 60
+    """Insert all batches, and not all of them before the readers see a dozen sizes."""
+    end_of_patience = time.monotonic() + 60
     try:
-        while at < COUNT:
-            end = min(COUNT, at + choose.choice((1, 1, 3, 17, 60)))
+        for at, end in pairwise(ENDS):
             _ = tree.extend(LEAVES[at:end])
-            at = end
             time.sleep(1e-4)
-            while len(seen) * COUNT < 12 * at and time.monotonic() < end_of_patience:
+            while len(seen) * COUNT < 12 * end and time.monotonic() < end_of_patience:
                 time.sleep(1e-4)
     finally:
         stop.set()
@@ -67,6 +77,7 @@ def read(tree: Tree, stop: threading.Event, seed: int, seen: dict[int, TreeHead]
         ended = stop.is_set()
         snapshot = tree.snapshot()
         head, size = snapshot.head, snapshot.size
+        assert size in ENDS
         assert seen.setdefault(size, head) == head
         if size:
             for index in (choose.randrange(size), size - 1):
@@ -90,10 +101,10 @@ def check_heads(n: int, seen: dict[int, TreeHead]) -> None:
         assert seen[size].root == model.root(tuple(LEAVES[:size]), n, PARENT)
 
 
-@pytest.mark.evidence("property", "TREE-33")
+@pytest.mark.evidence("property", "TREE-23", "TREE-33")
 @pytest.mark.parametrize("n", [2, 3, 16])
 def test_readers_of_a_growing_tree_in_memory_see_trees_that_were(n: int) -> None:
-    """Three readers while one thread inserts 3000 leaves."""
+    """Three readers while one thread inserts 3000 leaves: trees that end with a batch."""
     tree, stop = LeanIMT(n), threading.Event()
     seen: dict[int, TreeHead] = {}
     readers = [lambda seed=seed: read(tree, stop, seed, seen) for seed in range(3)]
@@ -136,7 +147,7 @@ def test_readers_of_a_growing_tree_on_disk_see_trees_that_were(
         assert again.recovery.clean
 
 
-@pytest.mark.evidence("property", "TREE-23", "DURABLE-49")
+@pytest.mark.evidence("property", "DURABLE-49")
 def test_insertions_from_several_threads_are_done_one_after_the_other(tmp_path: Path) -> None:
     """Four threads insert 150 batches of 1 to 3 leaves each: no leaf lost or doubled or mixed up.
 
