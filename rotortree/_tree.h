@@ -492,18 +492,13 @@ static int fold(Tree *tree, uint64_t size, uint8_t *rows)
         } else {
             const uint8_t *last_child = has ? row : children + (count - 1) * NODE;
             const Group group = {children, last_child, k, tree->tagged};
-            const int blocks = message_blocks(group);
             const int fixed = (message_bytes(group) - NODE) / BLOCK;
             Prefix *prefix = tree->prefixes + level;
             if (prefix->first != first || prefix->k != k) {
                 *prefix = (Prefix){.first = first, .k = k};
-                memcpy(prefix->h, IV, sizeof IV);
-                compress_blocks(prefix->h, group, 0, fixed, tree->lanes);
+                compress_blocks(IV, group, 0, fixed, tree->lanes, (uint8_t *)prefix->h);
             }
-            uint32_t h[8];
-            memcpy(h, prefix->h, sizeof h);
-            compress_blocks(h, group, fixed, blocks, tree->lanes);
-            memcpy(parent, h, NODE);
+            compress_blocks(prefix->h, group, fixed, message_blocks(group), tree->lanes, parent);
         }
         has = k > 0;
         complete = up;
