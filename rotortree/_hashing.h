@@ -320,11 +320,9 @@ static ALONE ALWAYS_INLINE void mix_rows(row *v, const vector_16 *m, int half)
     v[1] = turned(v[1] ^ v[2], 7);
 }
 
-static ALONE ALWAYS_INLINE void compress_rows(uint32_t *h, vector_16 m, uint32_t length,
-                                              uint32_t flags)
+static ALONE ALWAYS_INLINE void compress_rows(row *h, vector_16 m, uint32_t length, uint32_t flags)
 {
-    row v[4] = {{h[0], h[1], h[2], h[3]}, {h[4], h[5], h[6], h[7]},
-                {IV[0], IV[1], IV[2], IV[3]}, {0, 0, length, flags}};
+    row v[4] = {h[0], h[1], {IV[0], IV[1], IV[2], IV[3]}, {0, 0, length, flags}};
     m = SHUFFLE(vector_16, m, m, 0, 2, 4, 6, 1, 3, 5, 7, 14, 8, 10, 12, 15, 9, 11, 13);
     for (int round = 0; round < 7; round++) {
         mix_rows(v, &m, 0);
@@ -338,9 +336,8 @@ static ALONE ALWAYS_INLINE void compress_rows(uint32_t *h, vector_16 m, uint32_t
         /* the order of the next round */
         m = SHUFFLE(vector_16, m, m, 1, 5, 7, 2, 3, 10, 0, 15, 12, 4, 11, 13, 9, 14, 6, 8);
     }
-    v[0] ^= v[2];
-    v[1] ^= v[3];
-    memcpy(h, v, 2 * sizeof *v);
+    h[0] = v[0] ^ v[2];
+    h[1] = v[1] ^ v[3];
 }
 #endif
 
@@ -419,42 +416,46 @@ static ALWAYS_INLINE uint32_t block_flags(int number, int left)
 }
 
 #ifdef __x86_64__
-static ALONE void compress_blocks_rows(uint32_t *h, Group group, int first, int last)
+static ALONE void compress_blocks_rows(const uint32_t *h, Group group, int first, int last,
+                                       uint8_t *out)
 {
+    row rows[2];
+    memcpy(rows, h, sizeof rows);
     for (int number = first; number < last; number++) {
         const int left = message_bytes(group) - number * BLOCK;
-        compress_rows(h, load_block_rows(group, number), left < BLOCK ? left : BLOCK,
+        compress_rows(rows, load_block_rows(group, number), left < BLOCK ? left : BLOCK,
                       block_flags(number, left));
     }
+    memcpy(out, rows, sizeof rows);
 }
 #endif
 
-/* Mix blocks [first, last) of a group's message into the chaining value h. */
-static void compress_blocks(uint32_t *h, Group group, int first, int last, long lanes)
+/* Mix blocks [first, last) of a group's message into the chaining value h, which becomes `out`. */
+static void compress_blocks(const uint32_t *h, Group group, int first, int last, long lanes,
+                            uint8_t *out)
 {
 #ifdef __x86_64__
     if (lanes == 16) {
-        compress_blocks_rows(h, group, first, last);
+        compress_blocks_rows(h, group, first, last, out);
         return;
     }
 #endif
-    (void)lanes;
+    uint32_t value[8], m[16];
+    memcpy(value, h, sizeof value);
     for (int number = first; number < last; number++) {
         const int left = message_bytes(group) - number * BLOCK;
-        uint32_t m[16];
         load_block(m, group, number);
-        compress_1(h, m, left < BLOCK ? left : BLOCK, block_flags(number, left));
+        compress_1(value, m, left < BLOCK ? left : BLOCK, block_flags(number, left));
     }
+    memcpy(out, value, sizeof value);
+    (void)lanes;
 }
 
 /* The parent of k children that follow each other. */
 static void hash_one(const uint8_t *children, int k, int tagged, long lanes, uint8_t *out)
 {
     const Group group = {children, children + (k - 1) * NODE, k, tagged};
-    uint32_t h[8];
-    memcpy(h, IV, sizeof h);
-    compress_blocks(h, group, 0, message_blocks(group), lanes);
-    memcpy(out, h, NODE);
+    compress_blocks(IV, group, 0, message_blocks(group), lanes, out);
 }
 
 /* The parents of `count` groups.  Requires count > 0 and machine_has(lanes). */

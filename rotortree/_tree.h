@@ -492,18 +492,13 @@ static int fold(Tree *tree, uint64_t size, uint8_t *rows)
         } else {
             const uint8_t *last_child = has ? row : children + (count - 1) * NODE;
             const Group group = {children, last_child, k, tree->tagged};
-            const int blocks = message_blocks(group);
             const int fixed = (message_bytes(group) - NODE) / BLOCK;
             Prefix *prefix = tree->prefixes + level;
             if (prefix->first != first || prefix->k != k) {
                 *prefix = (Prefix){.first = first, .k = k};
-                memcpy(prefix->h, IV, sizeof IV);
-                compress_blocks(prefix->h, group, 0, fixed, tree->lanes);
+                compress_blocks(IV, group, 0, fixed, tree->lanes, (uint8_t *)prefix->h);
             }
-            uint32_t h[8];
-            memcpy(h, prefix->h, sizeof h);
-            compress_blocks(h, group, fixed, blocks, tree->lanes);
-            memcpy(parent, h, NODE);
+            compress_blocks(prefix->h, group, fixed, message_blocks(group), tree->lanes, parent);
         }
         has = k > 0;
         complete = up;
@@ -525,6 +520,7 @@ static void root_of(Tree *tree, uint64_t size, uint8_t *root)
 /* Proofs. */
 
 /* The siblings on the way from a leaf to the root, lowest first; returns how many bytes that is.
+   They are copied one by one: where the own node is cannot be foreseen, and branches would be.
    `rows` is what fold() made for this size; out = NULL: only count. */
 static size_t gather(const Tree *tree, uint64_t size, const uint8_t *rows, uint64_t index,
                      uint8_t *out)
@@ -536,15 +532,13 @@ static size_t gather(const Tree *tree, uint64_t size, const uint8_t *rows, uint6
         const uint64_t last_parent = quotient(last, tree->arity);
         const uint64_t stop = parent < last_parent ? start + tree->arity.by : last + 1;
         if (out != NULL && stop - start > 1) {
-            const uint64_t known = stop < complete ? stop : complete;
             uint8_t *to = out + bytes;
             const uint8_t *group = node_at(tree, level, start);
-            memcpy(to, group, (own - start) * NODE);
-            if (own + 1 < known)
-                memcpy(to + (own - start) * NODE, group + (own + 1 - start) * NODE,
-                       (known - own - 1) * NODE);
+            const uint64_t known = stop < complete ? stop : complete, siblings = known - start;
+            for (uint64_t i = 0, at = own - start; i + (at < siblings) < siblings; i++)
+                memcpy(to + i * NODE, group + (i + (i >= at)) * NODE, NODE);
             if (known < stop && own < known)
-                memcpy(to + (known - start - 1) * NODE, rows + level * NODE, NODE);
+                memcpy(to + (siblings - 1) * NODE, rows + level * NODE, NODE);
         }
         bytes += (stop - start - 1) * NODE;
         own = parent;
@@ -593,12 +587,12 @@ static int put_group(Path *path, Divisor arity, uint64_t last, uint8_t *group)
 {
     const uint64_t parent = quotient(path->own, arity), start = parent * arity.by;
     const int k = parent < quotient(last, arity) ? (int)arity.by : (int)(last - start + 1);
-    const size_t before = (path->own - start) * NODE, siblings = (size_t)(k - 1) * NODE;
+    const size_t place = path->own - start, siblings = (size_t)(k - 1) * NODE;
     if ((size_t)(path->end - path->hashes) < siblings)
         return 0;
-    memcpy(group, path->hashes, before);
-    memcpy(group + before, path->node, NODE);
-    memcpy(group + before + NODE, path->hashes + before, siblings - before);
+    for (uint64_t i = 0; i + 1 < (uint64_t)k; i++)
+        memcpy(group + (i + (i >= place)) * NODE, path->hashes + i * NODE, NODE);
+    memcpy(group + place * NODE, path->node, NODE);
     path->hashes += siblings;
     path->own = parent;
     return k;

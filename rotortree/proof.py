@@ -420,10 +420,10 @@ def _scheme(head: TreeHead, hasher: Hasher | None) -> Hasher:
 
 
 def _siblings_by_level(proof: InclusionProof) -> Iterator[tuple[int, bytes]]:
-    at = 0
+    hashes, at = proof.hashes, 0
     for group in inclusion_groups(proof.size, proof.n, proof.index):
         end = at + (group.stop - group.start - 1) * NODE_BYTES
-        yield group.level, proof.hashes[at:end]
+        yield group.level, hashes[at:end]
         at = end
 
 
@@ -447,16 +447,17 @@ def _verified_boundary(
             raise InvalidProofError("two heads of one size have different roots")
         return {}
     groups: dict[int, tuple[int, bytes]] = {}
+    hashes, at = proof.hashes, 0
     old = new = b""
-    at = 0
     for (level, start, own, stop), straddles in consistency_groups(
-        proof.old_size, proof.size, proof.n
+        old_head.size, new_head.size, new_head.n
     ):
         middle = at + (own - start) * NODE_BYTES
         end = at + (stop - start - straddles) * NODE_BYTES
-        before, after = proof.hashes[at:middle], proof.hashes[middle:end]
-        groups[level] = start, before + new + after
-        old, new = _fold(scheme, before + old), _fold(scheme, before + new + after)
+        before = hashes[at:middle]
+        members = before + new + hashes[middle:end]
+        groups[level] = start, members
+        old, new = _fold(scheme, before + old), _fold(scheme, members)
         at = end
     if old != old_head.root:
         raise InvalidProofError("the proof does not lead to the old head's root")

@@ -38,10 +38,8 @@ static void hash_in_blocks(const uint8_t *children, int k, int tagged, long lane
     const Group group = {first, last, k, tagged};
     const int fixed = (message_bytes(group) - NODE) / BLOCK;
     uint32_t h[8];
-    memcpy(h, IV, sizeof h);
-    compress_blocks(h, group, 0, fixed, lanes);
-    compress_blocks(h, group, fixed, message_blocks(group), lanes);
-    memcpy(parent, h, NODE);
+    compress_blocks(IV, group, 0, fixed, lanes, (uint8_t *)h);
+    compress_blocks(h, group, fixed, message_blocks(group), lanes, parent);
     free(first);
     free(last);
 }
