@@ -123,7 +123,7 @@ def parse(document: str, text: str) -> tuple[list[Requirement], list[str]]:
     for before, token in pairwise(tokens):
         if before.type == "heading_open":
             section = token.content
-        if token.type == "list_item_open" and token.level == 1 and token.map:
+        if token.type == "list_item_open" and token.map:
             result = _item(document, section, token.map[0] + 1, lines[slice(*token.map)])
             if isinstance(result, Requirement):
                 found.append(result)

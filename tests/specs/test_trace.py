@@ -152,13 +152,14 @@ def test_accepting_one_accepts_no_other(project: Project) -> None:
 def test_a_number_is_never_given_again(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What was retired cannot come back; `new` goes past it."""
+    """What was retired cannot come back; `new` goes past it, and past the largest number."""
+    project.replace("specs/storage-format.md", "FORMAT-1", "FORMAT-12")
     text = (project.root / "specs/proofs.md").read_text()
     project.write("specs/proofs.md", "# Proofs\n")
     assert project.trace("accept", "PROOF-1") == 0
     capsys.readouterr()
     assert project.trace("new") == 0
-    assert capsys.readouterr().out.split() == "TREE-3 PROOF-2 FORMAT-2 DURABLE-1 CRASH-1".split()
+    assert capsys.readouterr().out.split() == "TREE-3 PROOF-2 FORMAT-13 DURABLE-1 CRASH-1".split()
     project.write("specs/proofs.md", text)
     for arguments in (["PROOF-1"], ["--all"]):
         assert project.trace("accept", *arguments) == 1

@@ -108,10 +108,11 @@ def test_what_did_not_pass_is_not_recorded_as_passed(
     ("text", "options"),
     [
         ("import missing\n", ()),
+        ("import missing\n", PARALLEL),
         ("def test_stop(): raise KeyboardInterrupt\n", ()),
         ("", ("--no-such-option",)),
     ],
-    ids=["import", "interrupt", "usage"],
+    ids=["import", "import, xdist", "interrupt", "usage"],
 )
 def test_an_incomplete_run_records_nothing(
     project: Project, text: str, options: tuple[str, ...]
