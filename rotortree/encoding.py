@@ -63,6 +63,8 @@ def inclusion_header(n: int, size: int, index: int) -> bytes:
 def load_object(text: str | bytes, keys: tuple[str, ...], what: str) -> dict[str, object]:
     """A JSON object with exactly these keys, none of them twice.  Raises InvalidProofError."""
     try:
+        if not isinstance(text, str):
+            text = str(text, "utf-8")  # json would take UTF-16, a mark before it, and surrogates
         found: object = json.loads(text, object_pairs_hook=_once_each)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidProofError(f"{what} is not JSON: {error}") from None

@@ -295,7 +295,7 @@ class _Scanner:
         promise = 0
         while (found := self._frame(offset, number, first, chain)) is not None:
             frame, chain = found
-            promise = frame.promise
+            promise = max(promise, frame.promise)
             frames.append((offset + FRAME_BYTES, frame.leaves))
             offset += FRAME_BYTES + frame.leaves * NODE_BYTES
             number, first = number + 1, first + frame.leaves
