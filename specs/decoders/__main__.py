@@ -1,0 +1,100 @@
+"""``python -m specs.decoders``: fuzz decoders; see the package."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The project."""
+
+_WORK = ROOT / "build/fuzz"
+_MOST_BYTES = 4096
+_GUIDED = ("rotortree", "rotortree_model", "specs.decoders")
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Do what the command line says; 0 if no law was broken."""
+    parser = argparse.ArgumentParser(prog="python -m specs.decoders")
+    parser.add_argument("command", choices=("fuzz", "corpus", "one"), nargs="?", default="fuzz")
+    parser.add_argument("--decoder", action="append", help="this one alone; may be repeated")
+    parser.add_argument("--seconds", type=float, default=60, help="for each; 0: for ever")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--unguided", action="store_true", help="without atheris, if it is there")
+    arguments = parser.parse_args(given)
+    guided = importlib.util.find_spec("atheris") is not None and not arguments.unguided
+    if arguments.command == "one":
+        [name] = arguments.decoder
+        run = _guided if guided else _unguided
+        return run(name, arguments.seconds, arguments.seed)
+    return _all(arguments, guided)
+
+
+def _all(arguments: argparse.Namespace, guided: bool) -> int:
+    from specs.decoders.corpus import DECODERS, write
+
+    if arguments.command == "corpus":
+        write(ROOT)
+        return 0
+    names = arguments.decoder or list(DECODERS)
+    print(f"guided by {'coverage (atheris)' if guided else 'nothing: atheris is not installed'}")
+    with ThreadPoolExecutor(arguments.jobs) as executor:
+        codes = list(executor.map(partial(_process, arguments), names))
+    return max(codes)
+
+
+def _process(arguments: argparse.Namespace, name: str) -> int:
+    """Fuzz one decoder in a process of its own: libFuzzer ends the one that it is in."""
+    command = [sys.executable, "-m", "specs.decoders", "one", "--decoder", name]
+    command += ["--seconds", str(arguments.seconds), "--seed", str(arguments.seed)]
+    command += ["--unguided"] if arguments.unguided else []
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    lines = (done.stdout + done.stderr).splitlines()
+    if done.returncode:
+        print(*lines, sep="\n", flush=True)
+    else:
+        print(f"{name}: {lines[-1] if lines else ''}", flush=True)
+    return done.returncode
+
+
+def _unguided(name: str, seconds: float, seed: int) -> int:
+    """Random choices, until the time is over."""
+    from specs.decoders.fuzzing import target
+
+    run, drawn, count = target(name, ROOT, keeps=True), random.Random(f"{seed} {name}"), 0
+    end = time.monotonic() + seconds
+    while not seconds or time.monotonic() < end:
+        run(drawn.randbytes(drawn.choice((64, 256, 1024))))
+        count += 1
+    print(f"{count:,} inputs")
+    return 0
+
+
+def _guided(name: str, seconds: float, seed: int) -> int:
+    """Choices that libFuzzer makes by what they cover; it ends the process."""
+    atheris: Any = importlib.import_module("atheris")  # in an extra of its own, and untyped
+    with atheris.instrument_imports(include=list(_GUIDED)):
+        from specs.decoders.fuzzing import target
+    folder = _WORK / name
+    folder.mkdir(parents=True, exist_ok=True)
+    options = [f"-max_total_time={int(seconds)}", f"-max_len={_MOST_BYTES}", "-timeout=20"]
+    options += ["-rss_limit_mb=2048", f"-seed={seed + 1}", f"-artifact_prefix={folder}/"]
+    atheris.Setup([sys.argv[0], *options, str(folder)], target(name, ROOT, keeps=True))
+    atheris.Fuzz()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
