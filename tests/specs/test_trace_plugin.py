@@ -51,11 +51,13 @@ import pytest
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session):
+    if hasattr(session.config, "workerinput"):
+        return
     where = ("tests/test_it.py", None, "")
     report = pytest.TestReport("x", where, {}, "failed", "worker died", "call")
     session.config.hook.pytest_runtest_logreport(report=report)
 """
-"""A conftest that reports a failure of its own at the end of a run."""
+"""A conftest that reports a failure of its own at the end of a run, in the controller."""
 
 
 @pytest.fixture
@@ -128,10 +130,13 @@ def test_an_incomplete_run_records_nothing(
         assert inputs.digest != Inputs.now(project.root, inputs.paths).digest
 
 
-def test_a_failure_of_nobody_knows_what_records_nothing(project: Project) -> None:
+@pytest.mark.parametrize("parallel", [(), PARALLEL], ids=["one", "xdist"])
+def test_a_failure_of_nobody_knows_what_records_nothing(
+    project: Project, parallel: tuple[str, ...]
+) -> None:
     """As pytest-xdist reports that a worker died: the report says nothing of marks."""
     project.write("conftest.py", DEATH)
-    assert "worker died" in project.run_tests(*OPTIONS).stdout
+    assert "worker died" in project.run_tests(*OPTIONS, *parallel).stdout
     assert not (project.root / FOLDER / "tests.jsonl").exists()
 
 
