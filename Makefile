@@ -19,7 +19,7 @@ SOURCES := pyproject.toml setup.py rotortree/_native.c rotortree/_tree.h rotortr
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test test-kernels check crash fuzz kill-score damage bench bench-quick scale instructions trace sanitize cross clean
+.PHONY: help run test test-kernels check crash fuzz exhaustive fuzz-decoders kill-score damage bench bench-quick scale instructions trace sanitize cross clean
 
 help:
 	@echo "make run          install the package into $(VENV) and run the demonstration"
@@ -28,6 +28,8 @@ help:
 	@echo "make check        ruff and mypy --strict alone"
 	@echo "make crash        every crash of the built-in workloads, under every profile, to depth 3"
 	@echo "make fuzz         random lives of a tree, crashed everywhere; SECONDS=60, SEED: the clock"
+	@echo "make exhaustive   everything that is small: shapes of trees, histories and their crashes"
+	@echo "make fuzz-decoders  decoders of proofs and files; SECONDS=60, 0: for ever"
 	@echo "make kill-score   plant every known fault in the tree, and see that it is caught"
 	@echo "make damage       damage every byte of small trees, and see what opening makes of it"
 	@echo "make spec         the protocol model, searched exhaustively, and mutants of it"
@@ -74,6 +76,12 @@ fuzz: $(VENV)/.installed
 	@echo "seed $(SEED)"
 	@$(BIN)/rotortree-crash fuzz --seconds $(SECONDS) --seed $(SEED) --jobs $(JOBS) \
 	    --findings findings
+
+exhaustive: $(VENV)/.installed-dev
+	@$(BIN)/python -m specs.exhaustive --jobs $(JOBS)
+
+fuzz-decoders: $(VENV)/.installed-fuzz
+	@$(BIN)/python -m specs.decoders --seconds $(SECONDS) --seed $(SEED) --jobs $(JOBS)
 
 kill-score: $(VENV)/.installed
 	@$(BIN)/rotortree-crash kill-score --jobs $(JOBS)
@@ -159,3 +167,9 @@ $(VENV)/.installed-bench: $(VENV)/.created $(SOURCES)
 	@echo "installing rotortree[bench] into $(VENV)"
 	@$(PIP) install --editable '.[bench]'
 	@touch $(VENV)/.installed $@
+
+# Without atheris, which is not everywhere, the fuzzer runs unguided.
+$(VENV)/.installed-fuzz: $(VENV)/.installed-dev
+	@echo "installing rotortree[fuzz] into $(VENV)"
+	@$(PIP) install --editable '.[fuzz]' || echo "atheris could not be installed"
+	@touch $(VENV)/.installed $(VENV)/.installed-dev $@

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import itertools
 import os
 import random
 import subprocess
@@ -21,6 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 _WORK = ROOT / "build/fuzz"
 _MOST_BYTES = 4096
+_ROUND = 60.0
+"""Seconds for each decoder in turn, where there is no end."""
+
 _GUIDED = ("rotortree", "rotortree_model", "specs.decoders")
 
 
@@ -29,7 +33,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m specs.decoders")
     parser.add_argument("command", choices=("fuzz", "corpus", "one"), nargs="?", default="fuzz")
     parser.add_argument("--decoder", action="append", help="this one alone; may be repeated")
-    parser.add_argument("--seconds", type=float, default=60, help="for each; 0: for ever")
+    parser.add_argument("--seconds", type=float, default=60, help="in all; 0: for ever")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--unguided", action="store_true", help="without atheris, if it is there")
@@ -49,17 +53,22 @@ def _all(arguments: argparse.Namespace, guided: bool) -> int:
         write(ROOT)
         return 0
     names = arguments.decoder or list(DECODERS)
-    print(f"guided by {'coverage (atheris)' if guided else 'nothing: atheris is not installed'}")
-    with ThreadPoolExecutor(arguments.jobs) as executor:
-        codes = list(executor.map(partial(_process, arguments), names))
-    return max(codes)
+    print("guided by coverage, with atheris" if guided else "not guided: without atheris")
+    seconds = arguments.seconds * arguments.jobs / len(names) or _ROUND
+    for seed in itertools.count(arguments.seed):
+        work = partial(_process, seconds, seed, guided)
+        with ThreadPoolExecutor(arguments.jobs) as executor:
+            codes = list(executor.map(work, names))
+        if arguments.seconds or any(codes):
+            return max(codes)
+    raise AssertionError("counting has no end")
 
 
-def _process(arguments: argparse.Namespace, name: str) -> int:
+def _process(seconds: float, seed: int, guided: bool, name: str) -> int:
     """Fuzz one decoder in a process of its own: libFuzzer ends the one that it is in."""
     command = [sys.executable, "-m", "specs.decoders", "one", "--decoder", name]
-    command += ["--seconds", str(arguments.seconds), "--seed", str(arguments.seed)]
-    command += ["--unguided"] if arguments.unguided else []
+    command += ["--seconds", str(seconds), "--seed", str(seed)]
+    command += [] if guided else ["--unguided"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     lines = (done.stdout + done.stderr).splitlines()
     if done.returncode:
@@ -75,7 +84,7 @@ def _unguided(name: str, seconds: float, seed: int) -> int:
 
     run, drawn, count = target(name, ROOT, keeps=True), random.Random(f"{seed} {name}"), 0
     end = time.monotonic() + seconds
-    while not seconds or time.monotonic() < end:
+    while time.monotonic() < end:
         run(drawn.randbytes(drawn.choice((64, 256, 1024))))
         count += 1
     print(f"{count:,} inputs")
@@ -89,8 +98,17 @@ def _guided(name: str, seconds: float, seed: int) -> int:
         from specs.decoders.fuzzing import target
     folder = _WORK / name
     folder.mkdir(parents=True, exist_ok=True)
-    options = [f"-max_total_time={int(seconds)}", f"-max_len={_MOST_BYTES}", "-timeout=20"]
-    options += ["-rss_limit_mb=2048", f"-seed={seed + 1}", f"-artifact_prefix={folder}/"]
+    options = [
+        f"-max_total_time={max(1, int(seconds))}",
+        f"-max_len={_MOST_BYTES}",
+        "-len_control=0",
+    ]
+    options += [
+        "-timeout=20",
+        "-rss_limit_mb=2048",
+        f"-seed={seed + 1}",
+        f"-artifact_prefix={folder}/",
+    ]
     atheris.Setup([sys.argv[0], *options, str(folder)], target(name, ROOT, keeps=True))
     atheris.Fuzz()
     return 0

@@ -20,7 +20,17 @@ SECONDS = 1.0
 _MOST_BYTES = 512
 _TOKENS = (
     *(b"{", b"}", b"[", b"]", b",", b":", b'"', b"null", b"true", b"0", b"-0", b"1.0", b"1e400"),
-    *(b"NaN", b"\\ud800", b"\\u0000", b"\xed\xa0\x80", b"\xc3\xa9", b" ", b"\n", b"00", b"9" * 40),
+    *(
+        b"NaN",
+        b"\\ud800",
+        b"\\u0000",
+        b"\xed\xa0\x80",
+        b"\xef\xbb\xbf",
+        b" ",
+        b"\n",
+        b"00",
+        b"9" * 40,
+    ),
 )
 
 

@@ -61,12 +61,6 @@ def model_root(n: int, size: int, name: str = "blake3") -> bytes | None:
 
 
 @cache
-def model_inclusion(n: int, size: int, index: int) -> bytes:
-    """The hashes of an inclusion proof, by the model."""
-    return b"".join(model.inclusion_proof(tuple(make_leaves(size)), n, index, PARENT))
-
-
-@cache
 def model_consistency(n: int, old_size: int, size: int) -> bytes:
     """The hashes of a consistency proof, by the model."""
     return b"".join(model.consistency_proof(tuple(make_leaves(size)), n, old_size, PARENT))

@@ -11,6 +11,9 @@ import pytest
 
 import rotortree_model as model
 from rotortree import LeanIMT, TreeHead, verify_consistency, verify_inclusion
+from specs.exhaustive.campaign import SHAPES_ARE_EVIDENCE_OF, SHORT
+from specs.exhaustive.shapes import ARITIES as SHAPE_ARITIES
+from specs.exhaustive.shapes import Counts, check_shapes
 from tests.tree.support import (
     ARITIES,
     HASHERS,
@@ -18,46 +21,27 @@ from tests.tree.support import (
     cut,
     head_of,
     make_leaves,
-    model_consistency,
-    model_inclusion,
     model_levels,
     model_root,
     tree_of,
 )
 
 NODES_BOUND = 200
-"""Sizes whose every node is compared."""
+"""The largest size of single inserts and of random ones."""
 
-INCLUSION_BOUND = 40
-"""Sizes whose every inclusion proof is compared."""
-
-PAIR_BOUND = 64
-"""Sizes whose every pair is compared."""
-
-UPDATE_BOUND = 64
-"""Sizes of which every pair and every index is updated; above it, up to PAIR_BOUND, some."""
+BATCH_BOUND = 40
+"""Sizes that every two batches make."""
 
 
-@pytest.mark.evidence(
-    "exhaustive", "TREE-3", "TREE-4", "TREE-7", "TREE-8", "TREE-9", "TREE-10", "TREE-28"
-)
-@pytest.mark.parametrize("n", ARITIES)
-def test_every_node_at_every_past_size_is_the_models(n: int) -> None:
-    """One tree of 200 leaves, its snapshots at 0 to 200: root, depth, every level and node."""
-    tree = tree_of(n, NODES_BOUND)
-    for size in range(NODES_BOUND + 1):
-        snapshot = tree.snapshot(size)
-        expected = model_levels(n, size)
-        assert snapshot.size == size
-        assert snapshot.root == tree.root_at(size) == model_root(n, size)
-        assert snapshot.depth == model.depth(size, n)
-        lengths = [model.level_length(size, n, level) for level in range(snapshot.depth + 3)]
-        assert [snapshot.level_len(level) for level in range(snapshot.depth + 3)] == lengths
-        for level, row in enumerate(expected):
-            nodes = tuple(snapshot.get_node(level, i) for i in range(snapshot.level_len(level)))
-            assert nodes == row
-        assert snapshot.leaves() == b"".join(make_leaves(size))
-        assert snapshot.head == head_of(n, size)
+@pytest.mark.evidence("exhaustive", *SHAPES_ARE_EVIDENCE_OF)
+@pytest.mark.parametrize("n", SHAPE_ARITIES)
+def test_every_shape_is_the_models_in_every_node_proof_and_update(n: int) -> None:
+    """n from 2 to 9, sizes 0 to 91: heads, nodes, every (index, size), every (old size, size).
+
+    As past sizes of one tree, and as one batch. Every (index, old size, size) up to 48 is updated.
+    """
+    counts = check_shapes(n, SHORT.size, SHORT.updates)
+    assert counts == Counts.expected(n, SHORT.size, SHORT.updates)
 
 
 @pytest.mark.evidence("exhaustive", "TREE-11", "TREE-22")
@@ -76,22 +60,11 @@ def test_single_inserts_give_the_models_root_and_depth_each_time(n: int) -> None
                 assert tuple(snapshot.get_node(level, i) for i in range(len(row))) == row
 
 
-@pytest.mark.evidence("exhaustive", "TREE-22")
-@pytest.mark.parametrize("n", ARITIES)
-def test_one_batch_of_any_size_gives_the_models_tree(n: int) -> None:
-    """A batch of 1 to 200 leaves into an empty tree."""
-    for size in range(1, NODES_BOUND + 1):
-        tree = LeanIMT(n)
-        assert tree.insert_many(make_leaves(size)) == model_root(n, size)
-        top = tree.depth
-        assert tree.snapshot().get_node(top, 0) == model_root(n, size)
-
-
 @pytest.mark.evidence("exhaustive", "TREE-13", "TREE-22")
 @pytest.mark.parametrize("n", ARITIES)
 def test_a_second_batch_of_any_size_gives_the_models_tree(n: int) -> None:
     """All (first, second) batches of at most 40 leaves together: root and every level 1 node."""
-    for size in range(2, INCLUSION_BOUND + 1):
+    for size in range(2, BATCH_BOUND + 1):
         leaves = make_leaves(size)
         for first in range(1, size):
             tree = LeanIMT(n)
@@ -130,62 +103,6 @@ def test_the_maximal_depth_is_in_no_node(n: int) -> None:
             tree = LeanIMT(n, max_depth)
             tree.insert_many(make_leaves(size))
             assert tree.head == head_of(n, size)
-
-
-@pytest.mark.evidence("exhaustive", "PROOF-7", "PROOF-9", "PROOF-10", "PROOF-13")
-@pytest.mark.parametrize("n", ARITIES)
-def test_every_inclusion_proof_is_the_models_and_verifies(n: int) -> None:
-    """All index < size <= 40, hash for hash, from a snapshot of a later tree."""
-    tree = tree_of(n, INCLUSION_BOUND + 7)
-    for size in range(1, INCLUSION_BOUND + 1):
-        leaves, head = make_leaves(size), head_of(n, size)
-        proofs = tree.snapshot(size).prove_many(range(size))
-        for index, proof in enumerate(proofs):
-            assert (proof.n, proof.size, proof.index) == (n, size, index)
-            assert proof.hashes == model_inclusion(n, size, index)
-            verify_inclusion(head, index, leaves[index], proof)
-
-
-@pytest.mark.evidence("exhaustive", "PROOF-14", "PROOF-15", "PROOF-16")
-@pytest.mark.parametrize("n", ARITIES)
-def test_every_consistency_proof_is_the_models_and_verifies(n: int) -> None:
-    """All old_size <= size <= 64, hash for hash; the empty and the same tree included."""
-    tree = tree_of(n, PAIR_BOUND)
-    for size in range(PAIR_BOUND + 1):
-        snapshot, head = tree.snapshot(size), head_of(n, size)
-        for old_size in range(size + 1):
-            proof = snapshot.prove_consistency(old_size)
-            assert (proof.n, proof.size, proof.old_size) == (n, size, old_size)
-            assert proof.hashes == model_consistency(n, old_size, size)
-            verify_consistency(head_of(n, old_size), head, proof)
-
-
-def _updated_indices(n: int, old_size: int, size: int) -> list[int]:
-    """All indices of small pairs, else first, middle, last, and around the last group's start."""
-    if size <= UPDATE_BOUND:
-        return list(range(old_size))
-    start = (old_size - 1) // n * n
-    chosen = {0, old_size // 2, start - 1, start, old_size - 1}
-    return sorted(index for index in chosen if 0 <= index < old_size)
-
-
-@pytest.mark.parametrize("n", ARITIES)
-def test_every_updated_inclusion_proof_is_the_models_fresh_one(n: int) -> None:
-    """All old < new <= 64; every index of pairs up to 30, up to five indices of the others."""
-    tree = tree_of(n, PAIR_BOUND)
-    leaves = make_leaves(PAIR_BOUND)
-    snapshots = [tree.snapshot(size) for size in range(PAIR_BOUND + 1)]
-    old_proofs = [snapshots[size].prove_many(range(size)) for size in range(PAIR_BOUND + 1)]
-    for size in range(2, PAIR_BOUND + 1):
-        new_head = head_of(n, size)
-        for old_size in range(1, size):
-            extension = snapshots[size].prove_consistency(old_size)
-            old_head = head_of(n, old_size)
-            for index in _updated_indices(n, old_size, size):
-                old = old_proofs[old_size][index]
-                updated = extension.update(old, leaves[index], old_head, new_head)
-                assert (updated.n, updated.size, updated.index) == (n, size, index)
-                assert updated.hashes == model_inclusion(n, size, index)
 
 
 @pytest.mark.evidence("exhaustive", "PROOF-20", "PROOF-21")
