@@ -14,6 +14,7 @@ import threading
 import pytest
 
 from rotortree import (
+    CheckpointFailedError,
     DataCorruptionError,
     FlushFailedError,
     FlushPolicy,
@@ -429,6 +430,23 @@ def test_7_a_failed_fsync_is_never_retried_into_an_acknowledgement() -> None:
     check_goes_on(after_crash(disk, CRASHES[-1]), 2, 3)
     with pytest.raises(DataCorruptionError):
         open_tree(disk_of({COMMIT: b""}))
+
+
+@pytest.mark.evidence("fault", "FORMAT-52", "FORMAT-73")
+def test_7_a_checkpoint_that_is_repeated_writes_no_node_again() -> None:
+    """COMMIT was renamed and that was reported as an error: what it counts is left alone."""
+    disk = SimulatedDisk()
+    with open_tree(disk, 2, environment=environment(disk, 2, 100)) as tree:
+        tree.insert_many(leaves(0, 4))
+        go_wrong(disk, "wa", kind="rename")
+        with pytest.raises(CheckpointFailedError):
+            tree.checkpoint()
+        tree.insert_many(leaves(4, 6))
+        start, newest = len(disk.calls), log_path(disk.files())
+        tree.checkpoint()
+        written = [call for call in relevant(disk, start, newest) if "pwritev levels" in call]
+        check_goes_on(after_crash(disk, CRASHES[-1]), 2, 6)
+    assert written == ["pwritev levels/0/00000001.nodes", "pwritev levels/1/00000000.nodes"]
 
 
 @pytest.mark.evidence("fault", "FORMAT-53", "DURABLE-28")

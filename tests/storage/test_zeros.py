@@ -6,10 +6,11 @@ import itertools
 
 import pytest
 
-from rotortree import RotorTree
+from rotortree import FlushFailedError, RotorTree
 from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES
 from rotortree_faultinject.disk import Call, SimulatedDisk
-from tests.storage.disk import after_crash, disk_of
+from rotortree_faultinject.profiles import PROFILES
+from tests.storage.disk import after_crash, disk_of, go_wrong
 from tests.storage.trees import (
     abandon,
     check_goes_on,
@@ -120,6 +121,32 @@ def test_a_writer_cuts_zeros_off_and_goes_on_in_the_segment() -> None:
         tree.insert_durable(leaf(4))
         assert log_path(disk.files()) == path
     check_goes_on(disk, 2, 5)
+
+
+@pytest.mark.evidence("crash", "FORMAT-69", "DURABLE-5")
+def test_what_was_cut_off_before_a_kill_does_not_come_back() -> None:
+    """A flush was written and reported as failed, and cut off; killed; opened: that is what counts.
+
+    Then power fails, and the unit may be on the disk without the cut: every subset of what was not
+    synced.
+    """
+    disk = closed(2, 0)
+    tree = opened(disk, 0)
+    tree.insert(leaf(2))
+    go_wrong(disk, "a", kind="pwritev")
+    with pytest.raises(FlushFailedError):
+        tree.flush()
+    abandon(tree)
+    after = disk.restarted()
+    tree = opened(after, 0)
+    assert tree.size == 2
+    state = after.unsynced(PROFILES["posix"])
+    listing = state.enumerate(1 << 12)
+    assert listing.exhaustive
+    for choice in listing.choices:
+        with opened(SimulatedDisk(state.image(choice)), 0) as left:
+            assert left.size == 2
+    tree.close()
 
 
 @pytest.mark.evidence("example", "FORMAT-33")
