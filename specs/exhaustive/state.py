@@ -34,7 +34,7 @@ from rotortree_faultinject.tree.life import Life
 __all__ = ["Walk", "fingerprint_of"]
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, Enum, type)
-_NOT_STATE = {"__dict__", "__weakref__", "_process"}
+_NOT_STATE = frozenset({"__dict__", "__weakref__", "_process"})
 _ALL = 1 << 20
 """More crash states of one point than any short history has."""
 
