@@ -19,7 +19,7 @@ SOURCES := pyproject.toml setup.py rotortree/_native.c rotortree/_tree.h rotortr
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test test-kernels check crash fuzz exhaustive fuzz-decoders kill-score damage bench bench-quick scale instructions trace sanitize cross clean
+.PHONY: help run test test-kernels check crash fuzz exhaustive fuzz-decoders kill-score damage bench bench-quick scale instructions symbolic trace sanitize cross clean
 
 help:
 	@echo "make run          install the package into $(VENV) and run the demonstration"
@@ -88,6 +88,9 @@ kill-score: $(VENV)/.installed
 
 damage: $(VENV)/.installed
 	@$(BIN)/rotortree-crash damage --jobs $(JOBS)
+
+symbolic: $(VENV)/.installed-dev
+	@$(BIN)/python -m specs.symbolic --jobs $(JOBS)
 
 # A test that fails is in the record, and the matrix says of what it was to be evidence.
 trace: $(VENV)/.installed-dev
