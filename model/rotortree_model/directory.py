@@ -121,7 +121,8 @@ def check_names(files: Mapping[str, bytes]) -> None:
 
 
 def check_never_created(files: Mapping[str, bytes]) -> None:
-    """Rows 1 to 3: there is no segment."""
+    """Rows 0 to 3: there is no segment."""
+    commit_record(files)
     parts = [path.split("/") for path in files if path.startswith("levels/")]
     stored = any(len(part) > 2 and is_level(part[1]) for part in parts)
     if COMMIT in files or stored:
@@ -134,9 +135,9 @@ def is_level(name: str) -> bool:
 
 
 def decide(files: Mapping[str, bytes], numbers: Mapping[int, str]) -> Log:
-    """Rows 4 to 11, for a directory with these segments; DamagedError is a verdict.
+    """Rows 0 and 4 to 11, for a directory with these segments; DamagedError is a verdict.
 
-    Requirements: FORMAT-54, FORMAT-55, FORMAT-57.
+    Requirements: FORMAT-54, FORMAT-55, FORMAT-57, FORMAT-74.
     """
     commit = commit_record(files)
     if commit is not None and commit.last not in numbers:

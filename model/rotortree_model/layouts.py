@@ -220,12 +220,17 @@ def head(path: str, data: bytes, at: int) -> Head:
 
 
 def commit_record(files: Mapping[str, bytes]) -> Commit | None:
-    """The commit record; None if it is absent or damaged. Requirements: FORMAT-43, FORMAT-55."""
+    """The commit record; None if it is absent or damaged; DamagedError if of another version.
+
+    Requirements: FORMAT-43, FORMAT-55.
+    """
     data = files.get(COMMIT, b"")
     try:
         tree = identity(COMMIT, data, b"RotorCMT", COMMIT_BYTES)
         checkpoint, acknowledged = head(COMMIT, data, 64), head(COMMIT, data, 104)
-    except DamagedError:
+    except DamagedError as error:
+        if error.kind == "UnsupportedFormatError":
+            raise
         return None
     first, last = number_at(data, 144, 8), number_at(data, 152, 8)
     right = 1 <= first <= last <= MAX_SIZE and checkpoint.size <= acknowledged.size

@@ -225,9 +225,9 @@ class Commit(NamedTuple):
     @classmethod
     def decode(cls, data: bytes, path: str) -> Self:
         """Raises as `Identity.unsealed` does; trailing bytes are DataCorruptionError, too."""
+        identity, body = Identity.unsealed(COMMIT_MAGIC, data, COMMIT_BYTES, path)
         if len(data) > COMMIT_BYTES:
             raise DataCorruptionError(path, COMMIT_BYTES, "the file goes on behind the record")
-        identity, body = Identity.unsealed(COMMIT_MAGIC, data, COMMIT_BYTES, path)
         size, root, acknowledged, acknowledged_root, first, last = _COMMIT.unpack(body)
         if not 0 < first <= last <= MAX_SEGMENT or acknowledged < size:
             raise DataCorruptionError(path, _IDENTITY.size, "impossible values in the record")

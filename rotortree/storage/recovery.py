@@ -19,7 +19,13 @@ from typing import NamedTuple
 
 from rotortree.accumulator import Accumulator
 from rotortree.config import TieringConfig
-from rotortree.errors import DataCorruptionError, IoFailedError, StorageError, WalCorruptedError
+from rotortree.errors import (
+    DataCorruptionError,
+    IoFailedError,
+    StorageError,
+    UnsupportedFormatError,
+    WalCorruptedError,
+)
 from rotortree.geometry import capacity
 from rotortree.storage import durable
 from rotortree.storage.files import FileSystem
@@ -143,8 +149,11 @@ class Decision(NamedTuple):
 def decide(found: Survey) -> Decision | None:
     """What the survey means; None if no tree was ever created there.  Pure.
 
-    Raises DataCorruptionError or WalCorruptedError where acknowledged data is damaged or missing.
+    Raises DataCorruptionError or WalCorruptedError where acknowledged data is damaged or missing,
+    and UnsupportedFormatError for a commit record of another version, which is not to be replaced.
     """
+    if isinstance(found.commit_error, UnsupportedFormatError):
+        raise found.commit_error
     if not found.segments:
         _check_never_created(found)
         return None

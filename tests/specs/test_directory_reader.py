@@ -264,6 +264,7 @@ def check_all(reading: Reading, images: Iterator[Files], **keywords: bool) -> No
     "FORMAT-61",
     "FORMAT-62",
     "FORMAT-64",
+    "FORMAT-74",
 )
 @pytest.mark.parametrize("name", SITUATIONS)
 def test_reader_agrees_whatever_is_changed_in_a_file(name: str, reading: Reading) -> None:
@@ -271,7 +272,9 @@ def test_reader_agrees_whatever_is_changed_in_a_file(name: str, reading: Reading
     check_all(reading, damages_of_contents(SITUATIONS[name].files()), read_only=True)
 
 
-@pytest.mark.evidence("damage", "FORMAT-9", "FORMAT-54", "FORMAT-57", "FORMAT-63", "FORMAT-70")
+@pytest.mark.evidence(
+    "damage", "FORMAT-9", "FORMAT-54", "FORMAT-57", "FORMAT-63", "FORMAT-70", "FORMAT-74"
+)
 @pytest.mark.parametrize("name", SITUATIONS)
 def test_reader_agrees_whatever_is_missing(name: str, reading: Reading) -> None:
     """A writer: every file cut to every length, lost, replaced by another; any two of them lost."""
@@ -309,7 +312,7 @@ def test_reader_agrees_about_what_somebody_forged(name: str, reading: Reading) -
     check_all(reading, identities(files), read_only=True)
 
 
-@pytest.mark.evidence("damage", "FORMAT-14", "FORMAT-54", "FORMAT-57")
+@pytest.mark.evidence("damage", "FORMAT-14", "FORMAT-54", "FORMAT-57", "FORMAT-74")
 @pytest.mark.parametrize("name", SITUATIONS)
 def test_reader_agrees_about_files_of_other_trees(name: str, reading: Reading) -> None:
     """Trees of the same and of another identity, that went another way."""

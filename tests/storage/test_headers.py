@@ -138,21 +138,23 @@ def test_a_sealed_header_of_impossible_values_is_damaged(
 
 
 @pytest.mark.evidence("example", "FORMAT-55")
-def test_a_segment_of_another_version_is_refused_and_left_as_it_is() -> None:
-    """Whatever its seal says: another version may have it elsewhere."""
-    data = FILES[SEGMENT][:8] + b"\2\0" + FILES[SEGMENT][10:]
+@pytest.mark.parametrize("more", [b"", bytes(80)], ids=["", "longer"])
+@pytest.mark.parametrize("path", [SEGMENT, COMMIT])
+def test_a_tree_of_another_version_is_refused_and_left_as_it_is(path: str, more: bytes) -> None:
+    """Whatever the seal says, and however long the header is there: it may be elsewhere."""
+    data = FILES[path][:8] + b"\2\0" + FILES[path][10:] + more
     for read_only in (True, False):
-        disk = disk_of({**FILES, SEGMENT: data})
+        disk = disk_of({**FILES, path: data})
         with pytest.raises(UnsupportedFormatError) as caught:
             open_tree(disk, read_only=read_only)
-        assert (caught.value.path, caught.value.version) == (SEGMENT, 2)
-        assert disk.files() == {**FILES, SEGMENT: data}
+        assert (caught.value.path, caught.value.version) == (path, 2)
+        assert disk.files() == {**FILES, path: data}
 
 
 @pytest.mark.evidence("example", "FORMAT-45", "FORMAT-55")
-def test_a_commit_record_of_another_version_counts_as_damaged() -> None:
-    """The log says of which version the directory is; the record is written anew."""
-    disk = disk_of({**FILES, COMMIT: changed(COMMIT, VERSION)})
+def test_a_damaged_commit_record_is_written_anew_and_reported() -> None:
+    """The log, and the level files, say what it said."""
+    disk = disk_of({**FILES, COMMIT: FILES[COMMIT][:-1]})
     with open_tree(disk) as tree:
         assert any(COMMIT in repair for repair in tree.recovery.repaired)
         check_tree(tree, 2, 3)
