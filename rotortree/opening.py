@@ -232,7 +232,7 @@ def _go_on(
     _sync_names(environment, path, with_parent=found.commit is None)
     if decision.clean and not damages:
         clean = found.commit or _write_commit(fs, path, decision, decision.last.number)
-        return _reopen_segment(environment, decision), clean
+        return _reopen_segment(environment, decision, is_new=found.commit is None), clean
     base = Head(decision.durable_size, tree.root(decision.durable_size))
     salt = environment.random_bytes(SALT_BYTES)
     header = SegmentHeader(decision.identity, decision.last.number + 1, base, salt)
@@ -275,18 +275,21 @@ def _write_commit(fs: FileSystem, path: str, decision: Decision, last_segment: i
     return commit
 
 
-def _reopen_segment(environment: Environment, decision: Decision) -> SegmentWriter:
+def _reopen_segment(environment: Environment, decision: Decision, *, is_new: bool) -> SegmentWriter:
     scan = decision.last
     file = durable.open_file(environment.files, scan.path, "write")
     assert file is not None  # it was read under the lock just now
     assert scan.header is not None  # and was sound
     writer = SegmentWriter(file, scan.path, scan.header, environment, scan)
-    if scan.size > scan.end:
-        # Zeros ahead.  If their sync failed, and the disk was read again since, then nobody knows
-        # whether it has them; so their length must be written anew.
-        try:
+    try:
+        if scan.size > scan.end:
+            # Zeros ahead.  If their sync failed, and the disk was read again since, then nobody
+            # knows whether it has them; so their length must be written anew.
             writer.cut_back()
-        except BaseException:
-            writer.close()
-            raise
+        if not is_new:
+            # A process that was killed may have cut off a unit that the disk still has.
+            writer.sync()
+    except BaseException:
+        writer.close()
+        raise
     return writer

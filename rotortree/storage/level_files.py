@@ -80,6 +80,7 @@ class LevelFiles:
         self._identity = identity
         self._segment_nodes = nodes_per_segment(identity)
         self._durable_names: set[str] = set()
+        self._durable_size = 0
         self._mapped: dict[int, int] = {}
 
     # Where nodes are.
@@ -112,7 +113,10 @@ class LevelFiles:
         Fsync of every file, then of every directory in which a name may be new: in the first
         checkpoint of a process that is each one, because a process that was killed may have left
         names behind that were never synced.  Raises IoFailedError; all is written again next time.
+        Nodes that were written once are not, whether a commit of them failed or not: its record may
+        have reached the disk all the same, and writing what it counts could tear it.
         """
+        old_size = max(old_size, self._durable_size)
         names = {self._directory: self._root}
         durable.make_directory(self._fs, self._directory)
         for level, count in self._counts(size):
@@ -129,6 +133,7 @@ class LevelFiles:
         for directory in sorted(set(new.values())):
             durable.sync_directory(self._fs, directory)
         self._durable_names.update(new)
+        self._durable_size = size
 
     def _write_shard(
         self, tree: Accumulator, level: int, shard: int, start: int, stop: int
