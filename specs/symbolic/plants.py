@@ -173,7 +173,7 @@ PLANTS = (
         _FORMAT,
         "if version != FORMAT_VERSION:",
         "if version > FORMAT_VERSION:",
-        "layouts.an_identity_is_judged_alike",
+        "layouts.the_first_thing_that_is_wrong_is_the_same",
     ),
     Plant(
         _FORMAT,

@@ -67,7 +67,7 @@ def level_length_is_that_of_the_model(size: int, n: int, level: int) -> bool:
     Requirements: TREE-4.
 
     pre: n in (2, 3, 255)
-    pre: 0 <= size <= SIZES
+    pre: 0 <= size <= 2**20
     pre: 0 <= level <= 5
     post: _
     """
