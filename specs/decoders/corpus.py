@@ -168,6 +168,12 @@ def _other_kind(data: bytes) -> tuple[bytes, ...]:
     return (magic + data[4:],)
 
 
+def _of_another_version(data: bytes) -> tuple[bytes, ...]:
+    """The same of version 2: as long, too long, cut, sealed and not."""
+    data = data[:8] + b"\2" + data[9:]
+    return (data, files.seal_header(176, data), data + b"\0", data[:-1])
+
+
 def _unchained(data: bytes) -> tuple[bytes, ...]:
     """The same with another chain in either of two frames, all of them sealed."""
     return tuple(
@@ -218,6 +224,7 @@ DECODERS: Mapping[str, Decoder] = MappingProxyType(
             (*_HEADER, "FORMAT-43"),
             partial(files.seal_header, 176),
             numbers=(64, 104, 144, 152),
+            special=_of_another_version,
         ),
         "frame": Decoder(
             files.frame,

@@ -78,14 +78,26 @@ def _model_header(data: bytes) -> str | None:
 
 
 def commit(data: bytes) -> bool:
-    """The commit record: the same, canonical, or damaged."""
+    """The commit record: the same, canonical, or damaged, or of another version."""
     record, error = _decoded(partial(Commit.decode, data, layouts.COMMIT))
-    expected = layouts.commit_record({layouts.COMMIT: data})
-    assert (record is None) == (expected is None), f"{error!r}, and by the text {expected}"
-    if record is not None and expected is not None:
-        assert record.encode() == data, "it is not canonical"
-        assert tuple(record) == tuple(expected), f"{record}, and by the text {expected}"
-    return record is not None
+    expected = _model_commit(data)
+    if record is None:
+        of_another = isinstance(error, UnsupportedFormatError)
+        found = "UnsupportedFormatError" if of_another else None
+        assert found == expected, f"{error!r}, and by the text {expected}"
+        return False
+    assert record.encode() == data, "it is not canonical"
+    assert tuple(record) == expected, f"{record}, and by the text {expected}"
+    return True
+
+
+def _model_commit(data: bytes) -> object:
+    """What the model reads; None if it is damaged, and the error's kind if of another version."""
+    try:
+        record = layouts.commit_record({layouts.COMMIT: data})
+    except DamagedError as error:
+        return error.kind
+    return None if record is None else tuple(record)
 
 
 def _decoded(decode: Callable[[], _T]) -> tuple[_T | None, StorageError | None]:
