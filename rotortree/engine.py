@@ -447,6 +447,8 @@ class Engine:
         if self._failure is None:
             self._flush(self._log)
             self._write_commit(self.durable.value)
+            with contextlib.suppress(IoFailedError):  # nothing depends on it
+                self._log.cut_zeros()
         elif self.durable.value < self.tree.size:
             raise self._fatal()
 

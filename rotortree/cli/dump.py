@@ -75,6 +75,7 @@ def _segment(fs: FileSystem, scan: SegmentScan) -> Description:
         "base": scan.header and _head(scan.header.base),
         "frames": list(_frames(fs, scan)),
         "end": scan.end,
+        "used": scan.used if scan.header is not None else scan.size,
     }
 
 
@@ -157,6 +158,8 @@ def _segment_lines(segment: Description) -> Iterator[str]:
             f" {frame['first']} on, {frame['calls']} calls, durable below {frame['promise']},"
             f" root {frame['root']}{more}"
         )
-    if segment["end"] < segment["bytes"]:
-        rest = segment["bytes"] - segment["end"]
-        yield f"  offset {segment['end']}: {rest} bytes that do not count"
+    end, used, size = (segment[name] for name in ("end", "used", "bytes"))
+    if end < used:
+        yield f"  offset {end}: {used - end} bytes that do not count"
+    if used < size:
+        yield f"  offset {used}: {size - used} zeros ahead"

@@ -57,9 +57,9 @@ def dump(directory: Directory, as_json: Json = False) -> None:
 
     JSON: directory, identity (n, max_depth, scheme, shard_nodes, tree_id; or null), commit
     (checkpoint and acknowledged, each with size and root; first_segment, last_segment; or null),
-    commit_error (or null), segments (a list: path, number, bytes, error, base, frames, end), levels
-    (a list: path, level, shard, bytes, nodes).  A frame: offset, number, first, leaves, calls,
-    promise, more, root.
+    commit_error (or null), segments (a list: path, number, bytes, error, base, frames, end (behind
+    the last flush), used (from there on there are only zeros)), levels (a list: path, level, shard,
+    bytes, nodes).  A frame: offset, number, first, leaves, calls, promise, more, root.
     """
     values = described(OsFileSystem(), PurePath(directory).as_posix())
     show(values, "\n".join(description_lines(values)), as_json=as_json)

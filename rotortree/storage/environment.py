@@ -17,13 +17,13 @@ class Environment:
     """Disk, threads, clock, randomness and the sizes that the format leaves open.
 
     ``frame_leaves``: leaves in one log frame at most (2 Mi, 64 MiB).  ``zeros_ahead``: bytes of
-    zeros behind the log's last unit at most; none is the default so far.  ``shard_nodes``: nodes
-    in one level file of a tree that is created, a multiple of n; None for about 33 million.
+    zeros behind the log's last unit at most.  ``shard_nodes``: nodes in one level file of a tree
+    that is created, a multiple of n; None for about 33 million.
     """
 
     files: FileSystem = field(default_factory=OsFileSystem)
     scheduler: Scheduler = field(default_factory=ThreadScheduler)
     random_bytes: Callable[[int], bytes] = secrets.token_bytes
     frame_leaves: int = 2 << 20
-    zeros_ahead: int = 0
+    zeros_ahead: int = 64 << 10
     shard_nodes: int | None = None

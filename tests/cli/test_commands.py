@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import tomllib
 from pathlib import Path
@@ -188,7 +189,7 @@ def test_dump_shows_every_frame_the_commit_record_and_the_levels(tmp_path: Path)
     assert frames == [(30, 4, 1), (34, 7, 1)]
     offsets = [frame["offset"] for frame in segment["frames"]]
     assert offsets == [160, 160 + 128 + 4 * 32]
-    assert segment["end"] == segment["bytes"] == 160 + 2 * 128 + 11 * 32
+    assert segment["end"] == segment["used"] == segment["bytes"] == 160 + 2 * 128 + 11 * 32
     assert segment["frames"][1]["root"] == run("root", tree).stdout.strip()
     assert [file["nodes"] for file in found["levels"]] == [9, 9, 9, 3, 9, 1, 3, 1]
     text = run("dump", tree).stdout
@@ -213,13 +214,31 @@ def test_dump_judges_nothing(tmp_path: Path) -> None:
     assert f"  damaged: {segment}, offset 144: " in text
 
 
-def test_dump_shows_a_torn_end(tmp_path: Path) -> None:
-    """As bytes that do not count."""
+def test_dump_tells_a_torn_end_from_zeros_ahead(tmp_path: Path) -> None:
+    """Bytes that do not count end with the last one that is not zero."""
     tree = make_tree(tmp_path / "tree", 0, (4,))
     segment = next((tree / "wal").iterdir())
+    data = segment.read_bytes()
+    for torn, zeros in itertools.product((b"", bytes(60) + b"torn"), (b"", bytes(100))):
+        segment.write_bytes(data + torn + zeros)
+        lines = run("dump", tree).stdout.splitlines()[9:]
+        expected = [f"  offset 416: {len(torn)} bytes that do not count"] * bool(torn)
+        expected += [f"  offset {416 + len(torn)}: {len(zeros)} zeros ahead"] * bool(zeros)
+        assert [line for line in lines if "zeros" in line or "count" in line] == expected
+        (found,) = values("dump", tree)["segments"]
+        assert (found["end"], found["used"]) == (416, 416 + len(torn))
+        assert found["bytes"] == 416 + len(torn) + len(zeros)
+
+
+def test_zeros_ahead_of_a_dead_process_are_no_damage(tmp_path: Path) -> None:
+    """`info` and `check` find nothing wrong that a closed log without them has not."""
+    tree = make_tree(tmp_path / "tree", 0, (4, 7))
+    segment = next((tree / "wal").iterdir())
+    before = values("info", tree) | {"seconds": 0}
     with segment.open("ab") as file:
-        file.write(bytes(100))
-    assert "  offset 416: 100 bytes that do not count" in run("dump", tree).stdout
+        file.write(bytes(1000))
+    assert values("info", tree) | {"seconds": 0} == before
+    assert values("check", tree)["findings"] == []
 
 
 def test_every_command_but_create_needs_a_tree(tmp_path: Path) -> None:

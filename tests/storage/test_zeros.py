@@ -33,12 +33,23 @@ def opened(disk: SimulatedDisk, zeros_ahead: int = 1000, *, read_only: bool = Fa
 
 
 def closed(count: int = 4, zeros_ahead: int = 1000) -> SimulatedDisk:
-    """A disk with a closed tree of so many flushes of a leaf."""
+    """A disk with a closed tree of so many flushes of a leaf, whose zeros ahead were not cut off.
+
+    Close cuts them off without a sync, so that a crash behind it may bring them back.
+    """
     disk = SimulatedDisk()
     with opened(disk, zeros_ahead) as tree:
         for index in range(count):
             tree.insert_durable(leaf(index))
+        disk.on_call = broken_truncation
+    disk.on_call = None
     return disk
+
+
+def broken_truncation(call: Call) -> None:
+    """A disk that cannot cut a file."""
+    if call.kind == "truncate":
+        raise OSError(5, "broken")
 
 
 @pytest.mark.evidence("example", "FORMAT-34", "FORMAT-38")
@@ -55,6 +66,50 @@ def test_a_flush_into_zeros_leaves_the_length_as_it_is() -> None:
             lengths.append(length)
     assert len(set(lengths)) < 15
     check_goes_on(disk, 2, 60)
+
+
+@pytest.mark.evidence("example", "FORMAT-38")
+def test_close_cuts_zeros_off() -> None:
+    """A closed log ends where its last unit does, and then goes on as any other."""
+    for count in (0, 1, 4, 30):
+        disk = SimulatedDisk()
+        with opened(disk) as tree:
+            for index in range(count):
+                tree.insert_durable(leaf(index))
+            tree.insert_many(leaves(count, count + 2))
+        length = SEGMENT_BYTES + count * UNIT + FRAME_BYTES + 64
+        assert len(disk.files()[log_path(disk.files())]) == length
+        check_goes_on(disk, 2, count + 2)
+
+
+def test_zeros_that_cannot_be_cut_off_do_not_fail_a_close() -> None:
+    """Everything is durable by then; the next open finds a closed tree."""
+    disk = closed(4)
+    assert len(disk.files()[log_path(disk.files())]) > SEGMENT_BYTES + 4 * UNIT
+    with opened(disk, read_only=True) as tree:
+        assert tree.recovery.clean
+
+
+@pytest.mark.evidence("example", "FORMAT-37", "FORMAT-38")
+def test_close_does_not_touch_the_log_of_a_failed_tree() -> None:
+    """Only a new open can tell what the disk holds."""
+    disk = SimulatedDisk()
+    tree = opened(disk)
+    tree.insert_durable(leaf(0))
+
+    def fail_sync(call: Call) -> None:
+        if call.kind == "sync":
+            raise OSError(5, "broken")
+
+    tree.insert(leaf(1))
+    disk.on_call = fail_sync
+    with pytest.raises(FlushFailedError):
+        tree.flush()
+    disk.on_call = None
+    before = disk.counts["truncate"], disk.files()
+    with pytest.raises(FlushFailedError):
+        tree.close()
+    assert (disk.counts["truncate"], disk.files()) == before
 
 
 @pytest.mark.evidence("example", "FORMAT-32", "FORMAT-46", "FORMAT-69")

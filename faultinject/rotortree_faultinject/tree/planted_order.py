@@ -378,6 +378,22 @@ _ZEROS = (
             ),
         ),
     ),
+    PlantedFault(
+        "a leaf cut off with the zeros",
+        "off by one leaf: close cuts the log back to before its end",
+        (Edit(SegmentWriter.cut_zeros, "self.cut_back()", "self._cut(self._offset - NODE_BYTES)"),),
+    ),
+    PlantedFault(
+        "zeros cut off within a flush",
+        "what lies behind the flush before is cut off when the next one is written, not synced",
+        (
+            Edit(
+                SegmentWriter.sync,
+                "durable.sync_file(self._file, self.path)",
+                "self.cut_zeros()\n    durable.sync_file(self._file, self.path)",
+            ),
+        ),
+    ),
 )
 
 ORDER = (*_SYNCS, *_NAMES, *_ORDER, *_LEVELS, *_LOG, *_ZEROS)
