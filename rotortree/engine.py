@@ -32,11 +32,10 @@ from rotortree.errors import (
     StorageError,
 )
 from rotortree.geometry import NODE_BYTES
-from rotortree.leaves import Leaf, LeafBatch, leaf_row
 from rotortree.scheduler import Scheduler, Task
 from rotortree.storage import durable
 from rotortree.storage.environment import Environment
-from rotortree.storage.files import Lock, process_id
+from rotortree.storage.files import Home, Lock
 from rotortree.storage.format import (
     COMMIT,
     SALT_BYTES,
@@ -103,7 +102,7 @@ class Engine:
         self._commit = opened.commit
         self._first_segment = opened.first_segment
         self._recorded = opened.commit.acknowledged.size if opened.commit else 0
-        self._process = process_id()
+        self._home = Home()
         self._closed = False
         self._failure: str | None = None
         self._calls = 0
@@ -149,13 +148,14 @@ class Engine:
     @property
     def is_foreign(self) -> bool:
         """Whether this is a forked child of the process that opened the tree."""
-        return process_id() != self._process
+        return self._home.left
 
     def check_readable(self) -> None:
         """Raise ClosedError after close and in a forked child."""
         if self.is_foreign:
             raise ClosedError(
-                f"{self.config.path} was opened by process {self._process}, of which this is a fork"
+                f"{self.config.path} was opened by process {self._home.process}, of which this is a"
+                " fork"
             )
         if self._closed:
             raise ClosedError(f"{self.config.path} is closed")
@@ -177,35 +177,24 @@ class Engine:
         self.durable.fail(self._fatal, ended=True)
         return self._fatal()
 
-    # Insertion.  A batch may be a generator, which is asked before a lock is taken.
+    # Insertion.
 
-    def append(self, leaf: Leaf) -> int:
-        """Append a leaf in memory; return the size with it."""
-        return self._append(leaf, self.tree.append)[0]
+    def add(self, store: Callable[[_Given], _T], leaves: _Given) -> tuple[int, _T]:
+        """Append by a method of the tree; return the size with the leaves, and what it returned.
 
-    def extend(self, leaves: LeafBatch) -> int:
-        """Append a batch in memory; return the size with it."""
-        return self._append(leaf_row(leaves), self.tree.extend)[0]
-
-    def insert(self, leaf: Leaf) -> tuple[int, bytes]:
-        """Append a leaf in memory; return the size and the root with it."""
-        return self._append(leaf, self.tree.insert)
-
-    def insert_many(self, leaves: LeafBatch) -> tuple[int, bytes]:
-        """Append a batch in memory; return the size and the root with it."""
-        return self._append(leaf_row(leaves), self.tree.insert_many)
-
-    def _append(self, given: _Given, store: Callable[[_Given], _T]) -> tuple[int, _T]:
-        if process_id() != self._process:
+        The first leaves that are added since a flush began have the next one scheduled.
+        """
+        if self._home.left:
             self.check_readable()  # before taking a lock that a thread of the parent may hold
         with self._insert_lock:
             if self._closed or self._failure is not None or self._log is None:
                 self._check_writable()
-            result = store(given)
-            self._calls += 1
+            result = store(leaves)
             size = self.tree.size
-        if self._flusher is not None and not self._flusher.is_due:
-            self._flusher.schedule(self._flush_seconds)
+            if not self._calls:
+                # Before they are counted: interrupted in between, the next ones do it again.
+                self._schedule_flush(self._flush_seconds)
+            self._calls += 1
         if self._checkpoint_every is not None and not self._checkpoint_due:
             self._schedule_checkpoint(0)
         return size, result

@@ -20,7 +20,7 @@ from rotortree.config import (
 from rotortree.engine import Engine
 from rotortree.hashing import Hasher
 from rotortree.lean_imt import TreeReads
-from rotortree.leaves import Leaf, LeafBatch
+from rotortree.leaves import Leaf, LeafBatch, leaf_row
 from rotortree.opening import RecoveryReport, open_tree
 from rotortree.storage.environment import Environment
 from rotortree.watermark import DurabilityToken
@@ -41,11 +41,13 @@ class RotorTree(TreeReads):
     when ``flush``, ``checkpoint`` or ``close`` returned after it.
     """
 
-    __slots__ = ("__weakref__", "_engine", "_finalizer", "_recovery")
+    __slots__ = ("__weakref__", "_add", "_append", "_engine", "_finalizer", "_insert", "_recovery")
 
     def __init__(self, engine: Engine, recovery: RecoveryReport) -> None:
         self._engine = engine
         self._recovery = recovery
+        # What is inserted one by one should not have to look for the method each time.
+        self._add, self._append, self._insert = engine.add, engine.tree.append, engine.tree.insert
         self._finalizer = weakref.finalize(self, _close_forgotten, engine)
 
     @classmethod
@@ -152,21 +154,14 @@ class RotorTree(TreeReads):
 
     # Insertion.
 
-    def _token(self, size: int) -> DurabilityToken:
-        return DurabilityToken(self._engine.durable, size, self._wait)
-
-    def _wait(self, size: int, timeout: float | None) -> None:
-        # A method of this object, not of the engine: a token that somebody holds keeps it open.
-        self._engine.wait_durable(size, timeout)
-
     def insert(self, leaf: Leaf) -> tuple[bytes, DurabilityToken]:
         """Append a leaf of 32 bytes; return the root with it and a token of its durability.
 
         Raises InvalidLeafError, MaxDepthExceededError, CapacityExceededError; ClosedError,
         ReadOnlyError; FlushFailedError once the tree is failed.  Then nothing changed.
         """
-        size, root = self._engine.insert(leaf)
-        return root, self._token(size)
+        size, root = self._add(self._insert, leaf)
+        return root, DurabilityToken(self, size)
 
     def insert_many(self, leaves: LeafBatch) -> tuple[bytes, DurabilityToken]:
         """Append a batch; return the root with it and a token of its durability.
@@ -175,8 +170,9 @@ class RotorTree(TreeReads):
         contiguous buffer of 32·k bytes (bytes, memoryview, NumPy array of shape (k, 32)), or k
         leaves in order.  Raises EmptyBatchError and what `insert` raises.
         """
-        size, root = self._engine.insert_many(leaves)
-        return root, self._token(size)
+        row = leaf_row(leaves)  # may be a generator, which is asked before a lock is taken
+        size, root = self._add(self._engine.tree.insert_many, row)
+        return root, DurabilityToken(self, size)
 
     def insert_durable(self, leaf: Leaf) -> bytes:
         """Append a leaf and return the root with it once it is durable.
@@ -184,19 +180,25 @@ class RotorTree(TreeReads):
         Threads that do so at the same time share one fsync.  Raises what `insert` and `flush` do;
         after FlushFailedError(retryable=True) the leaf is in the tree, and pending.
         """
-        size, root = self._engine.insert(leaf)
+        size, root = self._add(self._insert, leaf)
         self._engine.flush(size)
         return root
 
     def append(self, leaf: Leaf) -> DurabilityToken:
         """Append a leaf without computing the root.  Raises what `insert` raises."""
-        return self._token(self._engine.append(leaf))
+        size, _ = self._add(self._append, leaf)
+        return DurabilityToken(self, size)
 
     def extend(self, leaves: LeafBatch) -> DurabilityToken:
         """Append a batch without computing the root.  Raises what `insert_many` raises."""
-        return self._token(self._engine.extend(leaves))
+        size, _ = self._add(self._engine.tree.extend, leaf_row(leaves))
+        return DurabilityToken(self, size)
 
     # Durability.
+
+    def _wait(self, size: int, timeout: float | None) -> None:
+        # A method of this object, not of the engine: a token that somebody holds keeps it open.
+        self._engine.wait_durable(size, timeout)
 
     def flush(self) -> None:
         """Return when every leaf inserted before the call is durable.

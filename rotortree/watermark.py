@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rotortree.errors import InvalidConfigError, StorageError
 
@@ -112,6 +112,17 @@ class Watermark:
             raise self._failure()
 
 
+class _Tree(Protocol):
+    """What a token needs of a tree."""
+
+    @property
+    def durable_size(self) -> int:
+        """How many leaves are durable."""
+
+    def _wait(self, size: int, timeout: float | None) -> None:
+        """Return when so many are."""
+
+
 class DurabilityToken:
     """A promise that the leaves of one insertion become durable.
 
@@ -120,14 +131,11 @@ class DurabilityToken:
     the event loop.
     """
 
-    __slots__ = ("_size", "_wait", "_watermark")
+    __slots__ = ("_size", "_tree")
 
-    def __init__(
-        self, watermark: Watermark, size: int, wait: Callable[[int, float | None], None]
-    ) -> None:
-        self._watermark = watermark
+    def __init__(self, tree: _Tree, size: int) -> None:
+        self._tree = tree  # kept open by whoever holds the token
         self._size = size
-        self._wait = wait
 
     def __repr__(self) -> str:
         return f"<DurabilityToken for size {self._size}{', durable' * self.is_durable}>"
@@ -140,7 +148,7 @@ class DurabilityToken:
     @property
     def is_durable(self) -> bool:
         """Whether the leaves would survive a power failure now."""
-        return self._watermark.value >= self._size
+        return self._tree.durable_size >= self._size
 
     def wait(self, timeout: float | None = None) -> None:
         """Return when the leaves are durable.
@@ -151,7 +159,7 @@ class DurabilityToken:
         """
         timeout = checked_timeout(timeout)
         if not self.is_durable:
-            self._wait(self._size, timeout)
+            self._tree._wait(self._size, timeout)
 
     def __await__(self) -> Generator[Any, None, None]:
         if not self.is_durable:

@@ -9,10 +9,12 @@ errors.  Paths are strings with ``/`` between their parts.
 from __future__ import annotations
 
 import errno
+import functools
 import mmap
 import os
 import stat
 import sys
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -22,10 +24,10 @@ if TYPE_CHECKING:
 __all__ = [
     "File",
     "FileSystem",
+    "Home",
     "Lock",
     "OpenMode",
     "OsFileSystem",
-    "process_id",
 ]
 
 OpenMode = Literal["read", "write", "create"]
@@ -95,8 +97,32 @@ class FileSystem(Protocol):
         """Lock a file at once or raise BlockingIOError; exclusive locks create a missing one."""
 
 
-process_id = os.getpid
-"""The number of this process, by which a tree notices that it was forked."""
+class Home:
+    """The process that made this object.
+
+    ``process`` is its number.  ``left`` becomes True in a child that it forked, before anything
+    else runs there.  To look at that is cheap; to ask for the process's number is a system call.
+    """
+
+    __slots__ = ("__weakref__", "left", "process")
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.left = False
+        _homes().add(self)
+
+
+@functools.cache
+def _homes() -> weakref.WeakSet[Home]:
+    """All of this process: what is to be done in a child can be added, but never taken back."""
+    homes = weakref.WeakSet[Home]()
+    os.register_at_fork(after_in_child=functools.partial(_leave, homes))
+    return homes
+
+
+def _leave(homes: weakref.WeakSet[Home]) -> None:
+    for home in homes:
+        home.left = True
 
 
 class _OsFile:
@@ -152,11 +178,11 @@ class _OsLock:
     child must only close its descriptor, or it would unlock it for its parent.
     """
 
-    __slots__ = ("_descriptor", "_process")
+    __slots__ = ("_descriptor", "_home")
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._process = process_id()
+        self._home = Home()
 
     def release(self) -> None:
         import portalocker
@@ -165,7 +191,7 @@ class _OsLock:
         if descriptor < 0:
             return
         try:
-            if process_id() == self._process:
+            if not self._home.left:
                 portalocker.unlock(descriptor)
         finally:
             os.close(descriptor)
