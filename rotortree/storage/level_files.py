@@ -7,9 +7,8 @@ the next one writes the same bytes again.  How many nodes count is what COMMIT s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from rotortree import kernel
 from rotortree.accumulator import Accumulator, new_accumulator
@@ -27,12 +26,11 @@ from rotortree.storage.format import (
     shard_header,
     shard_name,
 )
+from rotortree.storage.parallel import count_passing
 
 __all__ = ["Damage", "LevelFiles", "default_shard_nodes", "nodes_per_segment"]
 
 _SEGMENTS_PER_SHARD = 512
-
-_Item = TypeVar("_Item")
 
 
 def default_shard_nodes(n: int) -> int:
@@ -44,17 +42,6 @@ def nodes_per_segment(identity: Identity) -> int:
     """Nodes per segment in memory: a shard holds whole segments, which are mapped from it."""
     segment = segment_nodes(identity.n)
     return segment if identity.shard_nodes % segment == 0 else identity.shard_nodes
-
-
-def _all_hold(holds: Callable[[_Item], bool], items: Sequence[_Item]) -> bool:
-    """Whether all items pass, tried by several threads where there are several."""
-    if min(len(items), kernel.THREADS) < 2:
-        return all(map(holds, items))
-    threads = ThreadPoolExecutor(min(len(items), kernel.THREADS), "rotortree-verifier")
-    try:
-        return all(threads.map(holds, items))
-    finally:
-        threads.shutdown(cancel_futures=True)
 
 
 class Damage(NamedTuple):
@@ -276,7 +263,8 @@ class LevelFiles:
                 tree.hasher, children, n
             ) == self._row(level + 1, start, stop)
 
-        return _all_hold(are_parents, groups) and tree.root(head.size) == head.root
+        passed = count_passing(are_parents, groups)
+        return passed == len(groups) and tree.root(head.size) == head.root
 
     def _rebuild(
         self, tree: Accumulator, head: Head, known: tuple[Damage, ...]

@@ -26,7 +26,7 @@ from rotortree.errors import (
     UnsupportedFormatError,
     WalCorruptedError,
 )
-from rotortree.geometry import capacity
+from rotortree.geometry import NODE_BYTES, capacity
 from rotortree.storage import durable
 from rotortree.storage.files import FileSystem
 from rotortree.storage.format import (
@@ -44,13 +44,14 @@ from rotortree.storage.format import (
     segment_number,
 )
 from rotortree.storage.level_files import Damage, LevelFiles
+from rotortree.storage.parallel import made_ahead
 from rotortree.storage.wal import SegmentReader, SegmentScan, Unit, scan_segment
 
 __all__ = ["Decision", "Survey", "decide", "load", "survey"]
 
 
-_ROW_BYTES = 1 << 20
-"""The leaves of small frames are replayed together, so many bytes at least."""
+_ROW_BYTES = 8 << 20
+"""Leaves are replayed in rows of so many bytes, which several threads hash; two are in memory."""
 
 
 class Survey(NamedTuple):
@@ -318,30 +319,34 @@ def _replay(fs: FileSystem, tree: Accumulator, path: str, units: Iterable[Unit])
     if file is None:
         raise DataCorruptionError(path, 0, "the log segment vanished")
     try:
-        reader = SegmentReader(file, path)
-        frames = itertools.chain.from_iterable(unit.frames for unit in units)
-        for row in _rows(itertools.starmap(reader.payload, frames)):
+        frames = [frame for unit in units for frame in unit.frames]
+        length = sum(leaves for _, leaves in frames) * NODE_BYTES
+        payloads = itertools.starmap(SegmentReader(file, path).payload, frames)
+        rows = _rows(itertools.chain.from_iterable(payloads), min(length, _ROW_BYTES))
+        for row in made_ahead(rows) if length > _ROW_BYTES else rows:
             tree.extend(row)
     finally:
         file.close()
 
 
-def _rows(payloads: Iterable[Iterable[memoryview]]) -> Iterator[memoryview]:
-    """The same leaves in rows that are worth the call."""
-    parts: list[memoryview] = []
-    length = 0
-    for part in itertools.chain.from_iterable(payloads):
-        parts.append(part)
-        length += len(part)
-        if length >= _ROW_BYTES:
-            yield _joined(parts)
-            parts, length = [], 0
-    if parts:
-        yield _joined(parts)
+def _rows(parts: Iterable[memoryview], length: int) -> Iterator[memoryview]:
+    """The same bytes in rows of a length, the last one maybe shorter.
 
-
-def _joined(parts: list[memoryview]) -> memoryview:
-    return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
+    Two buffers by turns: a row may be used until the one behind the next is asked for.  New memory
+    for each would take longer than to copy.
+    """
+    buffers = itertools.cycle([memoryview(bytearray(length)) for _ in range(2)])
+    row, filled = next(buffers), 0
+    for part in parts:
+        while part:
+            fits = part[: length - filled]
+            row[filled : filled + len(fits)] = fits
+            part, filled = part[len(fits) :], filled + len(fits)
+            if filled == length:
+                yield row
+                row, filled = next(buffers), 0
+    if filled:
+        yield row[:filled]
 
 
 def _check_root(tree: Accumulator, head: Head, path: str, offset: int) -> None:

@@ -38,6 +38,7 @@ from rotortree.storage.format import (
     SegmentHeader,
     segment_name,
 )
+from rotortree.storage.parallel import count_passing
 
 __all__ = [
     "SegmentReader",
@@ -53,6 +54,9 @@ _READ_BYTES = 1 << 20
 
 Twice that takes twice the time: memory of that size is new for each piece, and its pages missing.
 """
+
+_LARGE_BYTES = 1 << 20
+"""Larger payloads are sealed by several threads, behind the walk over the frames' headers."""
 
 _ALIGNMENT = 32
 """Frames begin at multiples of this: all headers are, and leaves are."""
@@ -284,8 +288,16 @@ class SegmentReader:
             offset += len(part)
 
 
+class _Payload(NamedTuple):
+    """The leaves of the frame at an offset, and the seal that they should have."""
+
+    frame_offset: int
+    leaves: int
+    seal: bytes
+
+
 class _Scanner:
-    """Walks the frames of one segment."""
+    """Walks the frames of one segment.  Frames are valid below ``_end`` only."""
 
     def __init__(self, file: File, path: str, size: int, header: SegmentHeader) -> None:
         self._file = file
@@ -294,8 +306,19 @@ class _Scanner:
         self._header = header
         self._key = header.key()
         self._reader = SegmentReader(file, path)
+        self._end = size
+        self._large: list[_Payload] = []
 
     def scan(self) -> SegmentScan:
+        scan = self._walk()
+        sealed = count_passing(self._is_sealed, self._large)
+        if sealed < len(self._large):
+            self._end = self._large[sealed].frame_offset
+            scan = self._walk()
+        return scan
+
+    def _walk(self) -> SegmentScan:
+        """What there is if all large payloads are right, which are collected."""
         units: list[Unit] = []
         frames: list[tuple[int, int]] = []
         offset, number, chain = SEGMENT_BYTES, 0, self._header.encode()[-SEAL_BYTES:]
@@ -330,7 +353,12 @@ class _Scanner:
     def _frame(
         self, offset: int, number: int, first: int, chain: bytes
     ) -> tuple[Frame, bytes] | None:
-        """The frame at an offset and its seal, if everything about it and its leaves is right."""
+        """The frame at an offset and its seal, if everything about it and its leaves is right.
+
+        Large payloads are collected, to be looked at later.
+        """
+        if offset >= self._end:
+            return None
         data = bytes(self._reader.view(offset, FRAME_BYTES))
         frame = Frame.decode(data, self._key)
         if frame is None:
@@ -343,9 +371,18 @@ class _Scanner:
         )
         if not right:
             return None
-        parts = self._reader.payload(payload, frame.leaves)
-        sealed = _payload_seal(parts, self._key) == frame.payload_seal
-        return (frame, data[-SEAL_BYTES:]) if sealed else None
+        found = _Payload(offset, frame.leaves, frame.payload_seal)
+        if frame.leaves * NODE_BYTES > _LARGE_BYTES:
+            self._large.append(found)
+        elif not self._is_sealed(found, self._reader):
+            return None
+        return frame, data[-SEAL_BYTES:]
+
+    def _is_sealed(self, payload: _Payload, reader: SegmentReader | None = None) -> bool:
+        """Whether leaves have their seal.  Threads have a reader each, which is none of theirs."""
+        reader = reader or SegmentReader(self._file, self._path)
+        parts = reader.payload(payload.frame_offset + FRAME_BYTES, payload.leaves)
+        return _payload_seal(parts, self._key) == payload.seal
 
     def _promise_behind(self, offset: int) -> int:
         """The largest promise of any sealed frame from ``offset`` on, wherever it begins."""

@@ -56,7 +56,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("rotortree.lean_imt",),
     ("rotortree.scheduler",),
     ("rotortree.storage.files",),
-    ("rotortree.storage.durable", "rotortree.storage.environment"),
+    ("rotortree.storage.durable", "rotortree.storage.environment", "rotortree.storage.parallel"),
     ("rotortree.storage.format",),
     ("rotortree.storage.level_files", "rotortree.storage.wal"),
     ("rotortree.storage.recovery",),

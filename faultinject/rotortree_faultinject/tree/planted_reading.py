@@ -42,7 +42,7 @@ _SEALS = (
     PlantedFault(
         "payload's seal not checked",
         "the leaves of a frame may be anything",
-        (Edit(_Scanner._frame, "_payload_seal(parts, self._key) == frame.payload_seal", "True"),),
+        (Edit(_Scanner._is_sealed, "_payload_seal(parts, self._key) == payload.seal", "True"),),
     ),
     PlantedFault(
         "level header not checked",
