@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -22,6 +23,9 @@ FLUSHES = (1, 5, 2, 7, 1)
 """Leaves of each; frames hold three, so that there are eight frames."""
 
 THREADS = (1, 2, 5)
+
+SOON = 20.0
+"""Seconds after which something that should have happened is taken for lost."""
 
 
 def log() -> tuple[str, bytes]:
@@ -148,18 +152,20 @@ def test_items_are_counted_up_to_the_first_that_does_not_pass(
 
 def test_items_made_ahead_are_the_same_items() -> None:
     """One at a time, in order, and no more than one ahead; an error comes where it was raised."""
-    made = []
+    made = SimpleQueue[int]()
 
     def make() -> Iterator[int]:
         for item in range(5):
-            made.append(item)
+            made.put(item)
             yield item
         raise KeyError
 
     ahead = made_ahead(make())
-    for item in range(5):
+    assert next(ahead) == made.get(timeout=SOON) == 0
+    for item in range(1, 5):
+        assert made.get(timeout=SOON) == item, "made while the one before is in use"
+        assert made.empty()
         assert next(ahead) == item
-        assert len(made) <= item + 2
     with pytest.raises(KeyError):
         next(ahead)
     ahead = made_ahead(iter(range(3)))
