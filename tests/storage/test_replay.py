@@ -56,6 +56,7 @@ def damaged(data: bytes) -> Iterator[bytes]:
     yield from (data[:at] for at in places)
 
 
+@pytest.mark.evidence("damage", "FORMAT-24", "FORMAT-25")
 @pytest.mark.parametrize("threads", THREADS)
 def test_large_payloads_are_judged_as_small_ones(
     threads: int, monkeypatch: pytest.MonkeyPatch
