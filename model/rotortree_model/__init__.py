@@ -38,6 +38,8 @@ from rotortree_model.proofs import (
 from rotortree_model.schemes import HASH_BYTES, SCHEMES, Scheme
 from rotortree_model.shape import (
     MAX_ARITY,
+    MAX_DEPTH,
+    MAX_SIZE,
     MIN_ARITY,
     Coordinate,
     capacity,
@@ -51,6 +53,8 @@ from rotortree_model.tree import levels, node, root
 __all__ = [
     "HASH_BYTES",
     "MAX_ARITY",
+    "MAX_DEPTH",
+    "MAX_SIZE",
     "MIN_ARITY",
     "SCHEMES",
     "Contents",

@@ -12,6 +12,7 @@ from blake3 import blake3
 
 from rotortree_model import shape
 from rotortree_model.schemes import HASH_BYTES
+from rotortree_model.shape import MAX_SIZE
 
 ALIGNMENT = 32
 """Frames begin at multiples of this, in bytes."""
@@ -27,9 +28,6 @@ FRAME_HEADER_BYTES = 128
 
 LEVEL_HEADER_BYTES = 128
 """Length of the header of a level file, in bytes; its nodes follow."""
-
-MAX_SIZE = 2**63 - 1
-"""The largest size, and the largest number of a segment."""
 
 SEAL_BYTES = 16
 """Length of a seal, in bytes."""
@@ -84,7 +82,7 @@ class Identity(NamedTuple):
     @property
     def capacity(self) -> int:
         """The most leaves that this tree may hold."""
-        return min(shape.capacity(self.n, self.max_depth), MAX_SIZE)
+        return shape.capacity(self.n, self.max_depth)
 
 
 class Head(NamedTuple):

@@ -17,6 +17,11 @@ MIN_ARITY = 2
 MAX_ARITY = 255
 """Most children of a full node: their number is hashed as one byte."""
 
+MAX_DEPTH = 255
+"""The largest maximal depth."""
+
+MAX_SIZE = 2**63 - 1
+"""The largest size."""
 
 Coordinate: TypeAlias = tuple[int, int]
 """Where a node is: (level, index in that level); the leaves are level 0."""
@@ -65,15 +70,16 @@ def level_length(size: int, n: int, level: int) -> int:
 
 
 def capacity(n: int, max_depth: int) -> int:
-    """The most leaves that a tree of arity n holds within max_depth levels: n^max_depth.
+    """The most leaves that a tree of arity n holds within max_depth levels.
 
-    ValueError if n is not an arity or max_depth < 1.
-    Requirements: TREE-25.
+    That is n^max_depth, or the largest size if it is less.
+    ValueError if n is not an arity, or max_depth is not 1 to 255.
+    Requirements: TREE-24, TREE-25.
     """
     check_arity(n)
-    if max_depth < 1:
-        raise ValueError(f"maximal depth {max_depth} is less than 1")
-    return span(n, max_depth)
+    if not 1 <= max_depth <= MAX_DEPTH:
+        raise ValueError(f"maximal depth {max_depth} is not in 1..{MAX_DEPTH}")
+    return min(span(n, max_depth), MAX_SIZE)
 
 
 def is_complete(size: int, n: int, level: int, index: int) -> bool:

@@ -1,13 +1,12 @@
 """Shape: depth, level lengths, completeness and children, by hand and by law."""
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rotortree_model import (
     MAX_ARITY,
+    MAX_SIZE,
     MIN_ARITY,
     capacity,
     children,
@@ -140,12 +139,21 @@ def test_at_most_one_node_of_a_level_straddles(n: int, sizes: tuple[int, int]) -
         assert found == ([old_size // n**level] if cut or top else [])
 
 
-@given(n=ARITIES, max_depth=st.integers(1, 20))
+@pytest.mark.evidence("property", "TREE-25")
+@given(n=ARITIES, max_depth=st.integers(1, 255))
 def test_capacity_is_the_largest_size_of_its_depth(n: int, max_depth: int) -> None:
-    """capacity leaves need max_depth levels and one leaf more needs another; depths 1 to 20."""
-    assert capacity(n, max_depth) == math.prod([n] * max_depth)
-    assert depth(capacity(n, max_depth), n) == max_depth
-    assert depth(capacity(n, max_depth) + 1, n) == max_depth + 1
+    """So many leaves fit, and one more needs another level or cannot be counted in 63 bits."""
+    most = capacity(n, max_depth)
+    assert depth(most, n) <= max_depth
+    assert depth(most + 1, n) == max_depth + 1 or most == 2**63 - 1
+
+
+@pytest.mark.evidence("example", "TREE-25")
+def test_a_capacity_is_a_power_of_the_arity_or_the_largest_size() -> None:
+    """On both sides of 2^63, for two arities."""
+    assert [capacity(2, depth) for depth in (1, 62, 63, 255)] == [2, 2**62, MAX_SIZE, MAX_SIZE]
+    assert [capacity(3, depth) for depth in (2, 39, 40)] == [9, 3**39, MAX_SIZE]
+    assert MAX_SIZE == 2**63 - 1
 
 
 @pytest.mark.evidence("example", "TREE-1")
@@ -172,16 +180,17 @@ def test_the_smallest_and_largest_arity_are_arities() -> None:
 
 
 def test_negative_arguments_are_rejected() -> None:
-    """A negative size, level or index is ValueError, and so is a maximal depth of 0."""
+    """A negative size, level or index is ValueError, and so is a maximal depth of 0 or 256."""
     for call in (
         lambda: depth(-1, 2),
         lambda: level_length(-1, 2, 0),
         lambda: level_length(1, 2, -1),
         lambda: capacity(2, 0),
+        lambda: capacity(2, 256),
         lambda: is_complete(-1, 2, 0, 0),
         lambda: is_complete(1, 2, -1, 0),
         lambda: is_complete(1, 2, 0, -1),
         lambda: children(1, 2, 0, 0),
     ):
-        with pytest.raises(ValueError, match=r"negative|less than 1"):
+        with pytest.raises(ValueError, match=r"negative|not in 1"):
             call()

@@ -52,7 +52,7 @@ def test_depth_and_level_lengths_are_the_models(shape: tuple[int, int]) -> None:
         count = complete_count(size, n, level)
         assert count == 0 or model.is_complete(size, n, level, count - 1)
         assert not model.is_complete(size, n, level, count)
-    assert capacity(n, max(1, top)) == min(MAX_SIZE, model.capacity(n, max(1, top)))
+    assert capacity(n, max(1, top)) == model.capacity(n, max(1, top))
 
 
 @pytest.mark.evidence("property", "PROOF-7", "PROOF-8")

@@ -92,7 +92,7 @@ def complete_count_counts_the_complete_nodes(size: int, n: int, level: int, inde
 
 
 def capacity_is_that_of_the_model(n: int, max_depth: int) -> bool:
-    """The capacity is the model's, but for what no size can count.
+    """The capacity is the model's.
 
     Requirements: TREE-25.
 
@@ -101,7 +101,7 @@ def capacity_is_that_of_the_model(n: int, max_depth: int) -> bool:
     post: _
     """
     n, max_depth = known(n, ARITIES), known(max_depth, (*range(1, 10), 62, 63, 64, 255))
-    return geometry.capacity(n, max_depth) == min(shape.capacity(n, max_depth), 2**63 - 1)
+    return geometry.capacity(n, max_depth) == shape.capacity(n, max_depth)
 
 
 def parameters_are_checked_as_the_text_says(n: int, max_depth: int) -> bool:
