@@ -375,32 +375,32 @@ static PyObject *tree_prove(PyObject *self, PyObject *const *args, Py_ssize_t co
     if (!PyLong_CheckExact(args[2]))
         return PyErr_Format(PyExc_TypeError, "a leaf's index must be an int");
     settle(tree);
-    uint8_t proof[PROOF_HEADER + MAX_PROOF_NODES * NODE];
-    put_proof_header(proof, tree->n, size, index);
-    const size_t bytes = gather(tree, size, rows, index, proof + PROOF_HEADER);
-    return PyBytes_FromStringAndSize((char *)proof, PROOF_HEADER + bytes);
+    prefetch_groups(tree, index);
+    PyObject *proof = PyBytes_FromStringAndSize(
+        NULL, PROOF_HEADER + siblings_bytes(tree->arity, size, index));
+    if (proof != NULL)
+        put_proof(tree, size, rows, index, (uint8_t *)PyBytes_AsString(proof));
+    return proof;
 }
 
-/* Where proofs end that follow each other, for each index; None if one is not an index. */
-static PyObject *proof_ends(const Tree *tree, uint64_t size, PyObject *indices)
+/* The items of a list as numbers; None if one of them is not an integer below `size`. */
+static PyObject *get_indices(PyObject *list, uint64_t size)
 {
-    const Py_ssize_t count = PyList_Size(indices);
-    PyObject *ends = PyBytes_FromStringAndSize(NULL, count * sizeof(uint64_t));
-    if (ends == NULL)
+    const Py_ssize_t count = PyList_Size(list);
+    PyObject *row = PyBytes_FromStringAndSize(NULL, count * sizeof(uint64_t));
+    if (row == NULL)
         return NULL;
-    uint64_t end = 0, *out = (uint64_t *)PyBytes_AsString(ends);
+    uint64_t *indices = (uint64_t *)PyBytes_AsString(row);
     for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *item = PyList_GetItem(indices, i);
-        const uint64_t index = PyLong_CheckExact(item) ? PyLong_AsUnsignedLongLong(item) : size;
-        PyErr_Clear(); /* what is out of range for C is out of range */
-        if (index >= size) {
-            Py_DECREF(ends);
+        PyObject *item = PyList_GetItem(list, i);
+        indices[i] = PyLong_CheckExact(item) ? PyLong_AsUnsignedLongLong(item) : size;
+        if (indices[i] >= size) {
+            PyErr_Clear(); /* what is out of range for C is out of range */
+            Py_DECREF(row);
             return Py_NewRef(Py_None);
         }
-        end += PROOF_HEADER + gather(tree, size, NULL, index, NULL);
-        out[i] = end;
     }
-    return ends;
+    return row;
 }
 
 static PyObject *tree_prove_many(PyObject *self, PyObject *const *args, Py_ssize_t count)
@@ -414,24 +414,23 @@ static PyObject *tree_prove_many(PyObject *self, PyObject *const *args, Py_ssize
         return NULL;
     if (!PyList_CheckExact(args[2]))
         return PyErr_Format(PyExc_TypeError, "indices must be a list");
-    settle(tree);
-    PyObject *ends = proof_ends(tree, size, args[2]);
+    PyObject *ends = get_indices(args[2], size);
     if (ends == NULL || ends == Py_None)
         return ends;
+    settle(tree);
     const Py_ssize_t proofs = PyBytes_Size(ends) / sizeof(uint64_t);
-    const uint64_t *end = (uint64_t *)PyBytes_AsString(ends);
-    PyObject *encoded = PyBytes_FromStringAndSize(NULL, proofs ? end[proofs - 1] : 0);
-    PyObject *result = NULL;
+    uint64_t *numbers = (uint64_t *)PyBytes_AsString(ends); /* an index, until its proof is there */
+    size_t bytes = proofs * PROOF_HEADER;
+    for (Py_ssize_t i = 0; i < proofs; i++)
+        bytes += siblings_bytes(tree->arity, size, numbers[i]);
+    PyObject *encoded = PyBytes_FromStringAndSize(NULL, bytes), *result = NULL;
     if (encoded != NULL) {
-        uint8_t *out = (uint8_t *)PyBytes_AsString(encoded);
+        uint8_t *out = (uint8_t *)PyBytes_AsString(encoded), *end = out;
         for (Py_ssize_t i = 0; i < proofs; i++) {
-            const uint64_t index = PyLong_AsUnsignedLongLong(PyList_GetItem(args[2], i));
             if (i + AHEAD < proofs)
-                prefetch_groups(
-                    tree, PyLong_AsUnsignedLongLong(PyList_GetItem(args[2], i + AHEAD)));
-            put_proof_header(out, tree->n, size, index);
-            out += PROOF_HEADER;
-            out += gather(tree, size, rows, index, out);
+                prefetch_groups(tree, numbers[i + AHEAD]);
+            end = put_proof(tree, size, rows, numbers[i], end);
+            numbers[i] = end - out;
         }
         result = PyTuple_Pack(2, encoded, ends);
     }

@@ -27,7 +27,6 @@ enum {
     FIRST_NODES = 32,          /* room in a level's first segment; it doubles until it is whole */
     HUGE_PAGE = 1 << 21,
     PROOF_HEADER = 24,
-    MAX_PROOF_NODES = 13 * 31, /* of arity 32 and 2 ** 63 leaves; fewer for all smaller ones */
     AHEAD = 8,                 /* proofs of a batch, whose nodes are prefetched */
     SMALL_LEVEL = 1 << 13,     /* nodes of a level that is in the cache anyway */
     MOST_PATHS = 32,           /* that go up together when proofs are verified: two sets of lanes */
@@ -519,33 +518,49 @@ static void root_of(Tree *tree, uint64_t size, uint8_t *root)
 
 /* Proofs. */
 
-/* The siblings on the way from a leaf to the root, lowest first; returns how many bytes that is.
-   They are copied one by one: where the own node is cannot be foreseen, and branches would be.
-   `rows` is what fold() made for this size; out = NULL: only count. */
-static size_t gather(const Tree *tree, uint64_t size, const uint8_t *rows, uint64_t index,
-                     uint8_t *out)
+/* How many nodes a group has: one that has a parent, in a level whose last node is `last`. */
+static ALWAYS_INLINE uint64_t group_length(Divisor arity, uint64_t parent, uint64_t last)
 {
-    uint64_t complete = size, own = index, last = size - 1;
-    size_t bytes = 0;
+    return parent < quotient(last, arity) ? arity.by : last + 1 - parent * arity.by;
+}
+
+/* How many bytes of siblings there are on the way from a leaf to the root. */
+static size_t siblings_bytes(Divisor arity, uint64_t size, uint64_t index)
+{
+    size_t nodes = 0;
+    for (uint64_t last = size - 1; last > 0; last = quotient(last, arity)) {
+        index = quotient(index, arity);
+        nodes += group_length(arity, index, last) - 1;
+    }
+    return nodes * NODE;
+}
+
+/* The siblings on the way from a leaf to the root, lowest first; returns where they end.  `rows` is
+   what fold() made for this size.  Nothing branches on where in its group a node is. */
+static uint8_t *gather(const Tree *tree, uint64_t size, const uint8_t *rows, uint64_t index,
+                       uint8_t *out)
+{
+    uint64_t complete = size, last = size - 1;
     for (int level = 0; last > 0; level++) {
-        const uint64_t parent = quotient(own, tree->arity), start = parent * tree->arity.by;
-        const uint64_t last_parent = quotient(last, tree->arity);
-        const uint64_t stop = parent < last_parent ? start + tree->arity.by : last + 1;
-        if (out != NULL && stop - start > 1) {
-            uint8_t *to = out + bytes;
+        const uint64_t parent = quotient(index, tree->arity), start = parent * tree->arity.by;
+        const uint64_t own = index - start, length = group_length(tree->arity, parent, last);
+        const int at_edge = start + length > complete; /* its last node is in `rows` */
+        const uint64_t stored = length - at_edge, siblings = stored - (own < stored);
+        if (siblings > 0) {
             const uint8_t *group = node_at(tree, level, start);
-            const uint64_t known = stop < complete ? stop : complete, siblings = known - start;
-            for (uint64_t i = 0, at = own - start; i + (at < siblings) < siblings; i++)
-                memcpy(to + i * NODE, group + (i + (i >= at)) * NODE, NODE);
-            if (known < stop && own < known)
-                memcpy(to + (siblings - 1) * NODE, rows + level * NODE, NODE);
+            for (uint64_t i = 0; i < siblings; i++)
+                memcpy(out + i * NODE, group + (i + (i >= own)) * NODE, NODE);
+            out += siblings * NODE;
         }
-        bytes += (stop - start - 1) * NODE;
-        own = parent;
-        last = last_parent;
+        if (at_edge && own < stored) {
+            memcpy(out, rows + level * NODE, NODE);
+            out += NODE;
+        }
+        index = parent;
+        last = quotient(last, tree->arity);
         complete = quotient(complete, tree->arity);
     }
-    return bytes;
+    return out;
 }
 
 /* Have the groups on the way up in the cache soon, up to where levels are small. */
@@ -571,6 +586,14 @@ static void put_proof_header(uint8_t *out, int n, uint64_t size, uint64_t index)
     memcpy(out, start, 8);
     memcpy(out + 8, &size, 8);
     memcpy(out + 16, &index, 8);
+}
+
+/* The encoded proof of a leaf; returns where it ends. */
+static uint8_t *put_proof(const Tree *tree, uint64_t size, const uint8_t *rows, uint64_t index,
+                          uint8_t *out)
+{
+    put_proof_header(out, tree->n, size, index);
+    return gather(tree, size, rows, index, out + PROOF_HEADER);
 }
 
 /* Verifying proofs. */
