@@ -14,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # What an installation depends on.  The folders are source roots: a new package changes them.
-SOURCES := pyproject.toml setup.py rotortree/_native.c rotortree/_tree.h rotortree/_hashing.h model faultinject
+SOURCES := pyproject.toml setup.py rotortree/_native.c rotortree/_paths.h rotortree/_tree.h rotortree/_hashing.h model faultinject
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -17,7 +17,7 @@ LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
 KERNEL = Extension(
     "rotortree._native",
     ["rotortree/_native.c"],
-    depends=["rotortree/_tree.h", "rotortree/_hashing.h"],
+    depends=["rotortree/_paths.h", "rotortree/_tree.h", "rotortree/_hashing.h"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED else [],
     # GCC schedules the rounds of BLAKE3 worse than they are written: 9 % of hashing.
     extra_compile_args=["-O3", "-fno-schedule-insns2", "-pthread"],

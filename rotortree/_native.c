@@ -1,16 +1,16 @@
 /* The native module: the tree and the bulk hash as Python sees them.  kernel.py alone uses it, and
    chooses between this and its portable twins; _native.pyi says what there is, and how it fails.
 
-   _hashing.h has BLAKE3 in SIMD lanes, _tree.h the tree. */
+   _hashing.h has BLAKE3 in SIMD lanes, _tree.h the tree, _paths.h what verifies proofs. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <structmember.h>
 
-#include "_tree.h"
+#include "_paths.h"
 
 enum {
-    VERSION = 2,            /* the same as in kernel.py: change both whenever this interface changes */
+    VERSION = 3,            /* the same as in kernel.py: change both whenever this interface changes */
     PIECE_BLOCKS = 1 << 18, /* hashed between two looks for signals: a few ms */
 };
 
@@ -95,6 +95,53 @@ static PyObject *hash_groups(PyObject *Py_UNUSED(module), PyObject *const *args,
         Py_CLEAR(parents);
     PyBuffer_Release(&children);
     return parents;
+}
+
+/* ---- What is encoded --------------------------------------------------------------------------- */
+
+/* What the proofs of proof.py are: an object with an attribute. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *encoded;
+} Encoded;
+
+static void encoded_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    Py_XDECREF(((Encoded *)self)->encoded);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self); /* a subclass may have another */
+    Py_DECREF(type);
+}
+
+static PyMemberDef encoded_members[] = {
+    {"_encoded", T_OBJECT_EX, offsetof(Encoded, encoded), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot encoded_slots[] = {
+    {Py_tp_dealloc, encoded_dealloc},
+    {Py_tp_members, encoded_members},
+    {0, NULL},
+};
+
+static PyType_Spec encoded_spec = {"rotortree._native.Encoded", sizeof(Encoded), 0,
+                                   Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, encoded_slots};
+
+/* An object of this kind of Encoded, whose encoding is still to be written. */
+static Encoded *new_encoded(PyObject *kind, PyTypeObject *base, size_t length)
+{
+    if (!PyType_Check(kind) || !PyType_IsSubtype((PyTypeObject *)kind, base)) {
+        PyErr_SetString(PyExc_TypeError, "a proof must be a kind of Encoded");
+        return NULL;
+    }
+    PyObject *row = PyBytes_FromStringAndSize(NULL, length);
+    Encoded *made = row ? (Encoded *)PyType_GenericAlloc((PyTypeObject *)kind, 0) : NULL;
+    if (made == NULL) {
+        Py_XDECREF(row);
+        return NULL;
+    }
+    made->encoded = row;
+    return made;
 }
 
 /* ---- The tree as Python has it ---------------------------------------------------------------- */
@@ -367,7 +414,7 @@ static PyObject *tree_prove(PyObject *self, PyObject *const *args, Py_ssize_t co
 {
     Tree *tree = (Tree *)self;
     uint64_t size, index;
-    if (check_count("prove", count, 3) != 0)
+    if (check_count("prove", count, 4) != 0)
         return NULL;
     const uint8_t *rows = get_edge(tree, args, &size);
     if (rows == NULL || get_number(args[2], "leaf", size, &index) != 0)
@@ -376,11 +423,11 @@ static PyObject *tree_prove(PyObject *self, PyObject *const *args, Py_ssize_t co
         return PyErr_Format(PyExc_TypeError, "a leaf's index must be an int");
     settle(tree);
     prefetch_groups(tree, index);
-    PyObject *proof = PyBytes_FromStringAndSize(
-        NULL, PROOF_HEADER + siblings_bytes(tree->arity, size, index));
+    const size_t length = PROOF_HEADER + siblings_bytes(tree->arity, size, index);
+    Encoded *proof = new_encoded(args[3], tree->encoded, length);
     if (proof != NULL)
-        put_proof(tree, size, rows, index, (uint8_t *)PyBytes_AsString(proof));
-    return proof;
+        put_proof(tree, size, rows, index, (uint8_t *)PyBytes_AsString(proof->encoded));
+    return (PyObject *)proof;
 }
 
 /* The items of a list as numbers; None if one of them is not an integer below `size`. */
@@ -470,8 +517,9 @@ static PyObject *tree_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSE
     tree->one_leaf = Py_NewRef(one_leaf);
     tree->leaf_row = Py_NewRef(leaf_row);
     tree->no_room = Py_NewRef(no_room);
-    tree->memory = ((State *)PyModule_GetState(module))->memory;
-    Py_INCREF((PyObject *)tree->memory);
+    const State *state = PyModule_GetState(module);
+    tree->memory = (PyTypeObject *)Py_NewRef((PyObject *)state->memory);
+    tree->encoded = (PyTypeObject *)Py_NewRef((PyObject *)state->encoded);
     tree->lock = PyThread_allocate_lock();
     if (tree->lock == NULL) {
         Py_DECREF((PyObject *)tree);
@@ -496,6 +544,7 @@ static void tree_dealloc(PyObject *self)
     Py_XDECREF(tree->leaf_row);
     Py_XDECREF(tree->no_room);
     Py_XDECREF((PyObject *)tree->memory);
+    Py_XDECREF((PyObject *)tree->encoded);
     PyObject_Free(self);
     Py_DECREF(type);
 }
@@ -549,23 +598,36 @@ static PyType_Spec memory_spec = {"rotortree._native.Memory", sizeof(Memory), 0,
 
 /* ---- Verifying proofs ------------------------------------------------------------------------- */
 
-/* Start where an encoded proof of this index should; -1 and an exception set if it is none. */
-static int start_path(Path *path, int n, uint64_t size, PyObject *index, const uint8_t *leaf,
-                      PyObject *proof)
+/* What the hashing of proofs needs to know.  On failure an exception is set. */
+static int get_shape(PyObject *const *args, PyObject *given_tagged, PyObject *given_lanes, uint64_t *n,
+                     uint64_t *size, int *tagged, uint64_t *lanes)
+{
+    if (get_number(args[0], "n", 256, n) != 0 ||
+        get_number(args[1], "size", (uint64_t)INT64_MAX + 1, size) != 0 ||
+        get_number(given_lanes, "lanes", 17, lanes) != 0 || check_lanes(*lanes) != 0)
+        return -1;
+    *tagged = PyObject_IsTrue(given_tagged);
+    return *tagged < 0 ? -1 : check_k(*n, *tagged);
+}
+
+/* Start where an encoded proof of this index should; -1 if it is none. */
+static int find_path(Path *path, int n, uint64_t size, PyObject *index, const uint8_t *leaf,
+                     PyObject *proof)
 {
     path->own = PyLong_CheckExact(index) ? PyLong_AsUnsignedLongLong(index) : size;
-    PyErr_Clear(); /* what is out of range for C is out of range */
+    if (path->own >= size) {
+        PyErr_Clear(); /* what is out of range for C is out of range */
+        return -1;
+    }
     uint8_t header[PROOF_HEADER];
     put_proof_header(header, n, size, path->own);
-    if (path->own < size && PyBytes_CheckExact(proof) && PyBytes_Size(proof) >= PROOF_HEADER &&
-        memcmp(PyBytes_AsString(proof), header, PROOF_HEADER) == 0) {
-        path->hashes = (uint8_t *)PyBytes_AsString(proof) + PROOF_HEADER;
-        path->end = path->hashes + PyBytes_Size(proof) - PROOF_HEADER;
-        memcpy(path->node, leaf, NODE);
-        return 0;
-    }
-    PyErr_SetString(PyExc_ValueError, "a proof is of another leaf or tree");
-    return -1;
+    if (!PyBytes_CheckExact(proof) || PyBytes_Size(proof) < PROOF_HEADER ||
+        memcmp(PyBytes_AsString(proof), header, PROOF_HEADER) != 0)
+        return -1;
+    path->hashes = (uint8_t *)PyBytes_AsString(proof) + PROOF_HEADER;
+    path->end = path->hashes + PyBytes_Size(proof) - PROOF_HEADER;
+    memcpy(path->node, leaf, NODE);
+    return 0;
 }
 
 /* Go up from some leaves, and write their roots. */
@@ -581,9 +643,11 @@ static int find_roots(int n, uint64_t size, PyObject *indices, const uint8_t *le
     const Py_ssize_t left = total - first;
     const int count = left < MOST_PATHS ? (int)left : MOST_PATHS;
     for (int i = 0; i < count; i++)
-        if (start_path(paths + i, n, size, PyList_GetItem(indices, first + i),
-                       leaves + (first + i) * NODE, PyList_GetItem(proofs, first + i)) != 0)
+        if (find_path(paths + i, n, size, PyList_GetItem(indices, first + i),
+                      leaves + (first + i) * NODE, PyList_GetItem(proofs, first + i)) != 0) {
+            PyErr_SetString(PyExc_ValueError, "a proof is of another leaf or tree");
             return -1;
+        }
     if (climb(paths, count, n, size, tagged, lanes) != 0) {
         PyErr_SetString(PyExc_ValueError, "a proof does not fit the size");
         return -1;
@@ -599,12 +663,9 @@ PyDoc_STRVAR(path_roots_doc, "path_roots(n, size, indices, leaves, proofs, tagge
 static PyObject *path_roots(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
     uint64_t n, size, lanes;
-    if (check_count("path_roots", count, 7) != 0 || get_number(args[0], "n", 256, &n) != 0 ||
-        get_number(args[1], "size", (uint64_t)INT64_MAX + 1, &size) != 0 ||
-        get_number(args[6], "lanes", 17, &lanes) != 0 || check_lanes(lanes) != 0)
-        return NULL;
-    const int tagged = PyObject_IsTrue(args[5]);
-    if (tagged < 0 || check_k(n, tagged) != 0)
+    int tagged;
+    if (check_count("path_roots", count, 7) != 0 ||
+        get_shape(args, args[5], args[6], &n, &size, &tagged, &lanes) != 0)
         return NULL;
     const Py_ssize_t proofs = PyList_CheckExact(args[4]) ? PyList_Size(args[4]) : -1;
     if (!PyList_CheckExact(args[2]) || PyList_Size(args[2]) != proofs ||
@@ -616,6 +677,52 @@ static PyObject *path_roots(PyObject *Py_UNUSED(module), PyObject *const *args, 
                        proofs, tagged, lanes, (uint8_t *)PyBytes_AsString(roots)) != 0)
             Py_CLEAR(roots);
     return roots;
+}
+
+static int is_node(PyObject *given)
+{
+    return PyBytes_CheckExact(given) && PyBytes_Size(given) == NODE;
+}
+
+PyDoc_STRVAR(leads_to_doc, "leads_to(n, size, root, index, leaf, proof, tagged, lanes, /)\n--\n\n"
+                           "Whether an encoded proof leads from a leaf to a root.  See _native.pyi.");
+
+static PyObject *leads_to(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    uint64_t n, size, lanes;
+    int tagged;
+    if (check_count("leads_to", count, 8) != 0 ||
+        get_shape(args, args[6], args[7], &n, &size, &tagged, &lanes) != 0)
+        return NULL;
+    Path path;
+    if (!is_node(args[2]) || !is_node(args[4]) ||
+        find_path(&path, n, size, args[3], (uint8_t *)PyBytes_AsString(args[4]), args[5]) != 0 ||
+        climb_alone(&path, n, size, tagged, lanes) != 0)
+        Py_RETURN_FALSE;
+    return PyBool_FromLong(memcmp(path.node, PyBytes_AsString(args[2]), NODE) == 0);
+}
+
+PyDoc_STRVAR(boundary_nodes_doc, "boundary_nodes(n, size, old_size, hashes, tagged, lanes, /)\n--\n\n"
+                                 "The nodes between two trees.  See _native.pyi.");
+
+static PyObject *boundary_nodes(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    uint64_t n, size, old_size, lanes;
+    int tagged;
+    if (check_count("boundary_nodes", count, 6) != 0 ||
+        get_shape(args, args[4], args[5], &n, &size, &tagged, &lanes) != 0 ||
+        get_number(args[2], "old_size", size, &old_size) != 0)
+        return NULL;
+    uint8_t nodes[MAX_LEVELS * 2 * NODE];
+    int length = -1;
+    if (old_size > 0 && PyBytes_CheckExact(args[3])) {
+        const uint8_t *hashes = (uint8_t *)PyBytes_AsString(args[3]);
+        length = climb_boundary(hashes, hashes + PyBytes_Size(args[3]), n, old_size, size, tagged,
+                                lanes, nodes);
+    }
+    if (length >= 0)
+        return PyBytes_FromStringAndSize((char *)nodes, length);
+    return PyErr_Format(PyExc_ValueError, "the hashes do not fit the sizes");
 }
 
 PyDoc_STRVAR(machine_has_doc, "machine_has(lanes, /)\n--\n\n"
@@ -631,7 +738,10 @@ static int fill_module(PyObject *module)
 {
     State *state = PyModule_GetState(module);
     state->memory = (PyTypeObject *)PyType_FromModuleAndSpec(module, &memory_spec, NULL);
-    PyObject *tree = state->memory ? PyType_FromModuleAndSpec(module, &tree_spec, NULL) : NULL;
+    state->encoded = (PyTypeObject *)PyType_FromModuleAndSpec(module, &encoded_spec, NULL);
+    if (state->memory == NULL || PyModule_AddObjectRef(module, "Encoded", (PyObject *)state->encoded) != 0)
+        return -1;
+    PyObject *tree = PyType_FromModuleAndSpec(module, &tree_spec, NULL);
     const int failed = tree == NULL || PyModule_AddObjectRef(module, "Accumulator", tree) != 0;
     Py_XDECREF(tree);
     return failed ? -1 : PyModule_AddIntConstant(module, "VERSION", VERSION);
@@ -641,6 +751,7 @@ static int traverse_module(PyObject *module, visitproc visit, void *arg)
 {
     State *state = PyModule_GetState(module);
     Py_VISIT(state->memory);
+    Py_VISIT(state->encoded);
     return 0;
 }
 
@@ -648,12 +759,15 @@ static int clear_module(PyObject *module)
 {
     State *state = PyModule_GetState(module);
     Py_CLEAR(state->memory);
+    Py_CLEAR(state->encoded);
     return 0;
 }
 
 static PyMethodDef methods[] = {
     {"hash_groups", FAST(hash_groups), hash_groups_doc},
     {"path_roots", FAST(path_roots), path_roots_doc},
+    {"leads_to", FAST(leads_to), leads_to_doc},
+    {"boundary_nodes", FAST(boundary_nodes), boundary_nodes_doc},
     {"machine_has", py_machine_has, METH_O, machine_has_doc},
     {NULL, NULL, 0, NULL},
 };

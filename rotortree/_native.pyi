@@ -6,10 +6,14 @@ of range, OverflowError for those below 0 or from 2 ** 64 on.  Nothing changed t
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from typing_extensions import Buffer
 
+from rotortree._portable import Encoded as Encoded
 from rotortree.hashing import Hasher
+
+Proof = TypeVar("Proof", bound=Encoded)
 
 VERSION: int
 """Of the interface below: `rotortree.kernel` refuses another than its own."""
@@ -36,6 +40,30 @@ def path_roots(
     """For each leaf, the root that its encoded inclusion proof leads to in a tree of that shape.
 
     ValueError also when a proof is not one of that index in that shape.
+    """
+
+def leads_to(
+    n: int,
+    size: int,
+    root: bytes | None,
+    index: int,
+    leaf: bytes,
+    proof: bytes,
+    tagged: bool,
+    lanes: int,
+    /,
+) -> bool:
+    """Whether an encoded inclusion proof leads from a leaf to a root in a tree of that shape.
+
+    False also for what is no leaf, root or index, or no proof of that index in that shape.
+    """
+
+def boundary_nodes(
+    n: int, size: int, old_size: int, hashes: bytes, tagged: bool, lanes: int, /
+) -> bytes:
+    """Of each group between old leaves and new ones, its parent in the old tree and in the new one.
+
+    ``hashes`` are those of a consistency proof.  ValueError when they do not fit, or old_size is 0.
     """
 
 class Accumulator:
@@ -78,7 +106,7 @@ class Accumulator:
     def views(self, level: int, start: int, stop: int, /) -> list[memoryview]: ...
     def install(self, level: int, start: int, nodes: memoryview, /) -> None: ...
     def restore(self, size: int, /) -> None: ...
-    def prove(self, size: int, edge: bytes, index: int, /) -> bytes: ...
+    def prove(self, size: int, edge: bytes, index: int, kind: type[Proof], /) -> Proof: ...
     def prove_many(
         self, size: int, edge: bytes, indices: list[int], /
     ) -> tuple[bytes, bytes] | None: ...

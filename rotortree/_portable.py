@@ -6,19 +6,34 @@ from typing import TYPE_CHECKING
 
 from rotortree.encoding import HEADER_BYTES, inclusion_header
 from rotortree.errors import InvalidConfigError
-from rotortree.geometry import MAX_ARITY, NODE_BYTES, inclusion_groups
+from rotortree.geometry import MAX_ARITY, NODE_BYTES, consistency_groups
 from rotortree.hashing import Hasher
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["NAME", "hash_group", "hash_groups", "path_roots"]
+__all__ = [
+    "NAME",
+    "Encoded",
+    "boundary_nodes",
+    "hash_group",
+    "hash_groups",
+    "leads_to",
+    "path_roots",
+]
 
 NAME = "portable"
 """What `rotortree.kernel` calls this kernel."""
 
 _PIECE_BYTES = 1 << 16
 """Of children, copied at a time: so much is in the cache, and in memory that was used before."""
+
+
+class Encoded:
+    """What has an encoding, ``_encoded``, which whoever makes one sets: nothing else does."""
+
+    __slots__ = ("_encoded",)
+    _encoded: bytes
 
 
 def hash_group(hasher: Hasher, children: bytes) -> bytes:
@@ -28,8 +43,12 @@ def hash_group(hasher: Hasher, children: bytes) -> bytes:
     """
     parent = hasher.parent(children)
     if type(parent) is not bytes or len(parent) != NODE_BYTES:
-        raise InvalidConfigError("hasher", hasher.name, "its parents must be 32 bytes")
+        raise _bad_parent(hasher)
     return parent
+
+
+def _bad_parent(hasher: Hasher) -> InvalidConfigError:
+    return InvalidConfigError("hasher", hasher.name, "its parents must be 32 bytes")
 
 
 def hash_groups(hasher: Hasher, children: Buffer, k: int) -> bytes:
@@ -70,19 +89,71 @@ def path_roots(
     """
     if not len(indices) * NODE_BYTES == len(proofs) * NODE_BYTES == len(leaves):
         raise ValueError("there are not as many indices, leaves and proofs")
-    roots = []
-    for place, (index, proof) in enumerate(zip(indices, proofs, strict=True)):
-        if type(index) is not int or not 0 <= index < size:
-            raise ValueError("not an index")
-        if proof[:HEADER_BYTES] != inclusion_header(n, size, index):
-            raise ValueError("a proof is of another leaf or tree")
-        node = leaves[place * NODE_BYTES : (place + 1) * NODE_BYTES]
-        at = HEADER_BYTES
-        for _, start, own, stop in inclusion_groups(size, n, index):
-            middle, end = at + (own - start) * NODE_BYTES, at + (stop - start - 1) * NODE_BYTES
-            node = hash_group(hasher, proof[at:middle] + node + proof[middle:end])
-            at = end
-        if at != len(proof):
-            raise ValueError("a proof does not fit the size")
-        roots.append(node)
-    return b"".join(roots)
+    return b"".join(
+        [
+            _path_root(hasher, n, size, index, leaves[at : at + NODE_BYTES], proof)
+            for index, at, proof in zip(
+                indices, range(0, len(leaves), NODE_BYTES), proofs, strict=True
+            )
+        ]
+    )
+
+
+def _path_root(hasher: Hasher, n: int, size: int, index: int, node: bytes, proof: bytes) -> bytes:
+    """The root that a proof leads to.  `inclusion_groups`, written out: that is faster."""
+    if type(index) is not int or not 0 <= index < size:
+        raise ValueError("not an index")
+    if proof[:HEADER_BYTES] != inclusion_header(n, size, index):
+        raise ValueError("a proof is of another leaf or tree")
+    parent_of, at, last = hasher.parent, HEADER_BYTES, size - 1
+    while last:
+        parent, last_parent = index // n, last // n
+        start = parent * n
+        end = at + NODE_BYTES * ((n if parent < last_parent else last - start + 1) - 1)
+        if end > at:
+            own = at + NODE_BYTES * (index - start)
+            node = parent_of(proof[at:own] + node + proof[own:end])
+            if type(node) is not bytes or len(node) != NODE_BYTES:
+                raise _bad_parent(hasher)
+        at, index, last = end, parent, last_parent
+    if at != len(proof):
+        raise ValueError("a proof does not fit the size")
+    return node
+
+
+def leads_to(
+    hasher: Hasher, n: int, size: int, root: bytes | None, index: int, leaf: bytes, proof: bytes
+) -> bool:
+    """Whether an encoded inclusion proof leads from a leaf to a root.
+
+    False also when it is not a proof of that index in that shape.
+    """
+    try:
+        return _path_root(hasher, n, size, index, leaf, proof) == root
+    except ValueError:
+        return False
+
+
+def boundary_nodes(hasher: Hasher, n: int, size: int, old_size: int, hashes: bytes) -> bytes:
+    """Of each group between old leaves and new ones, its parent in the old tree and in the new one.
+
+    ``hashes`` are those of a consistency proof, the last two nodes are the roots.  Raises
+    ValueError when they do not fit the sizes.  Requires 0 < old_size < size.
+    """
+    nodes: list[bytes] = []
+    old = new = b""
+    at = 0
+    for (_, start, own, stop), straddles in consistency_groups(old_size, size, n):
+        middle, end = at + (own - start) * NODE_BYTES, at + (stop - start - straddles) * NODE_BYTES
+        before, after = hashes[at:middle], hashes[middle:end]
+        old, new = _fold(hasher, before + old), _fold(hasher, before + new + after)
+        nodes += (old, new)
+        at = end
+    if at != len(hashes):
+        raise ValueError("the hashes do not fit the sizes")
+    return b"".join(nodes)
+
+
+def _fold(hasher: Hasher, members: bytes) -> bytes:
+    """The parent of a group; a lone member is lifted."""
+    return members if len(members) <= NODE_BYTES else hash_group(hasher, members)

@@ -29,7 +29,6 @@ enum {
     PROOF_HEADER = 24,
     AHEAD = 8,                 /* proofs of a batch, whose nodes are prefetched */
     SMALL_LEVEL = 1 << 13,     /* nodes of a level that is in the cache anyway */
-    MOST_PATHS = 32,           /* that go up together when proofs are verified: two sets of lanes */
 };
 
 /* Memory that the tree writes and others may read through the buffer protocol. */
@@ -73,7 +72,7 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     PyObject *hasher, *one_leaf, *leaf_row, *no_room;
-    PyTypeObject *memory;
+    PyTypeObject *memory, *encoded;
     PyThread_type_lock lock;
     int busy; /* somebody changes the tree */
     int n, max_depth, tagged, lanes, threads;
@@ -96,7 +95,7 @@ static ALWAYS_INLINE uint64_t quotient(uint64_t value, Divisor divisor)
 
 /* What the module keeps. */
 typedef struct {
-    PyTypeObject *memory;
+    PyTypeObject *memory, *encoded;
 } State;
 
 /* Memory. */
@@ -490,7 +489,7 @@ static int fold(Tree *tree, uint64_t size, uint8_t *rows)
                 memcpy(parent, has ? row : children, NODE);
         } else {
             const uint8_t *last_child = has ? row : children + (count - 1) * NODE;
-            const Group group = {children, last_child, k, tree->tagged};
+            const Group group = {children, last_child, k, k - 1, tree->tagged};
             const int fixed = (message_bytes(group) - NODE) / BLOCK;
             Prefix *prefix = tree->prefixes + level;
             if (prefix->first != first || prefix->k != k) {
@@ -594,58 +593,4 @@ static uint8_t *put_proof(const Tree *tree, uint64_t size, const uint8_t *rows, 
 {
     put_proof_header(out, tree->n, size, index);
     return gather(tree, size, rows, index, out + PROOF_HEADER);
-}
-
-/* Verifying proofs. */
-
-/* A leaf on its way to the root, and the hashes of its proof that are left. */
-typedef struct {
-    uint8_t node[NODE];
-    const uint8_t *hashes, *end;
-    uint64_t own;
-} Path;
-
-/* Put the group of a path's node together; returns how many children it has, 0 if hashes lack. */
-static int put_group(Path *path, Divisor arity, uint64_t last, uint8_t *group)
-{
-    const uint64_t parent = quotient(path->own, arity), start = parent * arity.by;
-    const int k = parent < quotient(last, arity) ? (int)arity.by : (int)(last - start + 1);
-    const size_t place = path->own - start, siblings = (size_t)(k - 1) * NODE;
-    if ((size_t)(path->end - path->hashes) < siblings)
-        return 0;
-    for (uint64_t i = 0; i + 1 < (uint64_t)k; i++)
-        memcpy(group + (i + (i >= place)) * NODE, path->hashes + i * NODE, NODE);
-    memcpy(group + place * NODE, path->node, NODE);
-    path->hashes += siblings;
-    path->own = parent;
-    return k;
-}
-
-/* Go up from leaves to roots, all whole groups of a level at once; -1 if a proof does not fit. */
-static int climb(Path *paths, int count, int n, uint64_t size, int tagged, int lanes)
-{
-    uint8_t groups[MOST_PATHS * MAX_GROUP * NODE], parents[MOST_PATHS * NODE];
-    Path *whole[MOST_PATHS];
-    const Divisor arity = divisor(n);
-    for (uint64_t last = size - 1; last > 0; last = quotient(last, arity)) {
-        int found = 0;
-        for (int i = 0; i < count; i++) {
-            uint8_t *group = groups + (size_t)found * n * NODE;
-            const int k = put_group(paths + i, arity, last, group);
-            if (k == 0)
-                return -1;
-            if (k == n)
-                whole[found++] = paths + i;
-            else if (k > 1)
-                hash_one(group, k, tagged, lanes, paths[i].node);
-        }
-        if (found > 0)
-            hash(groups, found, n, tagged, lanes, parents);
-        for (int i = 0; i < found; i++)
-            memcpy(whole[i]->node, parents + i * NODE, NODE);
-    }
-    for (int i = 0; i < count; i++)
-        if (paths[i].hashes != paths[i].end)
-            return -1;
-    return 0;
 }

@@ -14,7 +14,7 @@ import threading
 from array import array
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, TypeVar
 
 from rotortree import kernel
 from rotortree.encoding import inclusion_header
@@ -32,6 +32,8 @@ from rotortree.leaves import Leaf, LeafBatch, leaf_row, one_leaf
 from rotortree.levels import LevelArray, segment_nodes
 
 __all__ = ["Accumulator", "PortableAccumulator", "new_accumulator"]
+
+Proof = TypeVar("Proof", bound=kernel.Encoded)
 
 
 class Accumulator(Protocol):
@@ -94,9 +96,10 @@ class Accumulator(Protocol):
     def restore(self, size: int, /) -> None:
         """Have ``size`` leaves: they, and the nodes that they complete, were installed."""
 
-    def prove(self, size: int, edge: bytes, index: int, /) -> bytes:
-        """The inclusion proof of a leaf in the first ``size`` ones, encoded; ``edge`` is theirs.
+    def prove(self, size: int, edge: bytes, index: int, kind: type[Proof], /) -> Proof:
+        """The inclusion proof of a leaf in the first ``size`` ones; ``edge`` is theirs.
 
+        It is an object of class ``kind``, of which nothing is set but its encoding.
         Raises TypeError if the index is no int, IndexError or OverflowError if out of range.
         """
 
@@ -238,8 +241,13 @@ class PortableAccumulator:
         with self._lock:
             self.size = size
 
-    def prove(self, size: int, edge: bytes, index: int, /) -> bytes:
+    def prove(self, size: int, edge: bytes, index: int, kind: type[Proof], /) -> Proof:
         """See `Accumulator.prove`."""
+        proof = kind.__new__(kind)
+        proof._encoded = self._proof(size, edge, index)
+        return proof
+
+    def _proof(self, size: int, edge: bytes, index: int) -> bytes:
         if type(index) is not int:
             raise TypeError("a leaf's index must be an int")
         if not 0 <= index < size:
@@ -259,5 +267,5 @@ class PortableAccumulator:
         """See `Accumulator.prove_many`."""
         if not all(type(index) is int and 0 <= index < size for index in indices):
             return None
-        proofs = [self.prove(size, edge, index) for index in indices]
+        proofs = [self._proof(size, edge, index) for index in indices]
         return b"".join(proofs), array("Q", accumulate(map(len, proofs))).tobytes()

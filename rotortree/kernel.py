@@ -44,13 +44,16 @@ __all__ = [
     "NAME",
     "NATIVE_VERSION",
     "THREADS",
+    "Encoded",
+    "boundary_nodes",
     "hash_group",
     "hash_groups",
+    "leads_to",
     "new_native",
     "path_roots",
 ]
 
-NATIVE_VERSION = 2
+NATIVE_VERSION = 3
 """The version of `rotortree._native` that belongs to this module."""
 
 _SCHEMES: Mapping[type, tuple[bool, int]] = {
@@ -101,6 +104,11 @@ def _choose_threads() -> int:
 
 _LANES = _choose_lanes()
 
+if TYPE_CHECKING or not _LANES:
+    from rotortree._portable import Encoded
+else:
+    Encoded = _native.Encoded
+
 THREADS = _choose_threads()
 """How many threads may hash together."""
 
@@ -129,6 +137,26 @@ def _native_path_roots(
     if n <= most:
         return _native.path_roots(n, size, indices, leaves, proofs, tagged, _LANES)
     return _portable.path_roots(hasher, n, size, indices, leaves, proofs)
+
+
+def _native_leads_to(
+    hasher: Hasher, n: int, size: int, root: bytes | None, index: int, leaf: bytes, proof: bytes
+) -> bool:
+    """Whether a proof leads from a leaf to a root.  See `rotortree._portable.leads_to`."""
+    tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
+    if n <= most:
+        return _native.leads_to(n, size, root, index, leaf, proof, tagged, _LANES)
+    return _portable.leads_to(hasher, n, size, root, index, leaf, proof)
+
+
+def _native_boundary_nodes(
+    hasher: Hasher, n: int, size: int, old_size: int, hashes: bytes
+) -> bytes:
+    """The nodes between two trees.  See `rotortree._portable.boundary_nodes`."""
+    tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
+    if n <= most:
+        return _native.boundary_nodes(n, size, old_size, hashes, tagged, _LANES)
+    return _portable.boundary_nodes(hasher, n, size, old_size, hashes)
 
 
 def new_native(
@@ -176,3 +204,9 @@ hash_groups = _native_hash_groups if _LANES else _portable.hash_groups
 
 path_roots = _native_path_roots if _LANES else _portable.path_roots
 """See `rotortree._portable.path_roots`."""
+
+leads_to = _native_leads_to if _LANES else _portable.leads_to
+"""See `rotortree._portable.leads_to`."""
+
+boundary_nodes = _native_boundary_nodes if _LANES else _portable.boundary_nodes
+"""See `rotortree._portable.boundary_nodes`."""

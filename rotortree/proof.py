@@ -127,12 +127,11 @@ def _check_length(hashes: bytes, count: int) -> None:
         )
 
 
-class _Proof:
+class _Proof(kernel.Encoded):
     """What both kinds of proofs are: their encoding, decoded when somebody asks."""
 
-    __slots__ = ("_encoded",)
+    __slots__ = ()
     _codec: ClassVar[Codec]
-    _encoded: bytes
 
     def __init__(self, fields: Fields) -> None:
         self._encoded = self._codec.encode(fields)
@@ -304,9 +303,10 @@ class ConsistencyProof(_Proof):
         InvalidProofError when either does not hold, NoUpdateNeededError when the sizes are equal.
         """
         verify_inclusion(old_head, proof.index, leaf, proof, hasher=hasher)
-        boundary = _verified_boundary(old_head, new_head, self, hasher)
+        nodes = _verified_nodes(old_head, new_head, self, hasher)
         if old_head.size == new_head.size:
             raise NoUpdateNeededError(new_head.size)
+        boundary = {level: (start, row) for level, start, row in _new_groups(self, nodes)}
         old_siblings = dict(_siblings_by_level(proof))
         parts = []
         for group in inclusion_groups(new_head.size, new_head.n, proof.index):
@@ -332,14 +332,10 @@ def verify_inclusion(
     Raises InvalidProofError otherwise, InvalidLeafError when the leaf is not 32 bytes, and
     InvalidConfigError when the head's scheme is not built in and no ``hasher`` of it was given.
     """
-    scheme = _scheme(head, hasher)
+    scheme = (builtin_hasher(head.scheme) if hasher is None else None) or _scheme(head, hasher)
     row = leaf if type(leaf) is bytes and len(leaf) == NODE_BYTES else bytes(one_leaf(leaf))
-    try:
-        root = kernel.path_roots(scheme, head.n, head.size, [index], row, [proof.encode()])
-    except ValueError:
-        raise _not_of(head, index, proof) from None
-    if root != head.root:
-        raise InvalidProofError("the proof does not lead to the head's root")
+    if not kernel.leads_to(scheme, head.n, head.size, head.root, index, row, proof._encoded):
+        raise _refusal(head, index, proof)
 
 
 def verify_inclusion_many(
@@ -378,12 +374,14 @@ def verify_inclusion_many(
         raise AssertionError("each of the proofs holds, but not all of them together")
 
 
-def _not_of(head: TreeHead, index: int, proof: InclusionProof) -> InvalidProofError:
-    """Why a proof, whose shape is right, is not of that leaf and head."""
+def _refusal(head: TreeHead, index: int, proof: InclusionProof) -> InvalidProofError:
+    """Why a proof, whose shape is right, does not hold for that leaf and head."""
     try:
         _check_count("index", index)
     except InvalidProofError as error:
         return error
+    if (proof.index, proof.size, proof.n) == (index, head.size, head.n):
+        return InvalidProofError("the proof does not lead to the head's root")
     return InvalidProofError(
         f"the proof is of leaf {proof.index} of {proof.size} (n = {proof.n}),"
         f" not of leaf {index} of {head.size} (n = {head.n})"
@@ -402,7 +400,7 @@ def verify_consistency(
     Every tree begins with the empty one.  Raises InvalidProofError otherwise, and
     InvalidConfigError as `verify_inclusion` does.
     """
-    _verified_boundary(old_head, new_head, proof, hasher)
+    _verified_nodes(old_head, new_head, proof, hasher)
 
 
 def _scheme(head: TreeHead, hasher: Hasher | None) -> Hasher:
@@ -427,45 +425,37 @@ def _siblings_by_level(proof: InclusionProof) -> Iterator[tuple[int, bytes]]:
         at = end
 
 
-def _verified_boundary(
+def _verified_nodes(
     old_head: TreeHead, new_head: TreeHead, proof: ConsistencyProof, hasher: Hasher | None
-) -> dict[int, tuple[int, bytes]]:
-    """Verify a consistency proof; return the new tree's groups along the boundary.
-
-    For each level that has one: the group's first node and its members in the new tree.
-    """
+) -> bytes:
+    """Verify a consistency proof; return what `kernel.boundary_nodes` found."""
     scheme = _scheme(old_head, hasher)
     if (old_head.n, old_head.scheme) != (new_head.n, new_head.scheme):
         raise InvalidProofError("the two heads are of trees of different arity or scheme")
-    if (proof.n, proof.old_size, proof.size) != (new_head.n, old_head.size, new_head.size):
+    n, size, old_size, hashes = proof._fields
+    if (n, old_size, size) != (new_head.n, old_head.size, new_head.size):
         raise InvalidProofError(
-            f"the proof is from size {proof.old_size} to {proof.size} (n = {proof.n}),"
+            f"the proof is from size {old_size} to {size} (n = {n}),"
             f" not from {old_head.size} to {new_head.size} (n = {new_head.n})"
         )
-    if proof.old_size in (0, proof.size):
-        if proof.old_size and old_head.root != new_head.root:
+    if old_size in (0, size):
+        if old_size and old_head.root != new_head.root:
             raise InvalidProofError("two heads of one size have different roots")
-        return {}
-    groups: dict[int, tuple[int, bytes]] = {}
-    hashes, at = proof.hashes, 0
-    old = new = b""
-    for (level, start, own, stop), straddles in consistency_groups(
-        old_head.size, new_head.size, new_head.n
-    ):
+        return b""
+    nodes = kernel.boundary_nodes(scheme, n, size, old_size, hashes)
+    if nodes[-2 * NODE_BYTES : -NODE_BYTES] != old_head.root:
+        raise InvalidProofError("the proof does not lead to the old head's root")
+    if nodes[-NODE_BYTES:] != new_head.root:
+        raise InvalidProofError("the proof does not lead to the new head's root")
+    return nodes
+
+
+def _new_groups(proof: ConsistencyProof, nodes: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Level, first node and members of the new tree's groups along the boundary."""
+    at, new = 0, b""
+    groups = consistency_groups(proof.old_size, proof.size, proof.n)
+    for place, ((level, start, own, stop), straddles) in enumerate(groups):
         middle = at + (own - start) * NODE_BYTES
         end = at + (stop - start - straddles) * NODE_BYTES
-        before = hashes[at:middle]
-        members = before + new + hashes[middle:end]
-        groups[level] = start, members
-        old, new = _fold(scheme, before + old), _fold(scheme, members)
-        at = end
-    if old != old_head.root:
-        raise InvalidProofError("the proof does not lead to the old head's root")
-    if new != new_head.root:
-        raise InvalidProofError("the proof does not lead to the new head's root")
-    return groups
-
-
-def _fold(scheme: Hasher, members: bytes) -> bytes:
-    """The parent of a group; a lone member is lifted."""
-    return members if len(members) == NODE_BYTES else kernel.hash_group(scheme, members)
+        yield level, start, proof.hashes[at:middle] + new + proof.hashes[middle:end]
+        at, new = end, nodes[(2 * place + 1) * NODE_BYTES : (2 * place + 2) * NODE_BYTES]

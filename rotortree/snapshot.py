@@ -102,10 +102,10 @@ class Snapshot:
         """That leaf ``index`` is in this tree.  Raises IndexOutOfRangeError."""
         edge = self._edge_cache or self._edge
         try:
-            return InclusionProof._of(self._tree.prove(self.size, edge, index))  # type: ignore[arg-type]
+            return self._tree.prove(self.size, edge, index, InclusionProof)  # type: ignore[arg-type]
         except (IndexError, OverflowError, TypeError):  # out of range, or no int
             index = check_range("leaf", index, self.size)
-        return InclusionProof._of(self._tree.prove(self.size, edge, index))
+        return self._tree.prove(self.size, edge, index, InclusionProof)
 
     def prove_many(self, indices: Iterable[SupportsIndex]) -> InclusionProofs:
         """The proofs of many leaves, in the order of ``indices``; all of them or none.

@@ -51,6 +51,12 @@ def scheme_of(tagged: bool) -> Hasher:
     return Blake3Hasher() if tagged else Blake3PlainHasher()
 
 
+def proof_of(tree: Any, size: Any, edge: Any, index: Any) -> bytes:
+    """What a tree, native or not, proves."""
+    found: bytes = tree.prove(size, edge, index, native_module().Encoded)._encoded
+    return found
+
+
 def native_tree(
     native: Any,
     n: int,

@@ -189,6 +189,7 @@ def stub(version: int, *lanes: int) -> str:
         "stub = sys.modules['rotortree._native'] = types.ModuleType('rotortree._native')\n"
         f"stub.VERSION = {version}\n"
         f"stub.machine_has = {lanes!r}.__contains__\n"
+        "stub.Encoded = type('Encoded', (), {'__slots__': ('_encoded',)})\n"
     )
 
 

@@ -21,6 +21,7 @@ from tests.tree.native import (
     lanes_here,
     native_module,
     native_tree,
+    proof_of,
     same,
     twin_with,
 )
@@ -71,7 +72,7 @@ def test_installed_segments_are_neither_written_nor_read_beyond_their_ends(lanes
                         edge = tree.edge(past)
                         assert (tree.root(past), edge) == (twin.root(past), twin.edge(past))
                         indices = sorted({0, past // 2, past - 1})
-                        proofs = [twin.prove(past, edge, index) for index in indices]
+                        proofs = [proof_of(twin, past, edge, index) for index in indices]
                         found = tree.prove_many(past, edge, indices)
                         assert found is not None
                         assert found[0] == b"".join(proofs)
@@ -176,20 +177,23 @@ CALLS: dict[str, tuple[Any, Callable[[Any], object]]] = {
     "views: two arguments": (TypeError, lambda tree: tree.views(0, 1)),
     "views: four arguments": (TypeError, lambda tree: tree.views(0, 1, 2, 3)),
     "views: text": (TypeError, lambda tree: tree.views(0, "0", 1)),
-    "prove: no leaf": (IndexError, lambda tree: tree.prove(SIZE, edge_of(tree), SIZE)),
-    "prove: leaf -1": (OverflowError, lambda tree: tree.prove(SIZE, edge_of(tree), -1)),
-    "prove: of none": (IndexError, lambda tree: tree.prove(0, tree.edge(0), 0)),
-    "prove: beyond": (IndexError, lambda tree: tree.prove(SIZE + 1, edge_of(tree), 0)),
-    "prove: another edge": (ValueError, lambda tree: tree.prove(SIZE, tree.edge(2), 0)),
-    "prove: a longer edge": (ValueError, lambda tree: tree.prove(2, edge_of(tree), 0)),
-    "prove: an edge cut short": (ValueError, lambda tree: tree.prove(SIZE, edge_of(tree)[1:], 0)),
-    "prove: no edge": (ValueError, lambda tree: tree.prove(SIZE, None, 0)),
+    "prove: no leaf": (IndexError, lambda tree: proof_of(tree, SIZE, edge_of(tree), SIZE)),
+    "prove: leaf -1": (OverflowError, lambda tree: proof_of(tree, SIZE, edge_of(tree), -1)),
+    "prove: of none": (IndexError, lambda tree: proof_of(tree, 0, tree.edge(0), 0)),
+    "prove: beyond": (IndexError, lambda tree: proof_of(tree, SIZE + 1, edge_of(tree), 0)),
+    "prove: another edge": (ValueError, lambda tree: proof_of(tree, SIZE, tree.edge(2), 0)),
+    "prove: a longer edge": (ValueError, lambda tree: proof_of(tree, 2, edge_of(tree), 0)),
+    "prove: an edge cut short": (
+        ValueError,
+        lambda tree: proof_of(tree, SIZE, edge_of(tree)[1:], 0),
+    ),
+    "prove: no edge": (ValueError, lambda tree: proof_of(tree, SIZE, None, 0)),
     "prove: an edge of a bytearray": (
         ValueError,
-        lambda tree: tree.prove(SIZE, bytearray(edge_of(tree)), 0),
+        lambda tree: proof_of(tree, SIZE, bytearray(edge_of(tree)), 0),
     ),
-    "prove: text": (TypeError, lambda tree: tree.prove(SIZE, edge_of(tree), "0")),
-    "prove: two arguments": (TypeError, lambda tree: tree.prove(SIZE, edge_of(tree))),
+    "prove: text": (TypeError, lambda tree: proof_of(tree, SIZE, edge_of(tree), "0")),
+    "prove: three arguments": (TypeError, lambda tree: tree.prove(SIZE, edge_of(tree), 0)),
     "prove_many: a tuple": (TypeError, lambda tree: tree.prove_many(SIZE, edge_of(tree), (0,))),
     "prove_many: another edge": (ValueError, lambda tree: tree.prove_many(SIZE, b"", [0])),
     "prove_many: beyond": (IndexError, lambda tree: tree.prove_many(SIZE + 1, b"", [0])),
@@ -354,14 +358,14 @@ def test_a_proof_needs_no_edge_where_all_nodes_are_complete() -> None:
         for many in (False, True):
             tree = native_tree(_native, n)
             tree.extend(row)
-            expected = twin.prove(size, edge, 1)
+            expected = proof_of(twin, size, edge, 1)
             if many:
                 assert tree.prove_many(size, edge, [1]) == (
                     expected,
                     len(expected).to_bytes(8, "little"),
                 )
             else:
-                assert tree.prove(size, edge, 1) == expected
+                assert proof_of(tree, size, edge, 1) == expected
 
 
 def test_segments_behind_what_is_installed_are_given_up() -> None:
@@ -396,7 +400,7 @@ def test_no_reference_is_leaked() -> None:
     gc.collect()
     before = sys.getallocatedblocks()
     for _ in range(calls):
-        tree.prove(SIZE, edge, 5)
+        proof_of(tree, SIZE, edge, 5)
         tree.prove_many(SIZE, edge, indices)
         tree.views(0, 0, 60)
         tree.install(0, 0, nodes)

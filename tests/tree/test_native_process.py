@@ -22,6 +22,7 @@ from tests.tree.native import (
     native_module,
     native_tree,
     nodes_of,
+    proof_of,
     same,
     twin_with,
 )
@@ -123,7 +124,7 @@ def work():
     installed(other, [memoryview(level) for level in all_nodes(tree, tree.size)], tree.size)
     other.append(row[:32])
     for wrong in (lambda: tree.extend(row[:-1]), lambda: tree.restore(2**40),
-                  lambda: tree.install(0, 0, row), lambda: tree.prove(3, edge, 0)):
+                  lambda: tree.install(0, 0, row), lambda: proof_of(tree, 3, edge, 0)):
         try:
             wrong()
         except Exception:
@@ -250,7 +251,7 @@ def test_readers_writers_and_installers_do_not_disturb_each_other(segment: int |
                 if index < 99
                 else b"".join(tree.views(0, index, index + 1))
             )
-            proof = InclusionProof.decode(tree.prove(size, edge, index))
+            proof = InclusionProof.decode(proof_of(tree, size, edge, index))
             verify_inclusion(head, index, leaf, proof)
             counts["proven"] += 1
 

@@ -30,6 +30,7 @@ from tests.tree.native import (
     native_module,
     native_tree,
     nodes_of,
+    proof_of,
     twin_of,
 )
 from tests.tree.support import make_leaves, model_levels, scheme
@@ -56,8 +57,8 @@ def check_size(tree: Accumulator, twin: PortableAccumulator, size: int, indices:
     edge = twin.edge(size)
     assert tree.root(size) == twin.root(size)
     assert tree.edge(size) == edge
-    expected = [twin.prove(size, edge, index) for index in indices]
-    assert [tree.prove(size, edge, index) for index in indices] == expected
+    expected = [proof_of(twin, size, edge, index) for index in indices]
+    assert [proof_of(tree, size, edge, index) for index in indices] == expected
     proven = tree.prove_many(size, edge, indices)
     assert proven is not None
     assert proven[0] == b"".join(expected)
@@ -105,8 +106,8 @@ def test_small_trees_are_those_of_the_model(tagged: bool, lanes: int) -> None:
                 assert nodes_of(large, level, count) + last == b"".join(row)
             index = size * 7 % size
             hashes = model.inclusion_proof(tuple(leaves[:size]), n, index, scheme(name))
-            assert large.prove(size, edge, index)[24:] == b"".join(hashes)
-            assert tree.prove(size, tree.edge(size), index)[24:] == b"".join(hashes)
+            assert proof_of(large, size, edge, index)[24:] == b"".join(hashes)
+            assert proof_of(tree, size, tree.edge(size), index)[24:] == b"".join(hashes)
 
 
 def histories(n: int, tagged: bool, lanes: int, seed: int) -> None:

@@ -1,0 +1,156 @@
+/* Paths: the way up that proofs tell, from leaves to roots, without a tree.
+
+   What is given is not trusted, but its shape: an arity, and sizes and indices that fit each other. */
+
+#include "_tree.h"
+
+enum {
+    MOST_PATHS = 32, /* that go up together: two sets of lanes */
+};
+
+/* Many paths. */
+
+/* A leaf on its way to the root, and the hashes of its proof that are left. */
+typedef struct {
+    uint8_t node[NODE];
+    const uint8_t *hashes, *end;
+    uint64_t own;
+} Path;
+
+/* Put the group of a path's node together; returns how many children it has, 0 if hashes lack. */
+static int put_group(Path *path, Divisor arity, uint64_t last, uint8_t *group)
+{
+    const uint64_t parent = quotient(path->own, arity), start = parent * arity.by;
+    const int k = parent < quotient(last, arity) ? (int)arity.by : (int)(last - start + 1);
+    const size_t place = path->own - start, siblings = (size_t)(k - 1) * NODE;
+    if ((size_t)(path->end - path->hashes) < siblings)
+        return 0;
+    for (uint64_t i = 0; i + 1 < (uint64_t)k; i++)
+        memcpy(group + (i + (i >= place)) * NODE, path->hashes + i * NODE, NODE);
+    memcpy(group + place * NODE, path->node, NODE);
+    path->hashes += siblings;
+    path->own = parent;
+    return k;
+}
+
+/* Go up from leaves to roots, all whole groups of a level at once; -1 if a proof does not fit. */
+static int climb(Path *paths, int count, int n, uint64_t size, int tagged, int lanes)
+{
+    uint8_t groups[MOST_PATHS * MAX_GROUP * NODE], parents[MOST_PATHS * NODE];
+    Path *whole[MOST_PATHS];
+    const Divisor arity = divisor(n);
+    for (uint64_t last = size - 1; last > 0; last = quotient(last, arity)) {
+        int found = 0;
+        for (int i = 0; i < count; i++) {
+            uint8_t *group = groups + (size_t)found * n * NODE;
+            const int k = put_group(paths + i, arity, last, group);
+            if (k == 0)
+                return -1;
+            if (k == n)
+                whole[found++] = paths + i;
+            else if (k > 1)
+                hash_one(group, k, tagged, lanes, paths[i].node);
+        }
+        if (found > 0)
+            hash(groups, found, n, tagged, lanes, parents);
+        for (int i = 0; i < found; i++)
+            memcpy(whole[i]->node, parents + i * NODE, NODE);
+    }
+    for (int i = 0; i < count; i++)
+        if (paths[i].hashes != paths[i].end)
+            return -1;
+    return 0;
+}
+
+/* One path. */
+
+/* The next group of a path that is one, and the blocks of its message that come before the node on
+   the path; returns 1, or 0 if there is none, or -1 if hashes lack. */
+static int next_group(Path *path, Divisor arity, uint64_t *last, int tagged, Chain *chain)
+{
+    chain->next = chain->stop = 0;
+    for (; *last > 0; *last = quotient(*last, arity)) {
+        const uint64_t parent = quotient(path->own, arity);
+        const int place = (int)(path->own - parent * arity.by);
+        const int k = (int)group_length(arity, parent, *last);
+        path->own = parent;
+        if (k == 1)
+            continue;
+        if (path->end - path->hashes < (k - 1) * NODE)
+            return -1;
+        chain->group = (Group){path->hashes, NULL, k, place, tagged};
+        chain->stop = place / 2;
+        memcpy(chain->h, IV, sizeof IV);
+        path->hashes += (k - 1) * NODE;
+        *last = quotient(*last, arity);
+        return 1;
+    }
+    return 0;
+}
+
+/* Go up from a leaf to the root, which path->node becomes; -1 if the proof does not fit.  What comes
+   before the node in the next group is hashed beside what comes from the node on in this one. */
+static int climb_alone(Path *path, int n, uint64_t size, int tagged, long lanes)
+{
+    const Divisor arity = divisor(n);
+    Chain chains[3]; /* below, here and above: the first has the node, the last does not need it */
+    uint64_t last = size - 1;
+    const uint8_t *node = path->node;
+    int found = next_group(path, arity, &last, tagged, chains);
+    compress_chain(chains, lanes);
+    for (int level = 0; found > 0; level++) {
+        Chain *here = chains + level % 3, *above = chains + (level + 1) % 3;
+        found = next_group(path, arity, &last, tagged, above);
+        here->group.apart = node;
+        here->stop = message_blocks(here->group);
+        compress_chains(here, above, lanes);
+        node = (uint8_t *)here->h;
+    }
+    if (found < 0 || path->hashes != path->end)
+        return -1;
+    memmove(path->node, node, NODE);
+    return 0;
+}
+
+/* The boundary between the old leaves and the new ones of a tree. */
+
+/* Begin with a group; a lone child is lifted. */
+static void start_chain(Chain *chain, Group group)
+{
+    chain->group = group;
+    chain->next = 0;
+    chain->stop = group.k > 1 ? message_blocks(group) : 0;
+    memcpy(chain->h, group.k > 1 ? (uint8_t *)IV : child(group, 0), NODE);
+}
+
+/* Go up along the boundary, 0 < old_size < size, and write for each group on it its parent in the
+   old tree and in the new one.  Returns how many bytes that is, or -1 if the hashes do not fit. */
+static int climb_boundary(const uint8_t *hashes, const uint8_t *end, int n, uint64_t old_size,
+                          uint64_t size, int tagged, long lanes, uint8_t *nodes)
+{
+    const Divisor arity = divisor(n);
+    uint64_t own = old_size;
+    int length = 0;
+    for (uint64_t last = size - 1; last > 0; last = quotient(last, arity)) {
+        const uint64_t parent = quotient(own, arity);
+        const int before = (int)(own - parent * arity.by), straddles = length > 0;
+        own = parent;
+        if (before == 0 && !straddles)
+            continue;
+        const int k = (int)group_length(arity, parent, last), siblings = k - straddles;
+        if (end - hashes < siblings * NODE)
+            return -1;
+        const int place = straddles ? before : k;
+        const uint8_t *below = nodes + (straddles ? length - 2 * NODE : 0);
+        uint8_t *old = nodes + length;
+        Chain chains[2];
+        start_chain(chains, (Group){hashes, below, before + straddles, place, tagged});
+        start_chain(chains + 1, (Group){hashes, below + NODE, k, place, tagged});
+        compress_chains(chains, chains + 1, lanes);
+        memcpy(old, chains[0].h, NODE);
+        memcpy(old + NODE, chains[1].h, NODE);
+        hashes += siblings * NODE;
+        length += 2 * NODE;
+    }
+    return hashes == end ? length : -1;
+}
