@@ -43,13 +43,19 @@ static int check_lanes(long lanes)
     return -1;
 }
 
+/* How many children are one chunk. */
+static int most_children(int tagged)
+{
+    return (CHUNK - (tagged ? TAG_BYTES : 0)) / NODE;
+}
+
 /* Check a group size, given how messages begin.  On failure an exception is set. */
 static int check_k(Py_ssize_t k, int tagged)
 {
-    const int most = (CHUNK - (tagged ? TAG_BYTES : 0)) / NODE;
-    if (2 <= k && k <= most)
+    if (2 <= k && k <= most_children(tagged))
         return 0;
-    PyErr_Format(PyExc_ValueError, "a group must be 2 to %d children, not %zd", most, k);
+    PyErr_Format(PyExc_ValueError, "a group must be 2 to %d children, not %zd",
+                 most_children(tagged), k);
     return -1;
 }
 
@@ -598,16 +604,26 @@ static PyType_Spec memory_spec = {"rotortree._native.Memory", sizeof(Memory), 0,
 
 /* ---- Verifying proofs ------------------------------------------------------------------------- */
 
-/* What the hashing of proofs needs to know.  On failure an exception is set. */
-static int get_shape(PyObject *const *args, PyObject *given_tagged, PyObject *given_lanes, uint64_t *n,
-                     uint64_t *size, int *tagged, uint64_t *lanes)
+/* The shape of a tree, and how it is hashed. */
+typedef struct {
+    uint64_t n, size, lanes;
+    int tagged;
+} Shape;
+
+/* On failure an exception is set; n need not be one that can be hashed. */
+static int get_shape(PyObject *n, PyObject *size, PyObject *lanes, Shape *shape)
 {
-    if (get_number(args[0], "n", 256, n) != 0 ||
-        get_number(args[1], "size", (uint64_t)INT64_MAX + 1, size) != 0 ||
-        get_number(given_lanes, "lanes", 17, lanes) != 0 || check_lanes(*lanes) != 0)
+    if (get_number(n, "n", 256, &shape->n) != 0 ||
+        get_number(size, "size", (uint64_t)INT64_MAX + 1, &shape->size) != 0 ||
+        get_number(lanes, "lanes", 17, &shape->lanes) != 0)
         return -1;
-    *tagged = PyObject_IsTrue(given_tagged);
-    return *tagged < 0 ? -1 : check_k(*n, *tagged);
+    return check_lanes(shape->lanes);
+}
+
+static int get_tagged(PyObject *tagged, Shape *shape)
+{
+    shape->tagged = PyObject_IsTrue(tagged);
+    return shape->tagged < 0 ? -1 : check_k(shape->n, shape->tagged);
 }
 
 /* Start where an encoded proof of this index should; -1 if it is none. */
@@ -631,9 +647,8 @@ static int find_path(Path *path, int n, uint64_t size, PyObject *index, const ui
 }
 
 /* Go up from some leaves, and write their roots. */
-static int find_roots(int n, uint64_t size, PyObject *indices, const uint8_t *leaves,
-                      PyObject *proofs, Py_ssize_t first, Py_ssize_t total, int tagged, int lanes,
-                      uint8_t *roots)
+static int find_roots(Shape shape, PyObject *indices, const uint8_t *leaves, PyObject *proofs,
+                      Py_ssize_t first, Py_ssize_t total, uint8_t *roots)
 {
     Path paths[MOST_PATHS];
     if (PyList_Size(indices) != total || PyList_Size(proofs) != total) {
@@ -643,12 +658,12 @@ static int find_roots(int n, uint64_t size, PyObject *indices, const uint8_t *le
     const Py_ssize_t left = total - first;
     const int count = left < MOST_PATHS ? (int)left : MOST_PATHS;
     for (int i = 0; i < count; i++)
-        if (find_path(paths + i, n, size, PyList_GetItem(indices, first + i),
+        if (find_path(paths + i, shape.n, shape.size, PyList_GetItem(indices, first + i),
                       leaves + (first + i) * NODE, PyList_GetItem(proofs, first + i)) != 0) {
             PyErr_SetString(PyExc_ValueError, "a proof is of another leaf or tree");
             return -1;
         }
-    if (climb(paths, count, n, size, tagged, lanes) != 0) {
+    if (climb(paths, count, shape.n, shape.size, shape.tagged, shape.lanes) != 0) {
         PyErr_SetString(PyExc_ValueError, "a proof does not fit the size");
         return -1;
     }
@@ -662,10 +677,9 @@ PyDoc_STRVAR(path_roots_doc, "path_roots(n, size, indices, leaves, proofs, tagge
 
 static PyObject *path_roots(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    uint64_t n, size, lanes;
-    int tagged;
+    Shape shape;
     if (check_count("path_roots", count, 7) != 0 ||
-        get_shape(args, args[5], args[6], &n, &size, &tagged, &lanes) != 0)
+        get_shape(args[0], args[1], args[6], &shape) != 0 || get_tagged(args[5], &shape) != 0)
         return NULL;
     const Py_ssize_t proofs = PyList_CheckExact(args[4]) ? PyList_Size(args[4]) : -1;
     if (!PyList_CheckExact(args[2]) || PyList_Size(args[2]) != proofs ||
@@ -673,8 +687,8 @@ static PyObject *path_roots(PyObject *Py_UNUSED(module), PyObject *const *args, 
         return PyErr_Format(PyExc_ValueError, "there are not as many indices, leaves and proofs");
     PyObject *roots = PyBytes_FromStringAndSize(NULL, proofs * NODE);
     for (Py_ssize_t first = 0; roots != NULL && first < proofs; first += MOST_PATHS)
-        if (find_roots(n, size, args[2], (uint8_t *)PyBytes_AsString(args[3]), args[4], first,
-                       proofs, tagged, lanes, (uint8_t *)PyBytes_AsString(roots)) != 0)
+        if (find_roots(shape, args[2], (uint8_t *)PyBytes_AsString(args[3]), args[4], first,
+                       proofs, (uint8_t *)PyBytes_AsString(roots)) != 0)
             Py_CLEAR(roots);
     return roots;
 }
@@ -684,22 +698,35 @@ static int is_node(PyObject *given)
     return PyBytes_CheckExact(given) && PyBytes_Size(given) == NODE;
 }
 
-PyDoc_STRVAR(leads_to_doc, "leads_to(n, size, root, index, leaf, proof, tagged, lanes, /)\n--\n\n"
+/* Whether nodes are hashed here: by schemes of these names, up to some arity. */
+static int is_known(PyObject *scheme, Shape *shape)
+{
+    if (!PyUnicode_Check(scheme))
+        return 0;
+    shape->tagged = PyUnicode_CompareWithASCIIString(scheme, "blake3") == 0;
+    if (!shape->tagged && PyUnicode_CompareWithASCIIString(scheme, "blake3-plain") != 0)
+        return 0;
+    return shape->n >= 2 && (int)shape->n <= most_children(shape->tagged);
+}
+
+PyDoc_STRVAR(leads_to_doc, "leads_to(scheme, n, size, root, index, leaf, proof, lanes, /)\n--\n\n"
                            "Whether an encoded proof leads from a leaf to a root.  See _native.pyi.");
 
 static PyObject *leads_to(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    uint64_t n, size, lanes;
-    int tagged;
+    Shape shape;
     if (check_count("leads_to", count, 8) != 0 ||
-        get_shape(args, args[6], args[7], &n, &size, &tagged, &lanes) != 0)
+        get_shape(args[1], args[2], args[7], &shape) != 0)
         return NULL;
-    Path path;
-    if (!is_node(args[2]) || !is_node(args[4]) ||
-        find_path(&path, n, size, args[3], (uint8_t *)PyBytes_AsString(args[4]), args[5]) != 0 ||
-        climb_alone(&path, n, size, tagged, lanes) != 0)
+    if (!is_known(args[0], &shape))
         Py_RETURN_FALSE;
-    return PyBool_FromLong(memcmp(path.node, PyBytes_AsString(args[2]), NODE) == 0);
+    Path path;
+    if (!is_node(args[3]) || !is_node(args[5]) ||
+        find_path(&path, shape.n, shape.size, args[4], (uint8_t *)PyBytes_AsString(args[5]),
+                  args[6]) != 0 ||
+        climb_alone(&path, shape.n, shape.size, shape.tagged, shape.lanes) != 0)
+        Py_RETURN_FALSE;
+    return PyBool_FromLong(memcmp(path.node, PyBytes_AsString(args[3]), NODE) == 0);
 }
 
 PyDoc_STRVAR(boundary_nodes_doc, "boundary_nodes(n, size, old_size, hashes, tagged, lanes, /)\n--\n\n"
@@ -707,18 +734,18 @@ PyDoc_STRVAR(boundary_nodes_doc, "boundary_nodes(n, size, old_size, hashes, tagg
 
 static PyObject *boundary_nodes(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    uint64_t n, size, old_size, lanes;
-    int tagged;
+    Shape shape;
+    uint64_t old_size;
     if (check_count("boundary_nodes", count, 6) != 0 ||
-        get_shape(args, args[4], args[5], &n, &size, &tagged, &lanes) != 0 ||
-        get_number(args[2], "old_size", size, &old_size) != 0)
+        get_shape(args[0], args[1], args[5], &shape) != 0 || get_tagged(args[4], &shape) != 0 ||
+        get_number(args[2], "old_size", shape.size, &old_size) != 0)
         return NULL;
     uint8_t nodes[MAX_LEVELS * 2 * NODE];
     int length = -1;
     if (old_size > 0 && PyBytes_CheckExact(args[3])) {
         const uint8_t *hashes = (uint8_t *)PyBytes_AsString(args[3]);
-        length = climb_boundary(hashes, hashes + PyBytes_Size(args[3]), n, old_size, size, tagged,
-                                lanes, nodes);
+        length = climb_boundary(hashes, hashes + PyBytes_Size(args[3]), shape.n, old_size,
+                                shape.size, shape.tagged, shape.lanes, nodes);
     }
     if (length >= 0)
         return PyBytes_FromStringAndSize((char *)nodes, length);

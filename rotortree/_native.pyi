@@ -43,19 +43,20 @@ def path_roots(
     """
 
 def leads_to(
+    scheme: str,
     n: int,
     size: int,
     root: bytes | None,
     index: int,
-    leaf: bytes,
+    leaf: Buffer,
     proof: bytes,
-    tagged: bool,
     lanes: int,
     /,
 ) -> bool:
     """Whether an encoded inclusion proof leads from a leaf to a root in a tree of that shape.
 
-    False also for what is no leaf, root or index, or no proof of that index in that shape.
+    False also for whatever is unknown here: schemes but ``blake3`` and ``blake3-plain``, groups of
+    more than one chunk, leaves that are no bytes object, and what is no root, index or proof.
     """
 
 def boundary_nodes(

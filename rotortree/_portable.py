@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rotortree.encoding import HEADER_BYTES, inclusion_header
 from rotortree.errors import InvalidConfigError
 from rotortree.geometry import MAX_ARITY, NODE_BYTES, consistency_groups
-from rotortree.hashing import Hasher
+from rotortree.hashing import Hasher, builtin_hasher, digest_function
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -43,12 +43,8 @@ def hash_group(hasher: Hasher, children: bytes) -> bytes:
     """
     parent = hasher.parent(children)
     if type(parent) is not bytes or len(parent) != NODE_BYTES:
-        raise _bad_parent(hasher)
+        raise InvalidConfigError("hasher", hasher.name, "its parents must be 32 bytes")
     return parent
-
-
-def _bad_parent(hasher: Hasher) -> InvalidConfigError:
-    return InvalidConfigError("hasher", hasher.name, "its parents must be 32 bytes")
 
 
 def hash_groups(hasher: Hasher, children: Buffer, k: int) -> bytes:
@@ -100,34 +96,50 @@ def path_roots(
 
 
 def _path_root(hasher: Hasher, n: int, size: int, index: int, node: bytes, proof: bytes) -> bytes:
-    """The root that a proof leads to.  `inclusion_groups`, written out: that is faster."""
+    """The root that a proof leads to.  This is `inclusion_groups`, written out: that is faster."""
     if type(index) is not int or not 0 <= index < size:
         raise ValueError("not an index")
     if proof[:HEADER_BYTES] != inclusion_header(n, size, index):
         raise ValueError("a proof is of another leaf or tree")
-    parent_of, at, last = hasher.parent, HEADER_BYTES, size - 1
-    while last:
-        parent, last_parent = index // n, last // n
-        start = parent * n
-        end = at + NODE_BYTES * ((n if parent < last_parent else last - start + 1) - 1)
-        if end > at:
-            own = at + NODE_BYTES * (index - start)
-            node = parent_of(proof[at:own] + node + proof[own:end])
-            if type(node) is not bytes or len(node) != NODE_BYTES:
-                raise _bad_parent(hasher)
+    function, tag = digest_function(hasher, n) or (None, b"")
+    at, last, siblings = HEADER_BYTES, size - 1, (n - 1) * NODE_BYTES
+    parent, last_parent = index // n, last // n
+    while parent < last_parent:  # whole groups
+        own, end = at + index % n * NODE_BYTES, at + siblings
+        if function is None:
+            node = hash_group(hasher, proof[at:own] + node + proof[own:end])
+        else:
+            node = function(tag + proof[at:own] + node + proof[own:end]).digest()
         at, index, last = end, parent, last_parent
+        parent, last_parent = index // n, last // n
+    while last:  # the last group of each level
+        own, end = at + index % n * NODE_BYTES, at + last % n * NODE_BYTES
+        node = _fold(hasher, proof[at:own] + node + proof[own:end])
+        at, index, last = end, index // n, last // n
     if at != len(proof):
         raise ValueError("a proof does not fit the size")
     return node
 
 
 def leads_to(
-    hasher: Hasher, n: int, size: int, root: bytes | None, index: int, leaf: bytes, proof: bytes
+    scheme: str,
+    n: int,
+    size: int,
+    root: bytes | None,
+    index: int,
+    leaf: Buffer,
+    proof: bytes,
+    lanes: int,
+    /,
 ) -> bool:
-    """Whether an encoded inclusion proof leads from a leaf to a root.
+    """Whether an encoded inclusion proof leads from a leaf to a root in a tree of that shape.
 
-    False also when it is not a proof of that index in that shape.
+    False also for whatever is unknown here: schemes that are not built in, leaves that are no bytes
+    object, and what is no root, index or proof.  A kernel in use may know less than another.
     """
+    hasher = builtin_hasher(scheme)
+    if hasher is None or type(leaf) is not bytes or len(leaf) != NODE_BYTES:
+        return False
     try:
         return _path_root(hasher, n, size, index, leaf, proof) == root
     except ValueError:

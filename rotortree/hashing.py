@@ -33,10 +33,12 @@ __all__ = [
     "Blake3PlainHasher",
     "BulkHasher",
     "CustomHasher",
+    "Digest",
     "Hasher",
     "Sha256Hasher",
     "builtin_hasher",
     "check_hasher",
+    "digest_function",
     "is_scheme_name",
 ]
 
@@ -68,8 +70,11 @@ class BulkHasher(Hasher, Protocol):
         """The parents of consecutive groups of exactly k children: 32·k·g bytes to 32·g."""
 
 
-class _Digest(Protocol):
-    def digest(self) -> bytes: ...
+class Digest(Protocol):
+    """What a hash function returns."""
+
+    def digest(self) -> bytes:
+        """The hash."""
 
 
 _TAGS = tuple(bytes((1, k)) for k in range(MAX_ARITY + 1))
@@ -81,7 +86,7 @@ class _DigestHasher:
 
     __slots__ = ("_function", "_prefixes", "name")
 
-    def __init__(self, name: str, function: Callable[[bytes], _Digest], *, tagged: bool) -> None:
+    def __init__(self, name: str, function: Callable[[bytes], Digest], *, tagged: bool) -> None:
         self.name = name
         self._function = function
         self._prefixes = _TAGS if tagged else _NO_TAGS
@@ -162,9 +167,20 @@ _BUILT_IN: Mapping[str, Hasher] = {
 }
 
 
+_BUILT_IN_TYPES = frozenset(map(type, _BUILT_IN.values()))
+
+
 def builtin_hasher(name: str) -> Hasher | None:
     """The built-in scheme of that name, or None."""
     return _BUILT_IN.get(name)
+
+
+def digest_function(hasher: Hasher, k: int) -> tuple[Callable[[bytes], Digest], bytes] | None:
+    """How a built-in scheme hashes k children: a function of a tag and them; None for others."""
+    if type(hasher) not in _BUILT_IN_TYPES:
+        return None
+    assert isinstance(hasher, _DigestHasher)
+    return hasher._function, hasher._prefixes[k]
 
 
 def is_scheme_name(name: str) -> bool:

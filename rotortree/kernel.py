@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from rotortree._native import Accumulator as NativeAccumulator
 
 __all__ = [
+    "LANES",
     "NAME",
     "NATIVE_VERSION",
     "THREADS",
@@ -102,12 +103,13 @@ def _choose_threads() -> int:
     return int(wanted)
 
 
-_LANES = _choose_lanes()
+LANES = _choose_lanes()
+"""How many groups are hashed at a time; 0 for the portable kernel."""
 
-if TYPE_CHECKING or not _LANES:
-    from rotortree._portable import Encoded
+if TYPE_CHECKING or not LANES:
+    from rotortree._portable import Encoded, leads_to
 else:
-    Encoded = _native.Encoded
+    from rotortree._native import Encoded, leads_to
 
 THREADS = _choose_threads()
 """How many threads may hash together."""
@@ -117,7 +119,7 @@ def _native_hash_group(hasher: Hasher, children: bytes) -> bytes:
     """The parent of one group of 2 to 255 children.  See `rotortree._portable.hash_group`."""
     tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
     if len(children) <= most * NODE_BYTES:
-        return _native.hash_groups(children, len(children) // NODE_BYTES, tagged, _LANES)
+        return _native.hash_groups(children, len(children) // NODE_BYTES, tagged, LANES)
     return _portable.hash_group(hasher, children)
 
 
@@ -125,7 +127,7 @@ def _native_hash_groups(hasher: Hasher, children: Buffer, k: int) -> bytes:
     """The parents of groups of k children.  See `rotortree._portable.hash_groups`."""
     tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
     if k <= most:
-        return _native.hash_groups(children, k, tagged, _LANES)
+        return _native.hash_groups(children, k, tagged, LANES)
     return _portable.hash_groups(hasher, children, k)
 
 
@@ -135,18 +137,8 @@ def _native_path_roots(
     """The roots that proofs lead to.  See `rotortree._portable.path_roots`."""
     tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
     if n <= most:
-        return _native.path_roots(n, size, indices, leaves, proofs, tagged, _LANES)
+        return _native.path_roots(n, size, indices, leaves, proofs, tagged, LANES)
     return _portable.path_roots(hasher, n, size, indices, leaves, proofs)
-
-
-def _native_leads_to(
-    hasher: Hasher, n: int, size: int, root: bytes | None, index: int, leaf: bytes, proof: bytes
-) -> bool:
-    """Whether a proof leads from a leaf to a root.  See `rotortree._portable.leads_to`."""
-    tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
-    if n <= most:
-        return _native.leads_to(n, size, root, index, leaf, proof, tagged, _LANES)
-    return _portable.leads_to(hasher, n, size, root, index, leaf, proof)
 
 
 def _native_boundary_nodes(
@@ -155,7 +147,7 @@ def _native_boundary_nodes(
     """The nodes between two trees.  See `rotortree._portable.boundary_nodes`."""
     tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
     if n <= most:
-        return _native.boundary_nodes(n, size, old_size, hashes, tagged, _LANES)
+        return _native.boundary_nodes(n, size, old_size, hashes, tagged, LANES)
     return _portable.boundary_nodes(hasher, n, size, old_size, hashes)
 
 
@@ -176,14 +168,14 @@ def new_native(
     leaves that do not fit.
     """
     tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
-    if not _LANES or n > most:
+    if not LANES or n > most:
         return None
     return _native.Accumulator(
         n,
         max_depth,
         hasher,
         tagged,
-        _LANES,
+        LANES,
         THREADS,
         capacity,
         nodes_per_segment,
@@ -193,20 +185,17 @@ def new_native(
     )
 
 
-NAME = f"native, {_LANES} lanes" if _LANES else _portable.NAME
+NAME = f"native, {LANES} lanes" if LANES else _portable.NAME
 """What the kernel in use is called."""
 
-hash_group = _native_hash_group if _LANES else _portable.hash_group
+hash_group = _native_hash_group if LANES else _portable.hash_group
 """See `rotortree._portable.hash_group`."""
 
-hash_groups = _native_hash_groups if _LANES else _portable.hash_groups
+hash_groups = _native_hash_groups if LANES else _portable.hash_groups
 """See `rotortree._portable.hash_groups`."""
 
-path_roots = _native_path_roots if _LANES else _portable.path_roots
+path_roots = _native_path_roots if LANES else _portable.path_roots
 """See `rotortree._portable.path_roots`."""
 
-leads_to = _native_leads_to if _LANES else _portable.leads_to
-"""See `rotortree._portable.leads_to`."""
-
-boundary_nodes = _native_boundary_nodes if _LANES else _portable.boundary_nodes
+boundary_nodes = _native_boundary_nodes if LANES else _portable.boundary_nodes
 """See `rotortree._portable.boundary_nodes`."""

@@ -332,10 +332,20 @@ def verify_inclusion(
     Raises InvalidProofError otherwise, InvalidLeafError when the leaf is not 32 bytes, and
     InvalidConfigError when the head's scheme is not built in and no ``hasher`` of it was given.
     """
-    scheme = (builtin_hasher(head.scheme) if hasher is None else None) or _scheme(head, hasher)
+    n, size, encoded = head.n, head.size, proof._encoded
+    if hasher is None and kernel.leads_to(
+        head.scheme, n, size, head.root, index, leaf, encoded, kernel.LANES
+    ):
+        return
+    # It does not hold, or the kernel does not know: the scheme, or leaves that are not bytes.
+    scheme = _scheme(head, hasher)
     row = leaf if type(leaf) is bytes and len(leaf) == NODE_BYTES else bytes(one_leaf(leaf))
-    if not kernel.leads_to(scheme, head.n, head.size, head.root, index, row, proof._encoded):
-        raise _refusal(head, index, proof)
+    try:
+        root = kernel.path_roots(scheme, n, size, [index], row, [encoded])
+    except ValueError:
+        raise _not_of(head, index, proof) from None
+    if root != head.root:
+        raise InvalidProofError("the proof does not lead to the head's root")
 
 
 def verify_inclusion_many(
@@ -374,14 +384,12 @@ def verify_inclusion_many(
         raise AssertionError("each of the proofs holds, but not all of them together")
 
 
-def _refusal(head: TreeHead, index: int, proof: InclusionProof) -> InvalidProofError:
-    """Why a proof, whose shape is right, does not hold for that leaf and head."""
+def _not_of(head: TreeHead, index: int, proof: InclusionProof) -> InvalidProofError:
+    """Why a proof, whose shape is right, is not of that leaf and head."""
     try:
         _check_count("index", index)
     except InvalidProofError as error:
         return error
-    if (proof.index, proof.size, proof.n) == (index, head.size, head.n):
-        return InvalidProofError("the proof does not lead to the head's root")
     return InvalidProofError(
         f"the proof is of leaf {proof.index} of {proof.size} (n = {proof.n}),"
         f" not of leaf {index} of {head.size} (n = {head.n})"
