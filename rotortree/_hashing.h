@@ -293,12 +293,12 @@ static int machine_has(long lanes)
 }
 
 #ifdef __x86_64__
-/* Mix blocks of two groups into their chaining values, with AVX-512, which rotates words.  The state
-   of each is four rows of four words, so that the four MIXes of half a round are one; in between,
-   rows turn against each other, b excepted, which is known last.  A row of one group and that of
-   the other are one vector.  This is a chain of instructions that wait for each other: for both it
-   takes no longer than for one, and for one a sixth less than scalar code, which without rotations
-   of vectors would be faster. */
+/* Mix blocks of two groups into their chaining values, with AVX-512, which rotates words.  The
+   state of each is four rows of four words, so that the four MIXes of half a round are one; in
+   between, rows turn against each other, b excepted, which is known last.  A row of one group and
+   that of the other are one vector.  Instructions wait for each other here: for both groups that
+   takes no longer than for one, and for one a sixth less than scalar code; without rotations of
+   vectors it would take more. */
 #define ALONE __attribute__((target("avx512f,avx512vl")))
 
 static ALONE ALWAYS_INLINE vector_8 turned(vector_8 rows, int bits)
@@ -447,7 +447,7 @@ static ALONE ALWAYS_INLINE void load_rows(vector_8 *rows, const uint32_t *a, con
     rows[1] = SHUFFLE(vector_8, h, g, 4, 5, 6, 7, 12, 13, 14, 15);
 }
 
-/* Back again: each in one piece, as a child is loaded; halves would have to reach the cache first. */
+/* Back again, each in one piece, as children are loaded: halves would have to reach the cache. */
 static ALONE ALWAYS_INLINE void store_rows(const vector_8 *rows, void *a, void *b)
 {
     const vector_8 h = SHUFFLE(vector_8, rows[0], rows[1], 0, 1, 2, 3, 8, 9, 10, 11);
@@ -487,45 +487,6 @@ static void compress_blocks(const uint32_t *h, Group group, int first, int last,
     }
     memcpy(out, value, sizeof value);
     (void)lanes;
-}
-
-/* Blocks [next, stop) of a group's message, which are to be mixed into the chaining value h. */
-typedef struct {
-    Group group;
-    int next, stop;
-    uint32_t h[8];
-} Chain;
-
-#ifdef __x86_64__
-/* As many blocks of both as both have. */
-static ALONE void compress_pair_rows(Chain *a, Chain *b)
-{
-    vector_8 rows[2];
-    load_rows(rows, a->h, b->h);
-    for (; a->next < a->stop && b->next < b->stop; a->next++, b->next++)
-        mix_blocks(rows, a->group, a->next, b->group, b->next);
-    store_rows(rows, a->h, b->h);
-}
-#endif
-
-static void compress_chain(Chain *chain, long lanes)
-{
-    if (chain->next < chain->stop)
-        compress_blocks(chain->h, chain->group, chain->next, chain->stop, lanes,
-                        (uint8_t *)chain->h);
-    chain->next = chain->stop;
-}
-
-/* Mix in the blocks of two chains.  Each is a chain of instructions that wait for each other; both side by side
-   take hardly longer than one. */
-static void compress_chains(Chain *a, Chain *b, long lanes)
-{
-#ifdef __x86_64__
-    if (lanes == 16 && a->next < a->stop && b->next < b->stop)
-        compress_pair_rows(a, b);
-#endif
-    compress_chain(a, lanes);
-    compress_chain(b, lanes);
 }
 
 /* The parent of k children that follow each other. */

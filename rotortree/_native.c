@@ -103,7 +103,7 @@ static PyObject *hash_groups(PyObject *Py_UNUSED(module), PyObject *const *args,
     return parents;
 }
 
-/* ---- What is encoded --------------------------------------------------------------------------- */
+/* ---- What is encoded -------------------------------------------------------------------------- */
 
 /* What the proofs of proof.py are: an object with an attribute. */
 typedef struct {
@@ -127,6 +127,7 @@ static PyMemberDef encoded_members[] = {
 static PyType_Slot encoded_slots[] = {
     {Py_tp_dealloc, encoded_dealloc},
     {Py_tp_members, encoded_members},
+    {Py_tp_doc, "What has an encoding; see rotortree._portable."},
     {0, NULL},
 };
 
@@ -710,7 +711,7 @@ static int is_known(PyObject *scheme, Shape *shape)
 }
 
 PyDoc_STRVAR(leads_to_doc, "leads_to(scheme, n, size, root, index, leaf, proof, lanes, /)\n--\n\n"
-                           "Whether an encoded proof leads from a leaf to a root.  See _native.pyi.");
+                           "Whether a proof leads from a leaf to a root.  See _native.pyi.");
 
 static PyObject *leads_to(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
@@ -729,10 +730,12 @@ static PyObject *leads_to(PyObject *Py_UNUSED(module), PyObject *const *args, Py
     return PyBool_FromLong(memcmp(path.node, PyBytes_AsString(args[3]), NODE) == 0);
 }
 
-PyDoc_STRVAR(boundary_nodes_doc, "boundary_nodes(n, size, old_size, hashes, tagged, lanes, /)\n--\n\n"
-                                 "The nodes between two trees.  See _native.pyi.");
+PyDoc_STRVAR(boundary_nodes_doc,
+             "boundary_nodes(n, size, old_size, hashes, tagged, lanes, /)\n--\n\n"
+             "The nodes between old leaves and new ones.  See _native.pyi.");
 
-static PyObject *boundary_nodes(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+static PyObject *boundary_nodes(PyObject *Py_UNUSED(module), PyObject *const *args,
+                                Py_ssize_t count)
 {
     Shape shape;
     uint64_t old_size;
@@ -766,7 +769,8 @@ static int fill_module(PyObject *module)
     State *state = PyModule_GetState(module);
     state->memory = (PyTypeObject *)PyType_FromModuleAndSpec(module, &memory_spec, NULL);
     state->encoded = (PyTypeObject *)PyType_FromModuleAndSpec(module, &encoded_spec, NULL);
-    if (state->memory == NULL || PyModule_AddObjectRef(module, "Encoded", (PyObject *)state->encoded) != 0)
+    if (state->memory == NULL || state->encoded == NULL ||
+        PyModule_AddObjectRef(module, "Encoded", (PyObject *)state->encoded) != 0)
         return -1;
     PyObject *tree = PyType_FromModuleAndSpec(module, &tree_spec, NULL);
     const int failed = tree == NULL || PyModule_AddObjectRef(module, "Accumulator", tree) != 0;

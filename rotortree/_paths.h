@@ -1,6 +1,6 @@
 /* Paths: the way up that proofs tell, from leaves to roots, without a tree.
 
-   What is given is not trusted, but its shape: an arity, and sizes and indices that fit each other. */
+   Nothing that is given is trusted but the shape: an arity, sizes and indices that fit each other. */
 
 #include "_tree.h"
 
@@ -62,6 +62,46 @@ static int climb(Path *paths, int count, int n, uint64_t size, int tagged, int l
     return 0;
 }
 
+/* Two chains of blocks. */
+
+/* Blocks [next, stop) of a group's message, which are to be mixed into the chaining value h. */
+typedef struct {
+    Group group;
+    int next, stop;
+    uint32_t h[8];
+} Chain;
+
+#ifdef __x86_64__
+/* As many blocks of both as both have. */
+static ALONE void compress_pair_rows(Chain *a, Chain *b)
+{
+    vector_8 rows[2];
+    load_rows(rows, a->h, b->h);
+    for (; a->next < a->stop && b->next < b->stop; a->next++, b->next++)
+        mix_blocks(rows, a->group, a->next, b->group, b->next);
+    store_rows(rows, a->h, b->h);
+}
+#endif
+
+static void compress_chain(Chain *chain, long lanes)
+{
+    if (chain->next < chain->stop)
+        compress_blocks(chain->h, chain->group, chain->next, chain->stop, lanes,
+                        (uint8_t *)chain->h);
+    chain->next = chain->stop;
+}
+
+/* Mix in the blocks of two chains, side by side as far as both go: that takes no longer than one. */
+static void compress_chains(Chain *a, Chain *b, long lanes)
+{
+#ifdef __x86_64__
+    if (lanes == 16 && a->next < a->stop && b->next < b->stop)
+        compress_pair_rows(a, b);
+#endif
+    compress_chain(a, lanes);
+    compress_chain(b, lanes);
+}
+
 /* One path. */
 
 /* The next group of a path that is one, and the blocks of its message that come before the node on
@@ -88,7 +128,7 @@ static int next_group(Path *path, Divisor arity, uint64_t *last, int tagged, Cha
     return 0;
 }
 
-/* Go up from a leaf to the root, which path->node becomes; -1 if the proof does not fit.  What comes
+/* Go up from a leaf to the root, which path->node becomes; -1 if the proof does not fit.  What is
    before the node in the next group is hashed beside what comes from the node on in this one. */
 static int climb_alone(Path *path, int n, uint64_t size, int tagged, long lanes)
 {

@@ -33,7 +33,7 @@ from rotortree.levels import LevelArray, segment_nodes
 
 __all__ = ["Accumulator", "PortableAccumulator", "new_accumulator"]
 
-Proof = TypeVar("Proof", bound=kernel.Encoded)
+_Proof = TypeVar("_Proof", bound=kernel.Encoded)
 
 
 class Accumulator(Protocol):
@@ -96,7 +96,7 @@ class Accumulator(Protocol):
     def restore(self, size: int, /) -> None:
         """Have ``size`` leaves: they, and the nodes that they complete, were installed."""
 
-    def prove(self, size: int, edge: bytes, index: int, kind: type[Proof], /) -> Proof:
+    def prove(self, size: int, edge: bytes, index: int, kind: type[_Proof], /) -> _Proof:
         """The inclusion proof of a leaf in the first ``size`` ones; ``edge`` is theirs.
 
         It is an object of class ``kind``, of which nothing is set but its encoding.
@@ -241,7 +241,7 @@ class PortableAccumulator:
         with self._lock:
             self.size = size
 
-    def prove(self, size: int, edge: bytes, index: int, kind: type[Proof], /) -> Proof:
+    def prove(self, size: int, edge: bytes, index: int, kind: type[_Proof], /) -> _Proof:
         """See `Accumulator.prove`."""
         proof = kind.__new__(kind)
         proof._encoded = self._proof(size, edge, index)

@@ -35,7 +35,7 @@ static void hash_in_blocks(const uint8_t *children, int k, int tagged, long lane
 {
     uint8_t *first = copied(children, (size_t)NODE * (k - 1));
     uint8_t *last = copied(children + (size_t)NODE * (k - 1), NODE);
-    const Group group = {first, last, k, tagged};
+    const Group group = {first, last, k, k - 1, tagged};
     const int fixed = (message_bytes(group) - NODE) / BLOCK;
     uint32_t h[8];
     compress_blocks(IV, group, 0, fixed, lanes, (uint8_t *)h);

@@ -201,6 +201,7 @@ def test_the_source_distribution_holds_the_project(built: Path) -> None:
         "tests/README.md",
         ".ci/run",
         "rotortree/_native.c",
+        "rotortree/_paths.h",
         "rotortree/_tree.h",
         "rotortree/_hashing.h",
         "specs/trace/plugin.py",

@@ -29,6 +29,20 @@ def guarded(size: int, *, at_the_end: bool) -> Iterator[memoryview]:
 
 
 @contextmanager
+def guarded_bytes(content: bytes) -> Iterator[bytes]:
+    """A bytes object before a forbidden page: the zero behind its last byte is what may be read."""
+    size = bytes.__basicsize__ + len(content)
+    with guarded(size, at_the_end=True) as view:
+        view[:] = ctypes.string_at(id(content), size)
+        view[:8] = (1 << 20).to_bytes(8, "little")  # references: nobody frees it
+        anchor = ctypes.c_char.from_buffer(view)
+        found: bytes = ctypes.cast(ctypes.addressof(anchor), ctypes.py_object).value
+        del anchor
+        yield found
+        del found
+
+
+@contextmanager
 def read_only(content: bytes) -> Iterator[memoryview]:
     """The content at the end of pages that kill whoever writes to them, before a forbidden one."""
     inside = -(-len(content) // PAGE) * PAGE

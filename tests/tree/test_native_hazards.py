@@ -73,6 +73,7 @@ def test_installed_segments_are_neither_written_nor_read_beyond_their_ends(lanes
                         assert (tree.root(past), edge) == (twin.root(past), twin.edge(past))
                         indices = sorted({0, past // 2, past - 1})
                         proofs = [proof_of(twin, past, edge, index) for index in indices]
+                        assert [proof_of(tree, past, edge, index) for index in indices] == proofs
                         found = tree.prove_many(past, edge, indices)
                         assert found is not None
                         assert found[0] == b"".join(proofs)
