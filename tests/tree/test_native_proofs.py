@@ -273,7 +273,7 @@ def test_no_reference_is_leaked() -> None:
     tree, hashes = native_tree(_native, 2), bytes(96)
     tree.extend(bytes(64))
     edge, kind, calls = tree.edge(2), _native.Encoded, 3000
-    held = [sys.getrefcount(value) for value in (*RIGHT, hashes, edge, kind)]
+    held = list(map(sys.getrefcount, (ROOT, LEAF, PROOF, hashes, edge, kind)))
     gc.collect()
     before = sys.getallocatedblocks()
     for _ in range(calls):
@@ -291,7 +291,7 @@ def test_no_reference_is_leaked() -> None:
     del given
     gc.collect()
     assert sys.getallocatedblocks() - before < calls // 10
-    assert [sys.getrefcount(value) for value in (*RIGHT, hashes, edge, kind)] == held
+    assert list(map(sys.getrefcount, (ROOT, LEAF, PROOF, hashes, edge, kind))) == held
 
 
 def test_what_is_a_consistency_proof_is_no_inclusion_proof() -> None:
