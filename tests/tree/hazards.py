@@ -30,10 +30,10 @@ def guarded(size: int, *, at_the_end: bool) -> Iterator[memoryview]:
 
 @contextmanager
 def guarded_bytes(content: bytes) -> Iterator[bytes]:
-    """A bytes object before a forbidden page: the zero behind its last byte is what may be read."""
+    """A bytes object before a forbidden page: at most 8 bytes behind its last one may be read."""
     size = bytes.__basicsize__ + len(content)
-    with guarded(size, at_the_end=True) as view:
-        view[:] = ctypes.string_at(id(content), size)
+    with guarded(-(-size // 8) * 8, at_the_end=True) as view:  # objects are aligned
+        view[:size] = ctypes.string_at(id(content), size)
         view[:8] = (1 << 20).to_bytes(8, "little")  # references: nobody frees it
         anchor = ctypes.c_char.from_buffer(view)
         found: bytes = ctypes.cast(ctypes.addressof(anchor), ctypes.py_object).value
