@@ -190,6 +190,7 @@ def stub(version: int, *lanes: int) -> str:
         f"stub.VERSION = {version}\n"
         f"stub.machine_has = {lanes!r}.__contains__\n"
         "stub.Encoded = type('Encoded', (), {'__slots__': ('_encoded',)})\n"
+        "stub.leads_to = None\n"
     )
 
 
