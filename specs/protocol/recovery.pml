@@ -1,0 +1,259 @@
+/* Recovery: what is there, what it means, and how a writer goes on with it. */
+
+byte found_base, found_durable, found_first, found_last, found_lowest;
+bool found_none, found_clean, refused, split;
+hidden byte number, before, start, stop, limit;  /* of `decide`, which is one step */
+
+/* Follow the units of a segment while they are whole and end at or below `limit`; `start` is then
+ * behind the last one, and `before` where that one began. */
+inline follow_units(segment) {
+    start = wal[segment].base;
+    before = start;
+    do
+    :: start >= BATCHES -> break
+    :: else ->
+        stop = wal[segment].a[start];
+        if
+        :: stop == 0 || stop > limit -> break
+        :: wal[segment].b[start] != stop -> break
+        :: else ->
+            split = split || wal[segment].b[start] != stop;
+            contents = (contents & MASK(start)) |
+                (wal[segment].contents[start] & MASK(stop) & ~MASK(start));
+            before = start;
+            start = stop
+        fi
+    od;
+    size = start
+}
+
+/* The leaves below a size, as the level files hold them. */
+inline load_levels(count) {
+    contents = 0;
+    at = 0;
+    do
+    :: at < count ->
+        refused = refused || !directory[LEVEL] || !shard[at / PER_SHARD] || node[at] == 0;
+        contents = contents | (node[at] << (2 * at));
+        at++
+    :: else -> break
+    od
+}
+
+inline survey_first(segment) {
+    found_none = false;
+    found_first = segment;
+    found_last = segment;
+    found_base = wal[segment].base;
+    load_levels(found_base);
+    size = found_base;
+    refused = refused || !wal[segment].header || contents != wal[segment].root;     /* row 5 */
+    refused = refused || (VALID(commit) &&                                          /* row 8 */
+        (HEAD_OF(commit) != found_base || ROOT_OF(commit) != wal[segment].root))
+}
+
+inline survey_next(segment) {
+    limit = wal[segment].base;
+    follow_units(found_last);
+    refused = refused || !wal[segment].header;                                      /* row 5 */
+    refused = refused || size != limit;                                             /* row 9 */
+    refused = refused || (contents & MASK(size)) != wal[segment].root;
+    found_last = segment
+}
+
+inline survey_nothing() {
+    refused = refused || commit != 0;                                               /* row 3 */
+    at = 0;
+    do
+    :: at < SHARDS -> refused = refused || shard[at]; at++                          /* row 2 */
+    :: else -> break
+    od
+}
+
+inline survey_end() {
+    limit = BATCHES;
+    follow_units(found_last);
+    contents = contents & MASK(size);
+    refused = refused || (VALID(commit) && (ACK_OF(commit) > size ||                /* row 10 */
+        ACK_ROOT_OF(commit) != (contents & MASK(ACK_OF(commit)))));
+    slot = size + 1;
+    do
+    :: slot < BATCHES ->                                                            /* row 11 */
+        refused = refused || wal[found_last].a[slot] || wal[found_last].b[slot];
+        slot++
+    :: else -> break
+    od;
+    found_durable = before;             /* what the last whole unit promises */
+    found_clean = VALID(commit) && ACK_OF(commit) == size && LAST_OF(commit) == found_last;
+    if
+    :: size < BATCHES && (wal[found_last].a[size] || wal[found_last].b[size]) ->
+        found_durable = size;           /* what a frame of a unit that is not whole promises */
+        found_clean = false
+    :: else
+    fi;
+    if
+    :: VALID(commit) -> RAISE(found_durable, ACK_OF(commit))
+    :: else
+    fi
+}
+
+/* The decision, with the rows of the table in specs/storage-format.md.  It sees the cache and
+ * changes nothing, so a crash within it is one before it. */
+inline decide() {
+    found_none = true;
+    found_first = 0;
+    found_last = 0;
+    found_lowest = 0;
+    size = 0;
+    contents = 0;
+    refused = VALID(commit) && !wal[LAST_OF(commit)].named;                         /* row 4 */
+    number = 1;
+    do
+    :: number <= SEGMENTS ->
+        if
+        :: wal[number].named && found_lowest == 0 -> found_lowest = number
+        :: else
+        fi;
+        if
+        :: !wal[number].named || (VALID(commit) && number < FIRST_OF(commit))
+        :: else ->
+            if
+            :: found_none -> survey_first(number)
+            :: else -> survey_next(number)
+            fi
+        fi;
+        number++
+    :: else -> break
+    od;
+    if
+    :: found_none -> survey_nothing()
+    :: else -> survey_end()
+    fi;
+    tidy()
+}
+
+/* The oracle: what recovery may return, and what it must. */
+inline judge() {
+    assert(!refused);                                    /* recovery succeeds */
+    assert(!split);                                      /* a batch is whole, or not there */
+    assert(size >= acknowledged);                        /* nothing acknowledged is lost */
+    assert(size <= issued);                              /* nothing is invented */
+    assert(contents == (issued_contents & MASK(size)));  /* it is what was issued */
+    assert(seen == UNSEEN || size == seen)               /* a crash of recovery changes nothing */
+}
+
+inline create() {
+    if
+    :: !directory[TREE] -> TRY(MKDIR_TREE, make_directory(TREE), fail_call())
+    :: else
+    fi;
+    if
+    :: !directory[WAL] -> TRY(MKDIR_WAL, make_directory(WAL), fail_call())
+    :: else
+    fi;
+    if
+    :: !directory[LEVELS] -> TRY(MKDIR_LEVELS, make_directory(LEVELS), fail_call())
+    :: else
+    fi;
+    TRY(SYNC_ROOT, sync_root(), fail_names());
+    TRY(SYNC_PARENT, directory_unsure[TREE] = false, fail_names());
+    TRY_TWO(SEGMENT_CREATE, SEGMENT_WRITE, write_header(1, 0), fail_call());
+    TRY(SEGMENT_SYNC, sync_segment(1), fail_segment(1));
+    TRY(SEGMENT_RENAME, name_segment(1), fail_call());
+    d_step {
+        decide();
+        found_clean = true
+    }
+}
+
+/* Where the log goes on: in its last segment after a clean close, else in a new one. */
+inline go_on() {
+    TRY(SYNC_WAL, sync_wal(), fail_names());
+    TRY(SYNC_ROOT, sync_root(), fail_names());
+    if
+    :: !VALID(commit) -> TRY(SYNC_PARENT, directory_unsure[TREE] = false, fail_names())
+    :: else
+    fi;
+    if
+    :: found_clean -> reopen_segment()
+    :: else -> go_on_in_new_segment()
+    fi
+}
+
+/* A process that was killed may have cut off what the disk still has. */
+inline reopen_segment() {
+    open_segment = found_last;
+    if
+    :: !VALID(commit) -> rewrite_commit()            /* it was created just now */
+    :: else -> TRY(UNIT_SYNC, sync_segment(open_segment), fail_segment(open_segment))
+    fi
+}
+
+/* What is not known to be on the disk is written once more, before the segment has a name. */
+inline go_on_in_new_segment() {
+    open_segment = found_last + 1;
+    TRY_TWO(SEGMENT_CREATE, SEGMENT_WRITE, write_header(open_segment, found_durable), fail_call());
+    TRY(SEGMENT_SYNC, sync_segment(open_segment), fail_segment(open_segment));
+    if
+    :: found_durable < size ->
+        TRY(SEGMENT_WRITE, write_unit_at(open_segment, found_durable, size), fail_call());
+        TRY(SEGMENT_SYNC, sync_segment(open_segment), fail_segment(open_segment))
+    :: else
+    fi;
+    TRY(SEGMENT_RENAME, name_segment(open_segment), fail_call());
+    TRY(SYNC_WAL, sync_wal(), fail_names());
+    if
+    :: !VALID(commit) || found_lowest < found_first -> rewrite_commit()
+    :: else
+    fi;
+    remove_segments(found_first)
+}
+
+inline rewrite_commit() {
+    next = RECORD(found_base, contents & MASK(found_base), size, contents, found_first,
+        open_segment);
+    replace_commit();
+    next = 0
+}
+
+inline open_tree() {
+    d_step { decide() };
+    if
+    :: found_none && !refused -> create()
+    :: else
+    fi;
+    atomic {
+        judge();
+        if
+        :: boots == 0 && BOOTS > 0 ->           /* nothing ends this process: all was seen */
+end_judged: false
+        :: else
+        fi;
+        if
+        :: certain -> seen = size
+        :: else
+        fi
+    };
+    go_on();
+    atomic {
+        MARK(OPENED);
+        d_step {
+            logged = size;
+            durable = size;
+            acknowledged = size;
+            issued = size;
+            issued_contents = contents;
+            written = found_base;
+            checkpoint_size = found_base;
+            first_segment = found_first;
+            recorded = ACK_OF(commit);
+            commit_known = true;
+            seen = UNSEEN;
+            certain = false;
+            up = true;
+            found_none = false; found_clean = false;
+            found_base = 0; found_durable = 0; found_first = 0; found_last = 0; found_lowest = 0
+        };
+        may_crash()
+    }
+}

@@ -1,0 +1,187 @@
+"""The protocol model: it holds, its mutants do not, and production speaks its words.
+
+`make spec` searches it in full.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+
+import pytest
+
+from rotortree_faultinject.operations import Operation
+from rotortree_faultinject.tree.life import Life, Options, abandon
+from rotortree_faultinject.tree.planted import PLANTED
+from specs.protocol.__main__ import main
+from specs.protocol.checks import PROPERTIES, SMALL, Property, check
+from specs.protocol.mutants import MUTANTS, Mutant
+from specs.protocol.spin import MODEL, Edit, ProtocolError, search
+from specs.protocol.words import UnknownOperationError, accepts, known_calls, word_of
+
+MARKS = {
+    "open": "OPENED",
+    "flush": "DURABLE",
+    "checkpoint": "CHECKPOINTED",
+    "close": "CLOSED",
+    "kill": "KILLED",
+    "crash": "POWER_FAILED",
+}
+"""What a step of a life is in a word, when it is done."""
+
+CREATED = ("open", "insert 4", "flush", "checkpoint", "close")
+LIVES = {
+    "a checkpoint": (CREATED, {}, 0),
+    "levels of two checkpoints": (
+        ("open", "insert 4", "checkpoint", "insert 4", "checkpoint", "insert 4", "close"),
+        {"BATCHES": 3, "SEGMENTS": 5},
+        0,
+    ),
+    "kills": (
+        ("open", "insert 4", "flush", "kill", "open", "insert 4", "checkpoint", "kill", "open"),
+        {"BOOTS": 3, "SEGMENTS": 7},
+        0,
+    ),
+    "kills, level 1": (
+        ("open", "insert 4", "flush", "kill", "open", "insert 4", "checkpoint", "kill", "open"),
+        {"BOOTS": 3, "SEGMENTS": 7},
+        1,
+    ),
+    "power failures": (
+        ("open", "insert 4", "checkpoint", "insert 4", "flush", "crash", "open", "close"),
+        {"BOOTS": 2, "SEGMENTS": 5},
+        0,
+    ),
+    "closed and opened": (
+        ("open", "insert 4", "flush", "close", "kill", "open", "insert 4", "close"),
+        {"BOOTS": 2, "SEGMENTS": 4},
+        0,
+    ),
+}
+"""Steps, bounds that the model needs for them, and the level whose files are looked at."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tools() -> None:
+    """Spin and gcc, or a skip; ROTORTREE_REQUIRE_SPIN=1 makes it a failure."""
+    missing = [program for program in ("spin", "gcc") if shutil.which(program) is None]
+    if missing:
+        message = f"there is no {' and no '.join(missing)}; on Debian: apt-get install spin gcc"
+        if os.environ.get("ROTORTREE_REQUIRE_SPIN", "0") not in ("", "0"):
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+def word_of_life(name: str) -> tuple[list[str], dict[str, int]]:
+    """The word of a life, and bounds in which the model should know it."""
+    steps, bounds, level = LIVES[name]
+    life, word = Life(Options(n=4, groups=2)), list[str]()
+    for step in steps:
+        if step == "crash":
+            word += word_of(life.disk.log, level)  # which the crash begins anew
+        life.do(step)
+        if step in MARKS:
+            life.disk.mark(MARKS[step])
+    word += word_of(life.disk.log, level)
+    if life.tree is not None:
+        abandon(life.tree)
+    return word, SMALL | {"BOOTS": 0} | bounds
+
+
+@pytest.mark.evidence("model", "FORMAT-11", "FORMAT-50", "FORMAT-68")
+@pytest.mark.parametrize("name", LIVES)
+def test_what_production_does_to_a_disk_is_a_word_of_the_model(name: str) -> None:
+    """Created, flushed, checkpointed, closed, killed, crashed: the same calls in that order."""
+    word, bounds = word_of_life(name)
+    assert word[-1] == MARKS[LIVES[name][0][-1]]
+    assert accepts(word, bounds)
+
+
+@pytest.mark.parametrize("at", [29, 37])
+def test_a_word_that_lacks_a_call_is_none_of_the_model(at: int) -> None:
+    """Without one of its syncs or renames the word of a checkpoint is refused."""
+    word, bounds = word_of_life("a checkpoint")
+    assert not accepts(word[:at] + word[at + 1 :], bounds)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "no fsync of level files",
+        "segments deleted before the commit",
+        "wal/ synced before the new segment's rename",
+    ],
+)
+def test_a_changed_order_of_production_is_noticed(fault: str) -> None:
+    """Production with a step left out or moved does not speak the model's words any more."""
+    with PLANTED[fault].apply():
+        word, bounds = word_of_life("a checkpoint")
+    assert not accepts(word, bounds)
+
+
+def test_a_new_operation_of_production_is_noticed() -> None:
+    """What is done to a path or in a way that the model has no name for is an error."""
+    with pytest.raises(UnknownOperationError, match="write tree/index"):
+        word_of([Operation("write", "tree/index")])
+
+
+def test_the_names_of_calls_are_those_of_the_model() -> None:
+    """Every call that production can make is one of the model's, and the other way round."""
+    text = (MODEL / "log.pml").read_text(encoding="utf-8")
+    declared = text.split("/* calls of the file system */")[1].split("/* marks */")[0]
+    assert set(re.findall(r"[A-Z_]+", declared)) == known_calls()
+
+
+def test_a_crash_of_one_batch_loses_nothing() -> None:
+    """The model holds in the smallest bounds, and the search is complete."""
+    found = search("log.pml", SMALL | {"BATCHES": 1, "SEGMENTS": 3})
+    assert (found.violated, found.complete) == ("", True)
+    assert found.states > 10_000
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a flush is not synced",
+        "segments are deleted before COMMIT's name is durable",
+        "a frame whose unit is torn is trusted",
+    ],
+)
+def test_a_mutant_is_refuted(name: str) -> None:
+    """Spin finds what it must in a model with a fault, and tells how it comes to that."""
+    row = next(check(item) for item in MUTANTS if item.name == name)
+    assert row.is_good
+    assert row.found.calls[-1] in ("POWER_FAILED", "COMMIT_RENAME")
+
+
+def test_a_property_that_is_violated_is_not_good() -> None:
+    """A violated property is said so, and so is a mutant that survives."""
+    bounds = {"BATCHES": 1, "BOOTS": 0, "CHECKPOINTS": 0}
+    edit = Edit("recovery.pml", "found_durable = before; ", "found_durable = size; ")
+    survivor = check(Mutant("survivor", "refused", (edit,), bounds))
+    assert (survivor.result, survivor.is_good) == ("SURVIVED", False)
+    deadlock = check(Property("too few segments", {**bounds, "SEGMENTS": 0}))
+    assert not deadlock.is_good
+
+
+def test_an_edit_that_does_not_fit_is_an_error() -> None:
+    """A mutant cannot rot unnoticed: a piece that is not there once is an error."""
+    with pytest.raises(ProtocolError, match="0 times, not once"):
+        search("log.pml", SMALL, [Edit("log.pml", "no such text", "")])
+
+
+def test_missing_programs_are_named_with_their_packages(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without Spin the command says in one line what to install, and fails."""
+    monkeypatch.setattr(shutil, "which", lambda program: None)
+    assert main([]) == 2
+    assert capsys.readouterr().err == "There is no spin. On Debian: apt-get install spin\n"
+
+
+def test_names_are_unique() -> None:
+    """No two rows of the table have the same name; there are at least twelve mutants."""
+    names = [item.name for item in (*PROPERTIES, *MUTANTS)]
+    assert len(set(names)) == len(names)
+    assert len(MUTANTS) >= 12
