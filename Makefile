@@ -19,7 +19,7 @@ SOURCES := pyproject.toml setup.py rotortree/_native.c rotortree/_paths.h rotort
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test test-kernels check crash fuzz exhaustive fuzz-decoders kill-score damage bench bench-quick scale instructions symbolic trace sanitize cross clean
+.PHONY: help run test test-kernels check crash fuzz exhaustive fuzz-decoders kill-score damage bench bench-quick scale instructions spec symbolic trace sanitize cross clean
 
 help:
 	@echo "make run          install the package into $(VENV) and run the demonstration"
@@ -88,6 +88,9 @@ kill-score: $(VENV)/.installed
 
 damage: $(VENV)/.installed
 	@$(BIN)/rotortree-crash damage --jobs $(JOBS)
+
+spec: $(VENV)/.installed-dev
+	@$(BIN)/python -m specs.protocol --jobs $(JOBS)
 
 symbolic: $(VENV)/.installed-dev
 	@$(BIN)/python -m specs.symbolic --jobs $(JOBS)
