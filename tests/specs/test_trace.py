@@ -41,6 +41,11 @@ def test_the_texts_of_this_project_are_well_formed() -> None:
     assert [citation for citation in cited if citation.identifier not in known] == []
 
 
+def test_no_sentence_changed_since_somebody_looked_at_its_evidence() -> None:
+    """Texts and lock agree; after a change: look, then ``python -m specs.trace accept ID``."""
+    assert changes(read_requirements(ROOT), read_lock(ROOT)) == {}
+
+
 def test_an_item_is_what_markdown_makes_of_it() -> None:
     """Lines that go on, paragraphs and tables after blank lines belong to it; what follows not."""
     text = (
