@@ -273,14 +273,15 @@ def test_no_reference_is_leaked() -> None:
     tree, hashes = native_tree(_native, 2), bytes(96)
     tree.extend(bytes(64))
     edge, kind, calls = tree.edge(2), _native.Encoded, 3000
+    given = [RIGHT, but(leaf=None), but(index=2**80), but(proof=b"")]
     gc.collect()  # what earlier tests left
     held = list(map(sys.getrefcount, (ROOT, LEAF, PROOF, hashes, edge, kind)))
     before = sys.getallocatedblocks()
     for _ in range(calls):
         tree.prove(2, edge, 0, kind)
         _native.boundary_nodes(2, 3, 1, hashes, True, 4)
-        for given in (RIGHT, but(leaf=None), but(index=2**80), but(proof=b"")):
-            _native.leads_to(*given)
+        for arguments in given:
+            _native.leads_to(*arguments)
         for name in ("n: text", "size: 2**63", "lanes: 5"):
             with pytest.raises(WRONG_PATHS[name][0]):
                 _native.leads_to(*WRONG_PATHS[name][1])
@@ -288,7 +289,6 @@ def test_no_reference_is_leaked() -> None:
             _native.boundary_nodes(2, 3, 1, LEAF, True, 4)
         with pytest.raises(TypeError):
             tree.prove(2, edge, 0, object)  # type: ignore[type-var]
-    del given
     gc.collect()
     assert sys.getallocatedblocks() - before < calls // 10
     assert list(map(sys.getrefcount, (ROOT, LEAF, PROOF, hashes, edge, kind))) == held
