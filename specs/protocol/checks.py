@@ -93,7 +93,7 @@ def check(item: Property | Mutant) -> Row:
         found = search(item.file, bounds)
         result = _readable(found.violated) or ("holds" if found.complete else "NOT COMPLETE")
         return Row(item, result, result == "holds", found)
-    found = search(item.file, bounds, item.edits)
+    found = search(item.file, bounds, item.edits, backwards=item.backwards)
     is_good = item.violated in found.violated
     return Row(item, _readable(found.violated) or "SURVIVED", is_good, found)
 

@@ -22,8 +22,8 @@ SPIN_VERSION = "6.5.2"
 _MEGABYTES = 3000
 """The most that one search may use."""
 
-_SAFETY = ("-DSAFETY",)
-_PROGRESS = ("-DNFAIR=3",)
+_SAFETY: tuple[str, ...] = ("-DSAFETY",)
+_PROGRESS: tuple[str, ...] = ("-DNFAIR=3",)
 
 
 class ProtocolError(Exception):
@@ -64,12 +64,19 @@ def check_tools() -> None:
 
 
 def search(
-    file: str, bounds: Mapping[str, int], edits: Sequence[Edit] = (), word: Sequence[str] = ()
+    file: str,
+    bounds: Mapping[str, int],
+    edits: Sequence[Edit] = (),
+    *,
+    word: Sequence[str] = (),
+    backwards: bool = False,
 ) -> Found:
     """Search all states of a model within bounds, or until something is violated.
 
     With a ``word`` the model does nothing but what that says next, and violates ``word_at`` at its
-    end.  Raises ProtocolError if an edit does not fit.
+    end.  ``backwards``: choices are tried in the reverse order.
+
+    Raises ProtocolError if an edit does not fit.
     """
     with tempfile.TemporaryDirectory(prefix="rotortree-protocol-") as name:
         folder = Path(name)
@@ -85,6 +92,7 @@ def search(
             raise ProtocolError(f"Spin does not take {file}: {said.strip()}")
         is_progress = file == "progress.pml"
         compile_flags = _PROGRESS if is_progress else _SAFETY
+        compile_flags += ("-DT_REVERSE",) if backwards else ()
         limit = f"-DMEMLIM={_MEGABYTES}"
         _run(
             ["gcc", "-O0", "-w", "-DCOLLAPSE", limit, *compile_flags, "-o", "pan", "pan.c"], folder
