@@ -1,4 +1,4 @@
-"""Lets an independent reader read every directory that any test opens; says how many."""
+"""Lets an independent reader read directories that any test opens; says how many."""
 
 from __future__ import annotations
 
@@ -16,9 +16,20 @@ COUNTS = "rotortree directories"
 """Where the workers of a parallel run put their counts."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How many of the opens are compared."""
+    parser.addoption(
+        "--read-every",
+        type=int,
+        default=8,
+        metavar="N",
+        help="let the independent reader read one of N directories that are opened (8)",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """One for each process."""
-    config.stash[READING] = Reading()
+    config.stash[READING] = Reading(config.getoption("--read-every"))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -45,7 +56,7 @@ def pytest_terminal_summary(
 
 @pytest.fixture(scope="session", autouse=True)
 def reading(pytestconfig: pytest.Config) -> Iterator[Reading]:
-    """Every `RotorTree.open` is compared with the independent reader of the storage format."""
+    """Calls of `RotorTree.open` are compared with the independent reader of the storage format."""
     found = pytestconfig.stash[READING]
     with found.watching():
         yield found

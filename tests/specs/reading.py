@@ -43,6 +43,9 @@ __all__ = ["MOST_BYTES", "DisagreementError", "Reading", "files_of"]
 MOST_BYTES = 1 << 18
 """Directories of a real disk that are larger are not read."""
 
+_NOTHING: Mapping[str, bytes] = {}
+"""What is taken where nothing is to be compared."""
+
 PLACE = ("file", "offset", "leaves")
 """What an error says that the text may leave open."""
 
@@ -74,11 +77,16 @@ def files_of(fs: FileSystem, directory: str) -> Mapping[str, bytes] | None:
 
 
 class Reading:
-    """Compares every open while it watches, and counts by what it was; nothing when ``paused``."""
+    """Compares opens while it watches, and counts by what they were; none when ``paused``.
 
-    def __init__(self) -> None:
+    One of ``every`` many, because the independent reader takes as long as all the rest.
+    """
+
+    def __init__(self, every: int) -> None:
         self.counts = Counter[str]()
         self.paused = False
+        self.every = every
+        self._opens = 0
         self._captured = threading.local()
 
     @contextlib.contextmanager
@@ -103,6 +111,10 @@ class Reading:
         config: RotorTreeConfig,
         environment: Environment,
     ) -> Opened:
+        self._opens += 1
+        if self.paused or self._opens % self.every:
+            self._captured.files = _NOTHING
+            return opening(config, environment)
         self._captured.files = None
         hits = _hits(environment.files)
         try:

@@ -245,6 +245,12 @@ def opened(files: Files, **keywords: bool) -> bool:
     return True
 
 
+@pytest.fixture(autouse=True)
+def _all_are_read(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one of some only."""
+    monkeypatch.setattr(reading, "every", 1)
+
+
 def check_all(reading: Reading, images: Iterator[Files], **keywords: bool) -> None:
     """Every one of these is read by both; they disagree about none."""
     before = reading.counts.total()
