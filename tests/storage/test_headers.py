@@ -17,7 +17,13 @@ from rotortree import (
     Sha256Hasher,
     UnsupportedFormatError,
 )
-from rotortree.storage.format import Commit, Frame, SegmentHeader
+from rotortree.storage.format import (
+    Commit,
+    Frame,
+    SegmentHeader,
+    segment_name,
+    segment_number,
+)
 from rotortree_faultinject.disk import SimulatedDisk
 from tests.storage.disk import disk_of
 from tests.storage.trees import PATH, check_tree, leaves, open_tree
@@ -50,27 +56,44 @@ def changed(path: str, *changes: tuple[int, bytes], seal: bool = True) -> bytes:
     return bytes(data[:-16]) + (blake3(data[:-16]).digest(16) if seal else bytes(data[-16:]))
 
 
+NO_N = "0: impossible parameters: n is {}, but it must be an integer from 2 to 255"
 MAGIC, VERSION, VALUE = (0, b"RotorXYZ"), (8, b"\2\0"), (10, b"\1")
 
 
 @pytest.mark.evidence("example", "FORMAT-13")
 @pytest.mark.parametrize("path", DECODERS, ids=["segment", "commit"])
 def test_a_header_is_judged_in_one_order(path: str) -> None:
-    """Length, magic, version, seal, values: the first that is wrong is the error."""
-    length, decode = LENGTHS[path], DECODERS[path]
+    """Length, magic, version, seal, values: the first that is wrong is the error and named."""
+    length, decode, magic = LENGTHS[path], DECODERS[path], FILES[path][:8]
     all_wrong = changed(path, MAGIC, VERSION, VALUE, seal=False)
-    steps: list[tuple[bytes, type[Exception], int | None]] = [
-        (all_wrong[:100], DataCorruptionError, 100),
-        (all_wrong, DataCorruptionError, 0),
-        (changed(path, VERSION, VALUE, seal=False), UnsupportedFormatError, None),
-        (changed(path, VALUE, seal=False), ChecksumMismatchError, length - 16),
-        (changed(path, VALUE), DataCorruptionError, 0),
+    steps: list[tuple[bytes, type[Exception], str]] = [
+        (
+            all_wrong[:100],
+            DataCorruptionError,
+            f", offset 100: the file ends in its {length}-byte header",
+        ),
+        (
+            all_wrong,
+            DataCorruptionError,
+            f", offset 0: begins with b'RotorXYZ', not with {magic!r}",
+        ),
+        (
+            changed(path, VERSION, VALUE, seal=False),
+            UnsupportedFormatError,
+            ": format version 2; this library reads 1",
+        ),
+        (
+            changed(path, VALUE, seal=False),
+            ChecksumMismatchError,
+            f", offset {length - 16}: the header's seal does not match",
+        ),
+        (changed(path, VALUE), DataCorruptionError, f", offset {NO_N.format(1)}"),
     ]
-    for data, error, offset in steps:
+    for data, error, text in steps:
         with pytest.raises(error) as caught:
             decode(data, path)
         assert type(caught.value) is error
-        assert getattr(caught.value, "offset", None) == offset
+        assert str(caught.value) == f"{path}{text}"
     decode(changed(path), path)
 
 
@@ -79,7 +102,7 @@ def test_a_commit_record_is_no_longer_than_it_is() -> None:
     """One more byte is damage, whatever else is right."""
     with pytest.raises(DataCorruptionError) as caught:
         Commit.decode(FILES[COMMIT] + bytes(1), COMMIT)
-    assert caught.value.offset == 176
+    assert str(caught.value) == f"{COMMIT}, offset 176: the file goes on behind the record"
 
 
 def number(value: int) -> bytes:
@@ -87,59 +110,90 @@ def number(value: int) -> bytes:
     return struct.pack("<Q", value)
 
 
+NO_DEPTH = "0: impossible parameters: max_depth is 0, but it must be an integer from 1 to 255"
+NO_ASCII = (
+    "0: impossible parameters: 'ascii' codec can't decode byte 0xc3 in position 4:"
+    " ordinal not in range(128)"
+)
+TOO_LARGE = "64: impossible head of size 9223372036854775808"
+NO_EMPTY_ROOT = "64: impossible head of size 0"
+IN_SEGMENT, IN_RECORD = "64: impossible values in the header", "64: impossible values in the record"
 SHARED = [
-    (10, b"\0"),
-    (10, b"\1"),
-    (11, b"\0"),
-    (12, struct.pack("<I", 0)),
-    (12, struct.pack("<I", 5)),
-    (32, bytes(32)),
-    (32, b"blake3 x"),
-    (32, b"blake3\0x"),
-    (32, "blaké3".encode()),
-    (32, b"\x7f"),
+    (10, b"\0", NO_N.format(0)),
+    (10, b"\1", NO_N.format(1)),
+    (11, b"\0", NO_DEPTH),
+    (12, struct.pack("<I", 0), "12: impossible shard size 0"),
+    (12, struct.pack("<I", 5), "12: impossible shard size 5"),
+    (32, bytes(32), "32: impossible scheme name ''"),
+    (32, b"blake3 x", "32: impossible scheme name 'blake3 x'"),
+    (32, b"blake3\0x", "32: impossible scheme name 'blake3\\x00x'"),
+    (32, "blaké3".encode(), NO_ASCII),
+    (32, b"\x7f", "32: impossible scheme name '\\x7flake3'"),
 ]
 SEGMENT_ONLY = [
-    (64, number(0)),
-    (64, number(2**63)),
-    (72, number(2**63)),
-    (80, b"\1"),
-    (128, b"\1"),
-    (143, b"\1"),
+    (64, number(0), IN_SEGMENT),
+    (64, number(2**63), IN_SEGMENT),
+    (72, number(2**63), TOO_LARGE),
+    (80, b"\1", NO_EMPTY_ROOT),
+    (128, b"\1", IN_SEGMENT),
+    (143, b"\1", IN_SEGMENT),
 ]
 COMMIT_ONLY = [
-    (64, number(4)),
-    (64, number(2**63) + b"\1" * 32 + number(2**63)),
-    (72, b"\1"),
-    (104, number(2**63)),
-    (144, number(0)),
-    (144, number(2)),
-    (152, number(2**63)),
+    (64, number(4), IN_RECORD),
+    (64, number(2**63) + b"\1" * 32 + number(2**63), TOO_LARGE),
+    (72, b"\1", NO_EMPTY_ROOT),
+    (104, number(2**63), TOO_LARGE),
+    (144, number(0), IN_RECORD),
+    (144, number(2), IN_RECORD),
+    (152, number(2**63), IN_RECORD),
 ]
-
-
-def name_of(value: str | tuple[int, bytes]) -> str:
-    """Without bytes as such: a test of that name could not be run by it."""
-    return value if isinstance(value, str) else f"{value[0]}-{value[1].hex()}"
+CHANGES = [
+    *((path, *change) for path in DECODERS for change in SHARED),
+    *((SEGMENT, *change) for change in SEGMENT_ONLY),
+    *((COMMIT, *change) for change in COMMIT_ONLY),
+]
 
 
 @pytest.mark.evidence("example", "FORMAT-12", "FORMAT-16", "FORMAT-18", "FORMAT-43")
 @pytest.mark.parametrize(
-    ("path", "change"),
-    [
-        *((path, change) for path in DECODERS for change in SHARED),
-        *((SEGMENT, change) for change in SEGMENT_ONLY),
-        *((COMMIT, change) for change in COMMIT_ONLY),
-    ],
-    ids=name_of,
+    ("path", "offset", "value", "text"),
+    CHANGES,
+    # A test whose name has bytes in it could not be run by it.
+    ids=[f"{path}-{offset}-{value.hex()}" for path, offset, value, _ in CHANGES],
 )
 def test_a_sealed_header_of_impossible_values_is_damaged(
-    path: str, change: tuple[int, bytes]
+    path: str, offset: int, value: bytes, text: str
 ) -> None:
-    """Each field that has values which mean nothing, each such border: DataCorruptionError."""
+    """Each field that has values which mean nothing, each such border: DataCorruptionError.
+
+    It names the file, the offset of the field or of the part, and what is impossible.
+    """
     with pytest.raises(DataCorruptionError) as caught:
-        DECODERS[path](changed(path, change), path)
+        DECODERS[path](changed(path, (offset, value)), path)
     assert type(caught.value) is DataCorruptionError
+    assert str(caught.value) == f"{path}, offset {text}"
+
+
+@pytest.mark.evidence("example", "FORMAT-16", "FORMAT-18", "FORMAT-43")
+def test_the_largest_values_are_possible() -> None:
+    """Segment 2**63 - 1, a head of 2**63 - 1 leaves, a scheme whose name ends with any letter."""
+    last = number(2**63 - 1)
+    segment = SegmentHeader.decode(
+        changed(SEGMENT, (64, last), (72, last), (32, b"blake3X")), SEGMENT
+    )
+    assert (segment.number, segment.base.size) == (2**63 - 1, 2**63 - 1)
+    assert segment.identity.scheme == "blake3X"
+    record = Commit.decode(changed(COMMIT, (104, last), (152, last)), COMMIT)
+    assert (record.acknowledged.size, record.last_segment) == (2**63 - 1, 2**63 - 1)
+
+
+@pytest.mark.evidence("example", "FORMAT-4")
+def test_a_name_is_a_segments_in_one_form_only() -> None:
+    """Eight digits or more, no zero too many, 1 to 2**63 - 1."""
+    for known in (1, 99999999, 10**8, 2**63 - 1):
+        assert segment_number(segment_name(known)) == known
+    for name in ("00000000.wal", "000000001.wal", f"{2**63}.wal", "1" * 9000 + ".wal"):
+        assert segment_number(name) is None
 
 
 @pytest.mark.evidence("example", "FORMAT-55")
