@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -24,9 +25,9 @@ from rotortree.storage.format import (
     segment_name,
     segment_number,
 )
-from rotortree_faultinject.disk import SimulatedDisk
+from rotortree_faultinject.disk import Call, SimulatedDisk
 from tests.storage.disk import disk_of
-from tests.storage.trees import PATH, check_tree, leaves, open_tree
+from tests.storage.trees import PATH, check_tree, head, leaves, open_tree
 
 SEGMENT = f"{PATH}/wal/00000001.wal"
 COMMIT = f"{PATH}/COMMIT"
@@ -244,9 +245,11 @@ def test_a_directory_of_something_else_is_refused_and_left_as_it_is(names: str) 
 @pytest.mark.evidence("example", "FORMAT-4")
 def test_other_names_beside_a_tree_mean_nothing() -> None:
     """In the directory, in wal/ and in levels/: the same tree, and they stay unless unfinished."""
-    stray = ["x", "levels/x/y", "levels/x.tmp", "wal/1.wal", "COMMIT.tmp", "wal/00000009.wal.tmp"]
+    stray = "x levels/x/y levels/x.tmp wal/0 wal/1.wal COMMIT.tmp wal/00000009.wal.tmp".split()
     disk = disk_of({**FILES, **{f"{PATH}/{name}": b"stray" for name in stray}})
     with open_tree(disk) as tree:
+        opened = {call.path for call in disk.calls if call.kind == "open"}
+        assert not opened & {f"{PATH}/{name}" for name in stray if not name.endswith(".tmp")}
         assert tree.recovery.clean
         check_tree(tree, 2, 3)
     for name in stray:
@@ -292,3 +295,24 @@ def test_roots_that_the_leaves_do_not_lead_to_are_damage() -> None:
             open_tree(disk_of({**FILES, **files}))
         assert (caught.value.path, caught.value.offset) == (path, offset)
         assert caught.value.leaves == (0, 3)
+        right, text = head(3, 2).root, str(caught.value)
+        assert right is not None
+        assert f": the first 3 leaves have the root {right.hex()}, not {'78' * 32}: damaged" in text
+
+
+@pytest.mark.usefixtures("unread")  # the file is there again when the reader looks
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_segment_that_vanishes_is_missing(nth: int) -> None:
+    """Between the list and the look at it, or before it is replayed: DataCorruptionError."""
+    disk = disk_of(FILES)
+    opens = itertools.count(1)
+
+    def vanish(call: Call) -> None:
+        if call == ("open", SEGMENT) and next(opens) == nth:
+            raise FileNotFoundError
+
+    disk.on_call = vanish
+    with pytest.raises(DataCorruptionError) as caught:
+        open_tree(disk, read_only=True)
+    text = ["/wal, offset 0: every log segment is missing", ", offset 0: the log segment vanished"]
+    assert str(caught.value) == (PATH, SEGMENT)[nth - 1] + text[nth - 1]
