@@ -19,7 +19,7 @@ SOURCES := pyproject.toml setup.py rotortree/_native.c rotortree/_paths.h rotort
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test test-kernels check crash fuzz exhaustive fuzz-decoders kill-score damage bench bench-quick scale instructions spec symbolic trace sanitize cross clean
+.PHONY: help run test test-kernels check crash fuzz exhaustive fuzz-decoders kill-score damage bench bench-quick scale instructions spec symbolic mutants trace sanitize cross clean
 
 help:
 	@echo "make run          install the package into $(VENV) and run the demonstration"
@@ -34,6 +34,7 @@ help:
 	@echo "make damage       damage every byte of small trees, and see what opening makes of it"
 	@echo "make spec         the protocol model, searched exhaustively, and mutants of it"
 	@echo "make symbolic     the pure functions, executed symbolically"
+	@echo "make mutants      small changes of geometry and format, which their tests must notice"
 	@echo "make trace        each requirement and its evidence: into build/trace, after those two"
 	@echo "make bench        the benchmarks, in full: into build/benchmarks"
 	@echo "make bench-quick  the benchmarks, at small sizes"
@@ -94,6 +95,9 @@ spec: $(VENV)/.installed-dev
 
 symbolic: $(VENV)/.installed-dev
 	@$(BIN)/python -m specs.symbolic --jobs $(JOBS)
+
+mutants: $(VENV)/.installed-mutants
+	@$(BIN)/python -m specs.mutants --jobs $(JOBS)
 
 # A test that fails is in the record, and the matrix says of what it was to be evidence.
 trace: $(VENV)/.installed-dev
@@ -173,6 +177,11 @@ $(VENV)/.installed-bench: $(VENV)/.created $(SOURCES)
 	@echo "installing rotortree[bench] into $(VENV)"
 	@$(PIP) install --editable '.[bench]'
 	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-mutants: $(VENV)/.installed-dev
+	@echo "installing rotortree[mutants] into $(VENV)"
+	@$(PIP) install --editable '.[mutants]'
+	@touch $(VENV)/.installed $(VENV)/.installed-dev $@
 
 # Without atheris, which is not everywhere, the fuzzer runs unguided.
 $(VENV)/.installed-fuzz: $(VENV)/.installed-dev

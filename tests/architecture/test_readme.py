@@ -209,7 +209,7 @@ def test_the_makefile_has_the_documented_targets() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set("help run test test-kernels check bench bench-quick clean".split())
     targets |= set("crash fuzz kill-score damage scale instructions sanitize cross".split())
-    targets |= set("exhaustive fuzz-decoders spec symbolic trace".split())
+    targets |= set("exhaustive fuzz-decoders spec symbolic mutants trace".split())
     assert makefile_targets(text) == targets
     helped = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert {line.split()[1] for line in helped.stdout.splitlines()} == targets - {"help"}

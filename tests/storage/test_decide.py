@@ -250,6 +250,8 @@ def test_every_combination_has_its_verdict() -> None:
             with pytest.raises(DataCorruptionError, match=expected) as caught:
                 decide(found)
             assert caught.value.path.startswith("tree/")
+            if expected in (NO_LOG.strip(), MISSING.strip()):
+                assert str(caught.value).endswith(f", offset 0: {expected}")
             lost = expected in (CUT.strip(), UNACKNOWLEDGED.strip(), PROMISED.strip())
             assert isinstance(caught.value, WalCorruptedError) == lost
             assert (caught.value.leaves is not None) == lost

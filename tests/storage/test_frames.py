@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES, Frame, SegmentHeader
+from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES, Frame, SegmentHeader, seal
 from rotortree.storage.wal import SegmentScan, scan_segment
 from rotortree_faultinject.disk import SimulatedDisk
 from tests.storage.disk import disk_of
@@ -56,3 +56,18 @@ def test_a_sealed_frame_that_does_not_fit_ends_the_log(changes: dict[str, Any]) 
     scan = scan_with(changes)
     assert [unit.stop for unit in scan.units] == [1]
     assert scan.stop == SECOND
+
+
+@pytest.mark.evidence("example", "FORMAT-24")
+@pytest.mark.parametrize("more", [False, True])
+def test_a_frame_is_read_as_it_was_written(more: bool) -> None:
+    """Every field, the flag as a boolean; and one that begins with another magic is no frame."""
+    key = bytes(range(32))
+    frame = Frame(more, 1, 2, 3, 4, 160, bytes(32), bytes(16), b"\1" * 16)
+    data = frame.encode(key)
+    found = Frame.decode(data, key)
+    assert found == frame
+    assert found is not None
+    assert found.more is more
+    other = b"RtFx" + data[4:-16]
+    assert Frame.decode(other + seal(other, key), key) is None

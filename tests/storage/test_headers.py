@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -17,10 +18,16 @@ from rotortree import (
     Sha256Hasher,
     UnsupportedFormatError,
 )
-from rotortree.storage.format import Commit, Frame, SegmentHeader
-from rotortree_faultinject.disk import SimulatedDisk
+from rotortree.storage.format import (
+    Commit,
+    Frame,
+    SegmentHeader,
+    segment_name,
+    segment_number,
+)
+from rotortree_faultinject.disk import Call, SimulatedDisk
 from tests.storage.disk import disk_of
-from tests.storage.trees import PATH, check_tree, leaves, open_tree
+from tests.storage.trees import PATH, check_tree, head, leaves, open_tree
 
 SEGMENT = f"{PATH}/wal/00000001.wal"
 COMMIT = f"{PATH}/COMMIT"
@@ -50,27 +57,44 @@ def changed(path: str, *changes: tuple[int, bytes], seal: bool = True) -> bytes:
     return bytes(data[:-16]) + (blake3(data[:-16]).digest(16) if seal else bytes(data[-16:]))
 
 
+NO_N = "0: impossible parameters: n is {}, but it must be an integer from 2 to 255"
 MAGIC, VERSION, VALUE = (0, b"RotorXYZ"), (8, b"\2\0"), (10, b"\1")
 
 
 @pytest.mark.evidence("example", "FORMAT-13")
 @pytest.mark.parametrize("path", DECODERS, ids=["segment", "commit"])
 def test_a_header_is_judged_in_one_order(path: str) -> None:
-    """Length, magic, version, seal, values: the first that is wrong is the error."""
-    length, decode = LENGTHS[path], DECODERS[path]
+    """Length, magic, version, seal, values: the first that is wrong is the error and named."""
+    length, decode, magic = LENGTHS[path], DECODERS[path], FILES[path][:8]
     all_wrong = changed(path, MAGIC, VERSION, VALUE, seal=False)
-    steps: list[tuple[bytes, type[Exception], int | None]] = [
-        (all_wrong[:100], DataCorruptionError, 100),
-        (all_wrong, DataCorruptionError, 0),
-        (changed(path, VERSION, VALUE, seal=False), UnsupportedFormatError, None),
-        (changed(path, VALUE, seal=False), ChecksumMismatchError, length - 16),
-        (changed(path, VALUE), DataCorruptionError, 0),
+    steps: list[tuple[bytes, type[Exception], str]] = [
+        (
+            all_wrong[:100],
+            DataCorruptionError,
+            f", offset 100: the file ends in its {length}-byte header",
+        ),
+        (
+            all_wrong,
+            DataCorruptionError,
+            f", offset 0: begins with b'RotorXYZ', not with {magic!r}",
+        ),
+        (
+            changed(path, VERSION, VALUE, seal=False),
+            UnsupportedFormatError,
+            ": format version 2; this library reads 1",
+        ),
+        (
+            changed(path, VALUE, seal=False),
+            ChecksumMismatchError,
+            f", offset {length - 16}: the header's seal does not match",
+        ),
+        (changed(path, VALUE), DataCorruptionError, f", offset {NO_N.format(1)}"),
     ]
-    for data, error, offset in steps:
+    for data, error, text in steps:
         with pytest.raises(error) as caught:
             decode(data, path)
         assert type(caught.value) is error
-        assert getattr(caught.value, "offset", None) == offset
+        assert str(caught.value) == f"{path}{text}"
     decode(changed(path), path)
 
 
@@ -79,7 +103,7 @@ def test_a_commit_record_is_no_longer_than_it_is() -> None:
     """One more byte is damage, whatever else is right."""
     with pytest.raises(DataCorruptionError) as caught:
         Commit.decode(FILES[COMMIT] + bytes(1), COMMIT)
-    assert caught.value.offset == 176
+    assert str(caught.value) == f"{COMMIT}, offset 176: the file goes on behind the record"
 
 
 def number(value: int) -> bytes:
@@ -87,54 +111,90 @@ def number(value: int) -> bytes:
     return struct.pack("<Q", value)
 
 
+NO_DEPTH = "0: impossible parameters: max_depth is 0, but it must be an integer from 1 to 255"
+NO_ASCII = (
+    "0: impossible parameters: 'ascii' codec can't decode byte 0xc3 in position 4:"
+    " ordinal not in range(128)"
+)
+TOO_LARGE = "64: impossible head of size 9223372036854775808"
+NO_EMPTY_ROOT = "64: impossible head of size 0"
+IN_SEGMENT, IN_RECORD = "64: impossible values in the header", "64: impossible values in the record"
 SHARED = [
-    (10, b"\0"),
-    (10, b"\1"),
-    (11, b"\0"),
-    (12, struct.pack("<I", 0)),
-    (12, struct.pack("<I", 5)),
-    (32, bytes(32)),
-    (32, b"blake3 x"),
-    (32, b"blake3\0x"),
-    (32, "blaké3".encode()),
-    (32, b"\x7f"),
+    (10, b"\0", NO_N.format(0)),
+    (10, b"\1", NO_N.format(1)),
+    (11, b"\0", NO_DEPTH),
+    (12, struct.pack("<I", 0), "12: impossible shard size 0"),
+    (12, struct.pack("<I", 5), "12: impossible shard size 5"),
+    (32, bytes(32), "32: impossible scheme name ''"),
+    (32, b"blake3 x", "32: impossible scheme name 'blake3 x'"),
+    (32, b"blake3\0x", "32: impossible scheme name 'blake3\\x00x'"),
+    (32, "blaké3".encode(), NO_ASCII),
+    (32, b"\x7f", "32: impossible scheme name '\\x7flake3'"),
 ]
 SEGMENT_ONLY = [
-    (64, number(0)),
-    (64, number(2**63)),
-    (72, number(2**63)),
-    (80, b"\1"),
-    (128, b"\1"),
-    (143, b"\1"),
+    (64, number(0), IN_SEGMENT),
+    (64, number(2**63), IN_SEGMENT),
+    (72, number(2**63), TOO_LARGE),
+    (80, b"\1", NO_EMPTY_ROOT),
+    (128, b"\1", IN_SEGMENT),
+    (143, b"\1", IN_SEGMENT),
 ]
 COMMIT_ONLY = [
-    (64, number(4)),
-    (64, number(2**63) + b"\1" * 32 + number(2**63)),
-    (72, b"\1"),
-    (104, number(2**63)),
-    (144, number(0)),
-    (144, number(2)),
-    (152, number(2**63)),
+    (64, number(4), IN_RECORD),
+    (64, number(2**63) + b"\1" * 32 + number(2**63), TOO_LARGE),
+    (72, b"\1", NO_EMPTY_ROOT),
+    (104, number(2**63), TOO_LARGE),
+    (144, number(0), IN_RECORD),
+    (144, number(2), IN_RECORD),
+    (152, number(2**63), IN_RECORD),
+]
+CHANGES = [
+    *((path, *change) for path in DECODERS for change in SHARED),
+    *((SEGMENT, *change) for change in SEGMENT_ONLY),
+    *((COMMIT, *change) for change in COMMIT_ONLY),
 ]
 
 
 @pytest.mark.evidence("example", "FORMAT-12", "FORMAT-16", "FORMAT-18", "FORMAT-43")
 @pytest.mark.parametrize(
-    ("path", "change"),
-    [
-        *((path, change) for path in DECODERS for change in SHARED),
-        *((SEGMENT, change) for change in SEGMENT_ONLY),
-        *((COMMIT, change) for change in COMMIT_ONLY),
-    ],
-    ids=str,
+    ("path", "offset", "value", "text"),
+    CHANGES,
+    # A test whose name has bytes in it could not be run by it.
+    ids=[f"{path}-{offset}-{value.hex()}" for path, offset, value, _ in CHANGES],
 )
 def test_a_sealed_header_of_impossible_values_is_damaged(
-    path: str, change: tuple[int, bytes]
+    path: str, offset: int, value: bytes, text: str
 ) -> None:
-    """Each field that has values which mean nothing, each such border: DataCorruptionError."""
+    """Each field that has values which mean nothing, each such border: DataCorruptionError.
+
+    It names the file, the offset of the field or of the part, and what is impossible.
+    """
     with pytest.raises(DataCorruptionError) as caught:
-        DECODERS[path](changed(path, change), path)
+        DECODERS[path](changed(path, (offset, value)), path)
     assert type(caught.value) is DataCorruptionError
+    assert str(caught.value) == f"{path}, offset {text}"
+
+
+@pytest.mark.evidence("example", "FORMAT-16", "FORMAT-18", "FORMAT-43")
+def test_the_largest_values_are_possible() -> None:
+    """Segment 2**63 - 1, a head of 2**63 - 1 leaves, a scheme whose name ends with any letter."""
+    last = number(2**63 - 1)
+    segment = SegmentHeader.decode(
+        changed(SEGMENT, (64, last), (72, last), (32, b"blake3X")), SEGMENT
+    )
+    assert (segment.number, segment.base.size) == (2**63 - 1, 2**63 - 1)
+    assert segment.identity.scheme == "blake3X"
+    record = Commit.decode(changed(COMMIT, (104, last), (152, last)), COMMIT)
+    assert (record.acknowledged.size, record.last_segment) == (2**63 - 1, 2**63 - 1)
+
+
+@pytest.mark.evidence("example", "FORMAT-4")
+def test_a_name_is_a_segments_in_one_form_only() -> None:
+    """Eight digits or more, no zero too many, 1 to 2**63 - 1."""
+    for known in (1, 99999999, 10**8, 2**63 - 1):
+        assert segment_number(segment_name(known)) == known
+    for name in ("00000000.wal", "000000001.wal", f"{2**63}.wal", "1" * 9000 + ".wal"):
+        assert segment_number(name) is None
 
 
 @pytest.mark.evidence("example", "FORMAT-55")
@@ -185,9 +245,11 @@ def test_a_directory_of_something_else_is_refused_and_left_as_it_is(names: str) 
 @pytest.mark.evidence("example", "FORMAT-4")
 def test_other_names_beside_a_tree_mean_nothing() -> None:
     """In the directory, in wal/ and in levels/: the same tree, and they stay unless unfinished."""
-    stray = ["x", "levels/x/y", "levels/x.tmp", "wal/1.wal", "COMMIT.tmp", "wal/00000009.wal.tmp"]
+    stray = "x levels/x/y levels/x.tmp wal/0 wal/1.wal COMMIT.tmp wal/00000009.wal.tmp".split()
     disk = disk_of({**FILES, **{f"{PATH}/{name}": b"stray" for name in stray}})
     with open_tree(disk) as tree:
+        opened = {call.path for call in disk.calls if call.kind == "open"}
+        assert not opened & {f"{PATH}/{name}" for name in stray if not name.endswith(".tmp")}
         assert tree.recovery.clean
         check_tree(tree, 2, 3)
     for name in stray:
@@ -233,3 +295,24 @@ def test_roots_that_the_leaves_do_not_lead_to_are_damage() -> None:
             open_tree(disk_of({**FILES, **files}))
         assert (caught.value.path, caught.value.offset) == (path, offset)
         assert caught.value.leaves == (0, 3)
+        right, text = head(3, 2).root, str(caught.value)
+        assert right is not None
+        assert f": the first 3 leaves have the root {right.hex()}, not {'78' * 32}: damaged" in text
+
+
+@pytest.mark.usefixtures("unread")  # the file is there again when the reader looks
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_segment_that_vanishes_is_missing(nth: int) -> None:
+    """Between the list and the look at it, or before it is replayed: DataCorruptionError."""
+    disk = disk_of(FILES)
+    opens = itertools.count(1)
+
+    def vanish(call: Call) -> None:
+        if call == ("open", SEGMENT) and next(opens) == nth:
+            raise FileNotFoundError
+
+    disk.on_call = vanish
+    with pytest.raises(DataCorruptionError) as caught:
+        open_tree(disk, read_only=True)
+    text = ["/wal, offset 0: every log segment is missing", ", offset 0: the log segment vanished"]
+    assert str(caught.value) == (PATH, SEGMENT)[nth - 1] + text[nth - 1]

@@ -121,11 +121,12 @@ def test_a_damaged_leaf_is_reported_with_its_range(n: int, size: int) -> None:
 def test_a_damaged_commit_record_is_rebuilt(logged: int) -> None:
     """Each byte of COMMIT, after the log was cut: the same tree, and the record as it was.
 
-    Its ``last_segment`` may be another: the recovery began one.
+    Its ``last_segment`` may be another: the recovery began one.  Not the version, in bytes 8 and 9:
+    a record of another one is refused.
     """
     files = files_of(3, 31, logged=logged)
     path = f"{PATH}/COMMIT"
-    for offset in range(len(files[path])):
+    for offset in set(range(len(files[path]))) - {8, 9}:
         disk = disk_of(flip(files, path, offset))
         check_repaired(disk, 3, 31, path, TieringConfig())
         assert disk.files()[path][:64] == files[path][:64]

@@ -74,8 +74,10 @@ def test_inclusion_groups_name_the_models_nodes(
     assert tuple(named) == model.inclusion_coordinates(size, n, index)
     assert all(g.own == index // n**g.level for g in groups)
     for outside in (-1, size, size + 1):
-        with pytest.raises(IndexOutOfRangeError):
+        with pytest.raises(IndexOutOfRangeError) as caught:
             inclusion_groups(size, n, outside)
+        error = caught.value
+        assert (error.what, error.value, error.stop) == ("leaf", outside, size)
 
 
 @pytest.mark.evidence("property", "PROOF-14")
@@ -140,6 +142,15 @@ def test_parameters_out_of_range_are_refused(value: object) -> None:
         with pytest.raises(InvalidConfigError) as caught:
             check_parameters(2, value)  # type: ignore[arg-type]
         assert caught.value.parameter == "max_depth"
+        assert caught.value.value is value
+        assert str(caught.value).endswith(", but it must be an integer from 1 to 255")
+
+
+@pytest.mark.evidence("example", "TREE-1", "TREE-24")
+def test_the_least_and_the_largest_parameters_are_taken() -> None:
+    """n of 2 and of 255, max_depth of 1 and of 255."""
+    check_parameters(2, 1)
+    check_parameters(255, 255)
 
 
 # Level arrays.

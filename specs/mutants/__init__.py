@@ -1,0 +1,1 @@
+"""Mutation testing: small changes of production code that its tests must notice."""
