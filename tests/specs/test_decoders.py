@@ -153,7 +153,7 @@ FAULTS: Mapping[str, tuple[str, Edit]] = {
     "any flags": ("frame", Edit(Frame.decode, "flags == _MORE", "flags != 0")),
     "the last promise": (
         "segment",
-        Edit(wal._Scanner.scan, "max(promise, frame.promise)", "frame.promise"),
+        Edit(wal._Scanner._walk, "max(promise, frame.promise)", "frame.promise"),
     ),
     "any chain": (
         "segment",

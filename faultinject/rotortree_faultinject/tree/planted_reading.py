@@ -131,7 +131,7 @@ _FRAMES = (
     PlantedFault(
         "MORE not read",
         "a flush of which the last frames are missing counts",
-        (Edit(_Scanner.scan, "if not frame.more:", "if True:"),),
+        (Edit(_Scanner._walk, "if not frame.more:", "if True:"),),
     ),
     PlantedFault(
         "unfinished unit not dropped",
@@ -251,7 +251,7 @@ _SEGMENTS = (
         "promises behind the first invalid frame are not looked for",
         (
             Edit(
-                _Scanner.scan,
+                _Scanner._walk,
                 "max(promise, self._promise_behind(offset))",
                 "promise",
             ),
