@@ -20,9 +20,9 @@ typedef struct {
 /* Put the group of a path's node together; returns how many children it has, 0 if hashes lack. */
 static int put_group(Path *path, Divisor arity, uint64_t last, uint8_t *group)
 {
-    const uint64_t parent = quotient(path->own, arity), start = parent * arity.by;
-    const int k = parent < quotient(last, arity) ? (int)arity.by : (int)(last - start + 1);
-    const size_t place = path->own - start, siblings = (size_t)(k - 1) * NODE;
+    const uint64_t parent = quotient(path->own, arity);
+    const int k = (int)group_length(arity, parent, last);
+    const size_t place = path->own - parent * arity.by, siblings = (size_t)(k - 1) * NODE;
     if ((size_t)(path->end - path->hashes) < siblings)
         return 0;
     for (uint64_t i = 0; i + 1 < (uint64_t)k; i++)

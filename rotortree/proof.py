@@ -51,9 +51,6 @@ __all__ = [
 ]
 
 
-_new = object.__new__
-
-
 def _check_count(name: str, value: object, stop: int = MAX_SIZE + 1) -> None:
     if type(value) is not int or not 0 <= value < stop:
         raise InvalidProofError(f"{name} is {shown(value)}: it must be an integer in [0, {stop})")
@@ -139,7 +136,7 @@ class _Proof(kernel.Encoded):
     @classmethod
     def _of(cls, encoded: bytes) -> Self:
         """The proof that has this encoding, which is known to be one."""
-        proof = _new(cls)
+        proof = cls.__new__(cls)
         proof._encoded = encoded
         return proof
 
