@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import mmap
@@ -192,11 +193,15 @@ def _level_ground() -> None:
 
 
 def take_memory(length: int) -> None:
-    """Touch so many bytes of new memory, and give them back at once.
+    """Touch so many bytes of new memory, in huge pages where there are any, and give them back.
 
     Where the host of a virtual machine takes back what is free, whoever comes next would wait for
-    it to find memory, and the figures would be the host's.
+    it to find memory, and the figures would be the host's.  Huge, because a tree takes those: small
+    ones would be other memory.
     """
-    with mmap.mmap(-1, length) as memory:
+    with mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            with contextlib.suppress(OSError):  # a kernel without them
+                memory.madvise(mmap.MADV_HUGEPAGE)
         for at in range(0, length, mmap.PAGESIZE):
             memory[at] = 1
