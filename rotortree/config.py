@@ -130,7 +130,7 @@ class RotorTreeConfig:
     ``create``: make
     a tree where there is none.  ``read_only``: change nothing on disk; several readers may have
     the tree open together.  ``record_acknowledgements``: note in COMMIT, by a second fsync, what
-    each flush made durable, so that even damage to the last flush before a crash is noticed.
+    each flush made durable, so that damage to the last flushes before a crash is noticed, too.
     """
 
     path: str

@@ -9,25 +9,44 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from rotortree import DataCorruptionError, RotorTree, UnsupportedFormatError
+from rotortree.storage.format import (
+    EMPTY,
+    FRAME_BYTES,
+    SEAL_BYTES,
+    SEGMENT_BYTES,
+    Frame,
+    Identity,
+    SegmentHeader,
+    segment_name,
+)
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.image import Image
 from rotortree_faultinject.tree.damage_kinds import KINDS
 from rotortree_faultinject.tree.specimens import prepare
+from tests.storage.disk import after_crash, disk_of
 from tests.storage.trees import (
     PATH,
+    abandon,
     check_tree,
     head,
     leaf,
     leaves,
     leaves_of,
+    log_path,
     model_root,
     open_tree,
 )
 
 TYPED = (DataCorruptionError, UnsupportedFormatError)
 """What opening a damaged directory may raise.  Both have the attribute ``path``."""
+
+UNIT = FRAME_BYTES + 32
+"""Bytes of a flush of one leaf."""
+
+IDENTITY = Identity(n=2, max_depth=20, shard_nodes=4, tree_id=b"ours" * 4, scheme="blake3")
 
 SPECIMEN = "closed, n = 2"
 CHECKPOINT = 11
@@ -131,3 +150,73 @@ def test_a_tree_whose_only_segment_is_lost_is_not_taken_for_none() -> None:
         with pytest.raises(DataCorruptionError, match="every log segment is missing"):
             open_tree(disk, read_only=read_only)
         assert disk.image == {**left, f"{PATH}/LOCK": left.get(f"{PATH}/LOCK")}
+
+
+@pytest.mark.evidence("damage", "DURABLE-41")
+def test_of_an_unclosed_tree_the_end_of_the_log_may_be_lost_and_nothing_else() -> None:
+    """Two killed lives, flushed after each leaf: every place where the last segment may end.
+
+    It is the flushes before that place, the first of which was recovered and written again; and
+    those of the first life if there is no second segment at all.
+    """
+    disk = SimulatedDisk()
+    for life in (range(3), range(3, 8)):
+        tree = open_tree(disk, 2)
+        for index in life:
+            tree.insert_durable(leaf(index))
+        abandon(tree)
+        disk = after_crash(disk)
+    files = disk.files()
+    path = log_path(files)
+    data = files.pop(path)
+    with open_tree(disk_of(files)) as tree:
+        check_tree(tree, 2, 3)
+    sizes = Counter[int]()
+    for length in range(SEGMENT_BYTES, len(data)):
+        with open_tree(disk_of({**files, path: data[:length]})) as tree:
+            check_quickly(tree, 2, 2 + (length - SEGMENT_BYTES) // UNIT)
+            sizes[tree.size] += 1
+    assert sizes == dict.fromkeys(range(2, 8), UNIT)
+
+
+@pytest.mark.evidence("example", "FORMAT-26", "FORMAT-58")
+def test_of_the_roots_in_frames_only_the_last_is_compared() -> None:
+    """A sealed frame with a root that is not the tree's: of the last unit it is an error."""
+    disk = SimulatedDisk()
+    header = SegmentHeader(IDENTITY, 1, EMPTY, bytes(16))
+    roots = [bytes(32), model_root(2, 2) or b""]
+    for order, opens in ((roots, True), (roots[::-1], False)):
+        files = {log_path_of(1): log_of(header, order)}
+        disk = disk_of(files)
+        if opens:
+            with open_tree(disk) as tree:
+                check_tree(tree, 2, 2)
+        else:
+            with pytest.raises(DataCorruptionError, match="root") as caught:
+                open_tree(disk)
+            assert (caught.value.path, caught.value.offset) == (log_path_of(1), SEGMENT_BYTES)
+
+
+def log_path_of(number: int) -> str:
+    """A segment's path."""
+    return f"{PATH}/wal/{segment_name(number)}"
+
+
+def log_of(header: SegmentHeader, roots: list[bytes]) -> bytes:
+    """A segment of units of one leaf each, sealed, whatever their roots are."""
+    data, chain = header.encode(), header.encode()[-SEAL_BYTES:]
+    for number, root in enumerate(roots):
+        seal = blake3(leaf(number), key=header.key()).digest(SEAL_BYTES)
+        frame = Frame(
+            more=False,
+            number=number,
+            first=number,
+            leaves=1,
+            calls=1,
+            promise=len(data),
+            root=root,
+            chain=chain,
+            payload_seal=seal,
+        ).encode(header.key())
+        data, chain = data + frame + leaf(number), frame[-SEAL_BYTES:]
+    return data
