@@ -17,7 +17,7 @@ from rotortree.errors import DataCorruptionError
 from rotortree.geometry import NODE_BYTES, complete_count, depth
 from rotortree.levels import segment_nodes
 from rotortree.storage import durable
-from rotortree.storage.files import FileSystem
+from rotortree.storage.files import File, FileSystem
 from rotortree.storage.format import (
     LEVELS,
     SHARD_BYTES,
@@ -39,9 +39,9 @@ def default_shard_nodes(n: int) -> int:
 
 
 def nodes_per_segment(identity: Identity) -> int:
-    """Nodes per segment in memory: a shard holds whole segments, which are mapped from it."""
-    segment = segment_nodes(identity.n)
-    return segment if identity.shard_nodes % segment == 0 else identity.shard_nodes
+    """Nodes per segment in memory: the most of which a shard holds whole ones, for it is mapped."""
+    most = min(segment_nodes(identity.n), identity.shard_nodes)
+    return next(size for size in range(most, 0, -identity.n) if identity.shard_nodes % size == 0)
 
 
 class Damage(NamedTuple):
@@ -181,11 +181,11 @@ class LevelFiles:
         for level, count in self._counts(head.size):
             whole = True  # what lies behind a hole is only looked at: the level is rebuilt
             for shard, start, stop in self._shards(0, count):
-                nodes, found = self._load_shard(tiering, level, shard, start, stop)
+                parts, found = self._load_shard(tiering, level, shard, start, stop)
                 damages += found
-                whole = whole and nodes is not None
-                if whole and nodes is not None:
-                    tree.install(level, start, nodes)
+                whole = whole and bool(parts)
+                for first, nodes in parts if whole else ():
+                    tree.install(level, first, nodes)
             self._mapped[level] = count - count % self._segment_nodes
         if not damages:
             tree.restore(head.size)
@@ -197,8 +197,12 @@ class LevelFiles:
 
     def _load_shard(
         self, tiering: TieringConfig, level: int, shard: int, start: int, stop: int
-    ) -> tuple[memoryview | None, list[Damage]]:
-        """Nodes [start, stop), mapped or read, and what is wrong with them; None: not there."""
+    ) -> tuple[list[tuple[int, memoryview]], list[Damage]]:
+        """Nodes [start, stop), each part with its first, and what is wrong; none: not there.
+
+        Only whole segments are mapped.  In the last one is what the root is folded from, and what
+        is copied when the tree grows: a sector that cannot be read is then an error, not a signal.
+        """
         path = self._path(level, shard)
         length = self._offset(stop - 1) + NODE_BYTES
         damages = []
@@ -206,19 +210,31 @@ class LevelFiles:
         try:
             size = 0 if file is None else durable.file_size(file, path)
             if file is None or size < length:
-                return None, [self._missing(level, shard, path, start, size)]
+                return [], [self._missing(level, shard, path, start, size)]
             header = durable.read_exactly(file, path, SHARD_BYTES, 0)
             if header != shard_header(self._identity, level, shard):
                 message = "the header is damaged, or another file's"
                 damages.append(Damage(level, shard, path, 0, message))
-            if tiering.is_mapped(level):
-                with durable.translated(path, "map"):
-                    return file.map(length)[SHARD_BYTES:], damages
-            nodes = durable.read_exactly(file, path, length - SHARD_BYTES, SHARD_BYTES)
-            return memoryview(nodes), damages
+            whole = stop - stop % self._segment_nodes if tiering.is_mapped(level) else start
+            parts = []
+            if start < whole:
+                parts.append((start, self._map(file, path, whole)))
+            if whole < stop:
+                length = (stop - whole) * NODE_BYTES
+                nodes = durable.read_exactly(file, path, length, self._offset(whole))
+                parts.append((whole, memoryview(nodes)))
+            return parts, damages
         finally:
             if file is not None:
                 file.close()
+
+    def _map(self, file: File, path: str, stop: int) -> memoryview:
+        """The nodes of a shard below ``stop``, from its first on.
+
+        Every map keeps a descriptor open: so there is only this one of each file.
+        """
+        with durable.translated(path, "map"):
+            return file.map(self._offset(stop - 1) + NODE_BYTES)[SHARD_BYTES:]
 
     def _missing(self, level: int, shard: int, path: str, start: int, size: int) -> Damage:
         held = max(0, size - SHARD_BYTES) // NODE_BYTES
@@ -336,9 +352,9 @@ class LevelFiles:
                 if file is None:
                     continue
                 try:
-                    with durable.translated(path, "map"):
-                        nodes = file.map(self._offset(stop - 1) + NODE_BYTES)
+                    nodes = self._map(file, path, stop)
                 finally:
                     file.close()
-                tree.install(level, start, nodes[self._offset(start) :])
+                # All of the shard, so that what was mapped of it before is given up.
+                tree.install(level, start - start % self._identity.shard_nodes, nodes)
                 self._mapped[level] = stop
