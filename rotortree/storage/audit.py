@@ -37,6 +37,7 @@ from rotortree.storage.format import (
     WAL,
     Head,
     Identity,
+    is_level,
     segment_number,
     shard_header,
     shard_name,
@@ -372,7 +373,7 @@ def _level_leftovers(fs: FileSystem, directory: str, decision: Decision) -> Iter
         for level, shard, length in _expected_files(decision.base.size, decision.identity)
     }
     for level in durable.listdir(fs, f"{directory}/{LEVELS}"):
-        if not level.isdecimal():
+        if not is_level(level):
             yield _foreign(f"{directory}/{LEVELS}/{level}")
             continue
         for name in durable.listdir(fs, f"{directory}/{LEVELS}/{level}"):

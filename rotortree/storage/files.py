@@ -8,6 +8,7 @@ errors.  Paths are strings with ``/`` between their parts.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import mmap
@@ -15,7 +16,7 @@ import os
 import stat
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ class Home:
     """The process that made this object.
 
     ``process`` is its number.  ``left`` becomes True in a child that it forked, before anything
-    else runs there.  To look at that is cheap; to ask for the process's number is a system call.
+    runs there but what other modules have had called first, by `os.register_at_fork`, and garbage.
+    To look at it is cheap.  What would do harm there asks `has_left`, which is a system call.
     """
 
     __slots__ = ("__weakref__", "left", "process")
@@ -110,6 +112,16 @@ class Home:
         self.process = os.getpid()
         self.left = False
         _homes().add(self)
+
+    def has_left(self) -> bool:
+        """Whether this is such a child.  It is right from the child's first moment on."""
+        if not self.left and os.getpid() != self.process:
+            self.left = True
+        return self.left
+
+    def leave(self) -> None:
+        """What a child does first."""
+        self.left = True
 
 
 @functools.cache
@@ -122,7 +134,7 @@ def _homes() -> weakref.WeakSet[Home]:
 
 def _leave(homes: weakref.WeakSet[Home]) -> None:
     for home in homes:
-        home.left = True
+        home.leave()
 
 
 class _OsFile:
@@ -132,6 +144,9 @@ class _OsFile:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
 
     def size(self) -> int:
         return os.fstat(self._descriptor).st_size
@@ -159,6 +174,28 @@ class _OsFile:
             os.close(descriptor)
 
 
+@contextlib.contextmanager
+def _links_to_nothing_refused(path: str) -> Iterator[None]:
+    """They are not missing: what they lead to may only not be there now."""
+    try:
+        yield
+    except FileNotFoundError:
+        if os.path.islink(path):
+            raise OSError(errno.EINVAL, "a link to nothing") from None
+        raise
+
+
+def _open(path: str, mode: OpenMode) -> _OsFile:
+    flags = {"read": os.O_RDONLY, "write": os.O_RDWR, "create": os.O_RDWR | os.O_CREAT}[mode]
+    with _links_to_nothing_refused(path):
+        # Not to wait for the other end of something that is a pipe.
+        file = _OsFile(os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666))
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file")
+    return file
+
+
 def _sync(descriptor: int, *, names: bool = False) -> None:
     if sys.platform == "darwin":
         import fcntl
@@ -171,30 +208,48 @@ def _sync(descriptor: int, *, names: bool = False) -> None:
         os.fdatasync(descriptor)
 
 
-class _OsLock:
+class _OsLock(Home):
     """An flock.  It belongs to the open file, which a forked child shares.
 
-    So the process that took it unlocks it, or a child that is still alive would keep it; and a
-    child must only close its descriptor, or it would unlock it for its parent.
+    So a child closes its descriptor first of all, or it would keep the lock when its parent is
+    killed; and it must not unlock, for that would be for its parent, too.  The process that took
+    the lock does unlock it: a child may not have come as far as that.
     """
 
-    __slots__ = ("_descriptor", "_home")
+    __slots__ = ("_file",)
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._home = Home()
+    def __init__(self, file: _OsFile) -> None:
+        self._file = file
+        super().__init__()
+
+    def __del__(self) -> None:
+        # Forgotten: whoever took it was interrupted, maybe before there was a file.
+        with contextlib.suppress(AttributeError):
+            self._file.close()
+
+    def leave(self) -> None:
+        super().leave()
+        self._file.close()
+
+    def take(self, *, shared: bool) -> None:
+        import portalocker  # here, because importing it reads and writes files of its own
+
+        kind = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
+        try:
+            portalocker.lock(self._file, kind | portalocker.LockFlags.NON_BLOCKING)
+        except portalocker.AlreadyLocked as error:
+            raise BlockingIOError(errno.EAGAIN, "locked by another process") from error
+        except portalocker.LockException as error:
+            raise OSError(errno.ENOLCK, f"cannot lock: {error}") from error
 
     def release(self) -> None:
         import portalocker
 
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor < 0:
-            return
         try:
-            if not self._home.left:
-                portalocker.unlock(descriptor)
+            if self._file.fileno() >= 0 and not self.has_left():
+                portalocker.unlock(self._file)
         finally:
-            os.close(descriptor)
+            self._file.close()
 
 
 class OsFileSystem:
@@ -208,17 +263,12 @@ class OsFileSystem:
 
     def open(self, path: str, mode: OpenMode) -> File:
         """See `FileSystem.open`."""
-        flags = {"read": os.O_RDONLY, "write": os.O_RDWR, "create": os.O_RDWR | os.O_CREAT}[mode]
-        # Not to wait for the other end of something that is a pipe.
-        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise OSError(errno.EINVAL, "not a regular file")
-        return _OsFile(descriptor)
+        return _open(path, mode)
 
     def listdir(self, path: str) -> list[str]:
         """See `FileSystem.listdir`."""
-        return os.listdir(path)
+        with _links_to_nothing_refused(path):
+            return os.listdir(path)
 
     def mkdir(self, path: str) -> None:
         """See `FileSystem.mkdir`."""
@@ -242,18 +292,10 @@ class OsFileSystem:
 
     def lock(self, path: str, *, shared: bool) -> Lock:
         """See `FileSystem.lock`."""
-        import portalocker  # here, because importing it reads and writes files of its own
-
-        flags = os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT
-        kind = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
-        descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666)
+        lock = _OsLock(_open(path, "read" if shared else "create"))
         try:
-            portalocker.lock(descriptor, kind | portalocker.LockFlags.NON_BLOCKING)
-        except BaseException as error:
-            os.close(descriptor)
-            if isinstance(error, portalocker.AlreadyLocked):
-                raise BlockingIOError(errno.EAGAIN, "locked by another process") from error
-            if isinstance(error, portalocker.LockException):
-                raise OSError(errno.ENOLCK, f"cannot lock: {error}") from error
+            lock.take(shared=shared)
+        except BaseException:
+            lock.release()
             raise
-        return _OsLock(descriptor)
+        return lock

@@ -46,6 +46,7 @@ __all__ = [
     "Head",
     "Identity",
     "SegmentHeader",
+    "is_level",
     "seal",
     "segment_name",
     "segment_number",
@@ -309,6 +310,11 @@ def segment_number(name: str) -> int | None:
         return None
     number = int(match[1])
     return number if 0 < number <= MAX_SEGMENT and segment_name(number) == name else None
+
+
+def is_level(name: str) -> bool:
+    """Whether this is the name of a level's directory."""
+    return name.isascii() and name.isdecimal() and str(int(name)) == name
 
 
 def shard_name(level: int, shard: int) -> str:

@@ -40,6 +40,7 @@ from rotortree.storage.format import (
     Head,
     Identity,
     SegmentHeader,
+    is_level,
     segment_name,
     segment_number,
 )
@@ -117,7 +118,7 @@ def _read_commit(fs: FileSystem, path: str) -> tuple[Commit | None, StorageError
 
 
 def _has_level_files(fs: FileSystem, path: str) -> bool:
-    levels = [name for name in durable.listdir(fs, path) if name.isdecimal()]
+    levels = [name for name in durable.listdir(fs, path) if is_level(name)]
     return any(durable.listdir(fs, f"{path}/{level}") for level in levels)
 
 

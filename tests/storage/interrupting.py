@@ -18,7 +18,8 @@ _LOOKS_AFTER = frozenset({"RESUME", "CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP
 class _Interrupt:
     """Traces instructions, and raises KeyboardInterrupt at the place of a number.
 
-    Those of `rotortree`, and of `threading`, which is written in Python, too.
+    Those of `rotortree`, and of `threading`, which is written in Python, too; but none in
+    ``__del__``, from which nothing is raised.
     """
 
     def __init__(self, number: int) -> None:
@@ -28,6 +29,8 @@ class _Interrupt:
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
         if not frame.f_globals.get("__name__", "").startswith(("rotortree.", "threading")):
+            return None
+        if "__del__" in (frame.f_code.co_name, frame.f_back and frame.f_back.f_code.co_name):
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,14 @@ from rotortree import (
     DataCorruptionError,
     FlushPolicy,
     InvalidConfigError,
+    IoFailedError,
     NotATreeError,
     RotorTree,
     StorageError,
+    TreeNotFoundError,
 )
+from rotortree.storage.audit import audit
+from rotortree.storage.files import OsFileSystem
 from rotortree_faultinject.disk import SimulatedDisk
 from tests.storage.disk import CRASHES, INTERRUPTED, Moment, after_crashes, go_wrong
 from tests.storage.lives import MOMENTS, SCRIPT, Life, check_recovered
@@ -143,6 +148,68 @@ def test_stray_names_are_passed_over_or_named(tmp_path: Path) -> None:
         RotorTree.open(tmp_path / "file")
     with pytest.raises(InvalidConfigError):
         RotorTree.open("\ud800")
+
+
+@pytest.mark.evidence("example", "FORMAT-66")
+@pytest.mark.parametrize("read_only", [True, False])
+@pytest.mark.parametrize(
+    "name",
+    ["COMMIT", "LOCK", "wal", "wal/00000002.wal", "levels/0/00000000.nodes"],
+)
+def test_a_link_to_nothing_is_no_missing_file(tmp_path: Path, name: str, read_only: bool) -> None:
+    """What it should lead to is perhaps on a disk that is not mounted: IoFailedError.
+
+    A writer makes the lock file that it leads to.
+    """
+    with RotorTree.open(tmp_path / "tree") as tree:
+        tree.insert_many(leaves(0, 5))
+        tree.checkpoint()
+        tree.insert_many(leaves(5, 7))
+    (tmp_path / "tree" / name).rename(tmp_path / "elsewhere")
+    (tmp_path / "tree" / name).symlink_to(tmp_path / "nowhere" / "x")
+    with pytest.raises(IoFailedError) as caught:
+        RotorTree.open(tmp_path / "tree", read_only=read_only)
+    assert caught.value.path.startswith(str(tmp_path / "tree" / name))
+    (tmp_path / "nowhere").symlink_to(tmp_path)
+    (tmp_path / "elsewhere").rename(tmp_path / "x")
+    with RotorTree.open(tmp_path / "tree", read_only=read_only) as tree:
+        assert leaves_of(tree) == leaves(0, 7)
+
+
+@pytest.mark.evidence("example", "FORMAT-6", "FORMAT-66")
+@pytest.mark.parametrize("read_only", [True, False])
+@pytest.mark.parametrize("kind", [os.mkfifo, os.mkdir])
+def test_a_lock_file_that_is_none_is_refused_at_once(
+    tmp_path: Path, kind: Callable[[Path], None], read_only: bool
+) -> None:
+    """A pipe, for which an open waits, and a directory, which can be locked, too."""
+    RotorTree.open(tmp_path / "tree").close()
+    (tmp_path / "tree" / "LOCK").unlink()
+    kind(tmp_path / "tree" / "LOCK")
+    with pytest.raises(IoFailedError, match="LOCK"):
+        RotorTree.open(tmp_path / "tree", read_only=read_only)
+
+
+@pytest.mark.evidence("example", "FORMAT-3", "FORMAT-4", "FORMAT-9")
+@pytest.mark.parametrize("level", ["007", "00", "\u0663", "x", "0.tmp"])
+def test_only_levels_have_names_of_levels(tmp_path: Path, level: str) -> None:
+    """What else is in ``levels/``, be it a file or a directory with files, does not count."""
+    path = tmp_path / "tree"
+    (path / "levels" / level).mkdir(parents=True)
+    (path / "levels" / level / "x").write_bytes(b"")
+    with pytest.raises(TreeNotFoundError):
+        RotorTree.open(path, read_only=True)
+    with RotorTree.open(path) as tree:
+        assert tree.recovery.created
+        tree.insert_many(leaves(0, 5))
+    (path / "levels" / level / "x").unlink()
+    (path / "levels" / level).rmdir()
+    (path / "levels" / level).write_bytes(b"")
+    with RotorTree.open(path) as tree:
+        assert leaves_of(tree) == leaves(0, 5)
+    assert [finding.path for finding in audit(OsFileSystem(), str(path))] == [
+        f"{path}/levels/{level}"
+    ]
 
 
 def test_a_missing_levels_directory_is_made_again(tmp_path: Path) -> None:

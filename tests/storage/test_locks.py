@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ from rotortree import (
     FlushPolicy,
     RotorTree,
 )
+from rotortree.storage.files import OsFileSystem
+from tests.storage.interrupting import everywhere
 from tests.storage.trees import check_tree, leaf, leaves
 
 HOLDER = """
@@ -288,6 +291,72 @@ def test_a_forked_child_does_not_keep_the_lock(path: Path) -> None:
     """
     done = in_a_child(body, path)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.evidence("example", "DURABLE-47")
+def test_a_living_child_does_not_keep_the_lock_of_a_process_that_was_killed(path: Path) -> None:
+    """The process that holds the tree forks and is killed: then the tree can be opened."""
+    body = """
+        import signal
+        read, write = os.pipe()
+        holder = os.fork()
+        if holder == 0:
+            tree = RotorTree.open(path)
+            living = os.fork()
+            os.write(write, f"{living} ".encode() if living else b"")
+            if living == 0:
+                os.write(write, b"lives")
+            signal.pause()
+        said = b""
+        while b" " not in said or b"lives" not in said:
+            said += os.read(read, 100)
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+        try:
+            RotorTree.open(path).close()
+        finally:
+            os.kill(int(said.replace(b"lives", b"")), signal.SIGKILL)
+    """
+    done = in_a_child(body, path)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.evidence("example", "DURABLE-48")
+@pytest.mark.parametrize("how", ["lock.release()", "del lock"])
+def test_what_runs_first_in_a_child_does_not_unlock_for_its_parent(path: Path, how: str) -> None:
+    """Not even what was registered before anything of this library."""
+    body = f"""
+        def first():
+            global lock
+            {how}
+        os.register_at_fork(after_in_child=first)
+        from rotortree.storage.files import OsFileSystem
+        lock = OsFileSystem().lock(path + "/LOCK", shared=False)
+        assert child(lambda: "done") == "done"
+        try:
+            OsFileSystem().lock(path + "/LOCK", shared=True)
+        except BlockingIOError:
+            print("still locked")
+    """
+    done = in_a_child(body, path)
+    assert (done.returncode, done.stdout) == (0, "still locked\n")
+
+
+@pytest.mark.evidence("fault", "DURABLE-34")
+def test_an_interrupt_anywhere_in_taking_the_lock_leaves_nothing_locked(path: Path) -> None:
+    """As soon as what the interrupt unwound is forgotten, it can be taken again."""
+    files, name = OsFileSystem(), f"{path}/LOCK"
+    files.lock(name, shared=False).release()
+
+    def prepare() -> Callable[[], object]:
+        return lambda: files.lock(name, shared=False).release()
+
+    places = list[str]()
+    for place in everywhere(prepare):
+        places.append(place)
+        files.lock(name, shared=False).release()
+    assert any("take" in place for place in places)
+    assert any("release" in place for place in places)
 
 
 @pytest.mark.evidence("example", "DURABLE-36", "DURABLE-37")
