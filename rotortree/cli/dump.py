@@ -20,6 +20,7 @@ from rotortree.storage.format import (
     Frame,
     Head,
     Identity,
+    is_level,
 )
 from rotortree.storage.recovery import survey
 from rotortree.storage.wal import SegmentScan
@@ -102,7 +103,7 @@ def _frame(file: File, path: str, offset: int, key: bytes) -> Iterator[Descripti
 
 
 def _level_files(fs: FileSystem, directory: str) -> Iterator[Description]:
-    names = filter(str.isdecimal, durable.listdir(fs, directory))
+    names = filter(is_level, durable.listdir(fs, directory))
     for level in sorted(names, key=int):
         for name in durable.listdir(fs, f"{directory}/{level}"):
             path = f"{directory}/{level}/{name}"

@@ -100,8 +100,8 @@ class LevelFiles:
         Fsync of every file, then of every directory in which a name may be new: in the first
         checkpoint of a process that is each one, because a process that was killed may have left
         names behind that were never synced.  Raises IoFailedError; all is written again next time.
-        Nodes that were written once are not, whether a commit of them failed or not: its record may
-        have reached the disk all the same, and writing what it counts could tear it.
+        After a success it is not, whether a commit of it failed or not: the record may have reached
+        the disk all the same, and writing what it counts could tear it.
         """
         old_size = max(old_size, self._durable_size)
         names = {self._directory: self._root}

@@ -24,6 +24,7 @@ from rotortree import (
     StorageError,
     TreeNotFoundError,
 )
+from rotortree.cli.dump import described
 from rotortree.storage.audit import audit
 from rotortree.storage.files import OsFileSystem
 from rotortree_faultinject.disk import SimulatedDisk
@@ -207,9 +208,9 @@ def test_only_levels_have_names_of_levels(tmp_path: Path, level: str) -> None:
     (path / "levels" / level).write_bytes(b"")
     with RotorTree.open(path) as tree:
         assert leaves_of(tree) == leaves(0, 5)
-    assert [finding.path for finding in audit(OsFileSystem(), str(path))] == [
-        f"{path}/levels/{level}"
-    ]
+    (finding,) = audit(OsFileSystem(), str(path))
+    assert (finding.path, finding.severity) == (f"{path}/levels/{level}", "note")
+    assert described(OsFileSystem(), str(path))["levels"] == []
 
 
 def test_a_missing_levels_directory_is_made_again(tmp_path: Path) -> None:
