@@ -57,6 +57,7 @@ def everywhere(prepare: Callable[[], Callable[[], object]]) -> Iterator[str]:
             pass
         finally:
             sys.settrace(before)
+            interrupt._before.clear()  # frames, and what their variables hold
         if not interrupt.place:
             return
         yield interrupt.place

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from rotortree import (
     FlushPolicy,
     RotorTree,
 )
+from rotortree.storage.durable import take_lock
 from rotortree.storage.files import OsFileSystem
 from tests.storage.interrupting import everywhere
 from tests.storage.trees import check_tree, leaf, leaves
@@ -348,11 +348,13 @@ def test_an_interrupt_anywhere_in_taking_the_lock_leaves_nothing_locked(path: Pa
     files, name = OsFileSystem(), f"{path}/LOCK"
     files.lock(name, shared=False).release()
 
-    def prepare() -> Callable[[], object]:
-        return lambda: files.lock(name, shared=False).release()
+    def take_and_release() -> None:
+        lock = take_lock(files, name, shared=False)
+        assert lock is not None  # a writer's
+        lock.release()
 
     places = list[str]()
-    for place in everywhere(prepare):
+    for place in everywhere(lambda: take_and_release):
         places.append(place)
         files.lock(name, shared=False).release()
     assert any("take" in place for place in places)
