@@ -314,7 +314,7 @@ def segment_number(name: str) -> int | None:
 
 def is_level(name: str) -> bool:
     """Whether this is the name of a level's directory."""
-    return name.isascii() and name.isdecimal() and str(int(name)) == name
+    return name.isdecimal() and str(int(name)) == name
 
 
 def shard_name(level: int, shard: int) -> str:

@@ -22,10 +22,12 @@ from rotortree.storage.format import (
     Commit,
     Frame,
     SegmentHeader,
+    is_level,
     segment_name,
     segment_number,
 )
 from rotortree_faultinject.disk import Call, SimulatedDisk
+from rotortree_model import directory
 from tests.storage.disk import disk_of
 from tests.storage.trees import PATH, check_tree, head, leaves, open_tree
 
@@ -195,6 +197,14 @@ def test_a_name_is_a_segments_in_one_form_only() -> None:
         assert segment_number(segment_name(known)) == known
     for name in ("00000000.wal", "000000001.wal", f"{2**63}.wal", "1" * 9000 + ".wal"):
         assert segment_number(name) is None
+
+
+@pytest.mark.evidence("example", "FORMAT-3")
+def test_a_name_is_a_levels_in_one_form_only() -> None:
+    """ASCII digits, no zero too many; the model says the same."""
+    names = ("0", "7", "10", "63", "007", "00", "", "x", "+1", "-1", "1_0", " 1", "0.tmp", "\u0663")
+    assert [name for name in names if is_level(name)] == ["0", "7", "10", "63"]
+    assert [name for name in names if directory.is_level(name)] == ["0", "7", "10", "63"]
 
 
 @pytest.mark.evidence("example", "FORMAT-55")
