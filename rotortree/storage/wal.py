@@ -229,9 +229,7 @@ def create_writer(environment: Environment, directory: str, header: SegmentHeade
     path = f"{directory}/{segment_name(header.number)}"
     data = header.encode()
     file = durable.write_temporary(environment.files, path, data)
-    scan = SegmentScan(
-        header.number, path, len(data), header, None, stop=len(data), chain=data[-SEAL_BYTES:]
-    )
+    scan = SegmentScan(header.number, path, len(data), header, None, chain=data[-SEAL_BYTES:])
     return SegmentWriter(file, path, header, environment, scan)
 
 

@@ -9,24 +9,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from blake3 import blake3
 
 from rotortree import DataCorruptionError, RotorTree, UnsupportedFormatError
-from rotortree.storage.format import (
-    EMPTY,
-    FRAME_BYTES,
-    SEAL_BYTES,
-    SEGMENT_BYTES,
-    Frame,
-    Identity,
-    SegmentHeader,
-    segment_name,
-)
+from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.image import Image
 from rotortree_faultinject.tree.damage_kinds import KINDS
 from rotortree_faultinject.tree.specimens import prepare
 from tests.storage.disk import after_crash, disk_of
+from tests.storage.logs import LOG, Written, log_of
 from tests.storage.trees import (
     PATH,
     abandon,
@@ -45,8 +36,6 @@ TYPED = (DataCorruptionError, UnsupportedFormatError)
 
 UNIT = FRAME_BYTES + 32
 """Bytes of a flush of one leaf."""
-
-IDENTITY = Identity(n=2, max_depth=20, shard_nodes=4, tree_id=b"ours" * 4, scheme="blake3")
 
 SPECIMEN = "closed, n = 2"
 CHECKPOINT = 11
@@ -182,41 +171,9 @@ def test_of_an_unclosed_tree_the_end_of_the_log_may_be_lost_and_nothing_else() -
 @pytest.mark.evidence("example", "FORMAT-26", "FORMAT-58")
 def test_of_the_roots_in_frames_only_the_last_is_compared() -> None:
     """A sealed frame with a root that is not the tree's: of the last unit it is an error."""
-    disk = SimulatedDisk()
-    header = SegmentHeader(IDENTITY, 1, EMPTY, bytes(16))
-    roots = [bytes(32), model_root(2, 2) or b""]
-    for order, opens in ((roots, True), (roots[::-1], False)):
-        files = {log_path_of(1): log_of(header, order)}
-        disk = disk_of(files)
-        if opens:
-            with open_tree(disk) as tree:
-                check_tree(tree, 2, 2)
-        else:
-            with pytest.raises(DataCorruptionError, match="root") as caught:
-                open_tree(disk)
-            assert (caught.value.path, caught.value.offset) == (log_path_of(1), SEGMENT_BYTES)
-
-
-def log_path_of(number: int) -> str:
-    """A segment's path."""
-    return f"{PATH}/wal/{segment_name(number)}"
-
-
-def log_of(header: SegmentHeader, roots: list[bytes]) -> bytes:
-    """A segment of units of one leaf each, sealed, whatever their roots are."""
-    data, chain = header.encode(), header.encode()[-SEAL_BYTES:]
-    for number, root in enumerate(roots):
-        seal = blake3(leaf(number), key=header.key()).digest(SEAL_BYTES)
-        frame = Frame(
-            more=False,
-            number=number,
-            first=number,
-            leaves=1,
-            calls=1,
-            promise=len(data),
-            root=root,
-            chain=chain,
-            payload_seal=seal,
-        ).encode(header.key())
-        data, chain = data + frame + leaf(number), frame[-SEAL_BYTES:]
-    return data
+    wrong, right = Written(), Written(root=model_root(2, 2) or b"")
+    with open_tree(disk_of({LOG: log_of(wrong, right)})) as tree:
+        check_tree(tree, 2, 2)
+    with pytest.raises(DataCorruptionError, match="root") as caught:
+        open_tree(disk_of({LOG: log_of(right, wrong)}))
+    assert (caught.value.path, caught.value.offset) == (LOG, SEGMENT_BYTES)

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from rotortree import FlushFailedError, RotorTree
+from rotortree import FlushFailedError, IoFailedError, RotorTree
 from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES
 from rotortree_faultinject.disk import Call, SimulatedDisk
 from rotortree_faultinject.profiles import PROFILES
@@ -66,6 +66,39 @@ def test_a_flush_into_zeros_leaves_the_length_as_it_is() -> None:
             lengths.append(length)
     assert len(set(lengths)) < 15
     check_goes_on(disk, 2, 60)
+
+
+@pytest.mark.evidence("example", "FORMAT-38")
+def test_zeros_that_are_used_up_are_renewed_by_the_next_flush() -> None:
+    """Zeros for one unit: every second flush fits exactly, and makes no new ones."""
+    disk = SimulatedDisk()
+    lengths = []
+    with opened(disk, UNIT) as tree:
+        for index in range(5):
+            tree.insert_durable(leaf(index))
+            lengths.append((len(disk.files()[log_path(disk.files())]) - SEGMENT_BYTES) // UNIT)
+    assert lengths == [2, 2, 4, 4, 6]
+
+
+@pytest.mark.evidence("example", "FORMAT-38")
+def test_close_cuts_nothing_where_there_are_no_zeros() -> None:
+    """A log without zeros, and one whose zeros are used up: no call of the system."""
+    for zeros_ahead, count in ((0, 3), (UNIT, 2)):
+        disk = SimulatedDisk()
+        with opened(disk, zeros_ahead) as tree:
+            for index in range(count):
+                tree.insert_durable(leaf(index))
+        assert disk.counts["truncate"] == 0
+
+
+def test_zeros_that_cannot_be_cut_off_end_an_open_for_writing() -> None:
+    """The error says at which call, of which file."""
+    disk = closed()
+    path = log_path(disk.files())
+    disk.on_call = broken_truncation
+    with pytest.raises(IoFailedError) as caught:
+        opened(disk)
+    assert (caught.value.path, caught.value.operation) == (path, "truncate")
 
 
 @pytest.mark.evidence("example", "FORMAT-38")
