@@ -32,6 +32,9 @@ The values that a message names are attributes, too.  A rejected call leaves the
 
 from __future__ import annotations
 
+import copyreg
+from typing import Any
+
 __all__ = [
     "CapacityExceededError",
     "CheckpointFailedError",
@@ -65,11 +68,18 @@ def shown(value: object) -> str:
     """A value as a message shows it; Python refuses to print integers of thousands of digits."""
     if isinstance(value, int) and value.bit_length() > 128:
         return f"an integer of {value.bit_length()} bits"
-    return repr(value)
+    try:
+        return repr(value)
+    except ValueError:  # there is such an integer in it
+        return f"a value of type {type(value).__name__}"
 
 
 class RotorTreeError(Exception):
-    """Base of all errors of this library."""
+    """Base of all errors of this library.  They can be pickled, and so cross processes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without __init__, which makes the message of other arguments.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class TreeError(RotorTreeError):
