@@ -149,8 +149,6 @@ class CustomHasher:
         self.name = name
         self._function = function
         check_hasher(self)
-        if builtin_hasher(name) is not None:
-            raise InvalidConfigError("name", name, "it must not be the name of a built-in scheme")
 
     def __repr__(self) -> str:
         return f"CustomHasher({self.name!r}, {self._function!r})"
@@ -190,7 +188,10 @@ def is_scheme_name(name: str) -> bool:
 
 
 def check_hasher(hasher: object) -> None:
-    """Raise InvalidConfigError unless ``hasher`` has the protocol's shape and a storable name."""
+    """Raise InvalidConfigError unless ``hasher`` has the protocol's shape and a name for it.
+
+    The name can be stored, and is that of a built-in scheme exactly for that scheme's own class.
+    """
     if isinstance(hasher, type) or not isinstance(hasher, Hasher):
         raise InvalidConfigError("hasher", hasher, "it must be a Hasher")
     name: object = hasher.name
@@ -198,3 +199,5 @@ def check_hasher(hasher: object) -> None:
         raise InvalidConfigError(
             "hasher.name", name, f"it must be 1 to {MAX_SCHEME_NAME} printable ASCII characters"
         )
+    if type(hasher) is not type(_BUILT_IN.get(name, hasher)):
+        raise InvalidConfigError("hasher.name", name, "that is the name of a built-in scheme")

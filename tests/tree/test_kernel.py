@@ -91,7 +91,11 @@ def test_wrong_arguments_raise(which: ModuleType, hasher: Hasher) -> None:
 
 
 class Reversed(Blake3Hasher):
-    """A subclass that hashes otherwise."""
+    """A subclass that hashes otherwise, and so has another name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = "reversed"
 
     def parent(self, children: bytes) -> bytes:
         """Not that of the scheme."""

@@ -8,10 +8,13 @@ from functools import partial
 from types import MappingProxyType
 
 from rotortree import (
+    CheckpointPolicy,
     ClosedError,
+    CustomHasher,
     DataCorruptionError,
     FileLockedError,
     FlushFailedError,
+    FlushPolicy,
     RotorTree,
     StorageError,
     UnsupportedFormatError,
@@ -365,22 +368,25 @@ def _other_versions_are_not_read() -> str | None:
     return None
 
 
-class _Impostor:
-    """Calls itself by the name of a scheme that is there, and hashes otherwise."""
-
-    name = "blake3"
-
-    def parent(self, children: bytes) -> bytes:
-        return seal(children, bytes(32)) * 2
+def _with_own_hash(disk: SimulatedDisk, place: int) -> RotorTree:
+    """A tree whose nodes are equal to one of their children."""
+    return RotorTree.open(
+        PATH,
+        hasher=CustomHasher("own", lambda children: children[place]),
+        flush_policy=FlushPolicy.Manual(),
+        checkpoint_policy=CheckpointPolicy.Manual(),
+        environment=Environment(files=disk, scheduler=StepScheduler(), shard_nodes=4),
+    )
 
 
 def _another_hash_function_is_noticed() -> str | None:
     """A log is not replayed by a hasher that has the scheme's name and is not the scheme."""
-    life = Life(_PLAIN)
-    life.live(["open", "insert 3", "flush", "kill"])
-    environment = Environment(files=life.disk, scheduler=StepScheduler(), shard_nodes=4)
-    opened = partial(RotorTree.open, PATH, hasher=_Impostor(), environment=environment)
-    error = _raised(opened)
+    disk = SimulatedDisk()
+    tree = _with_own_hash(disk, place=0)
+    tree.insert_many(row(0, 3))
+    tree.flush()
+    abandon(tree)
+    error = _raised(partial(_with_own_hash, SimulatedDisk(disk.image), place=1))
     return None if isinstance(error, DataCorruptionError) else f"another hasher: {error!r}"
 
 
