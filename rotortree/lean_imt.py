@@ -78,9 +78,10 @@ class LeanIMT(TreeReads):
     """An append-only N-ary lean incremental Merkle tree in memory.
 
     ``n`` is 2 to 255 children, ``max_depth`` 1 to 255 levels.  Reads take no lock; inserts from
-    several threads are done one after the other.  A call that raises changes nothing.  A signal
+    several threads are done one after the other.  A call that raises changes nothing, but for what
+    a signal handler raises (KeyboardInterrupt): that may come when the leaves are in.  A signal
     handler or finalizer must not insert: where it interrupts an insertion of its own thread, it
-    waits for ever.
+    waits for ever.  So does a child process that inserts if another thread did when it was forked.
     """
 
     __slots__ = ("_append", "_extend", "_insert", "_insert_many", "_tree")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import sys
 from collections.abc import Iterable
 from typing import SupportsIndex
 
@@ -76,7 +75,13 @@ class Snapshot:
 
     def level_len(self, level: SupportsIndex) -> int:
         """How many nodes a level has, the right edge included; 0 above the root."""
-        return level_length(self.size, self._tree.n, check_range("level", level, sys.maxsize))
+        try:
+            level = check_range("level", level, self.depth + 1)
+        except IndexOutOfRangeError as error:
+            if error.value < 0:
+                raise
+            return 0
+        return level_length(self.size, self._tree.n, level)
 
     def get_node(self, level: SupportsIndex, index: SupportsIndex) -> bytes:
         """Node ``index`` of ``level`` (0: the leaves), 32 bytes.  Raises IndexOutOfRangeError."""

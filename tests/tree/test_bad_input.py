@@ -286,7 +286,10 @@ def test_a_level_above_the_root_is_empty(tree: Tree) -> None:
     """level_len is 0 there and IndexOutOfRangeError below 0; get_node is out of range."""
     snapshot = tree.snapshot()
     assert [snapshot.level_len(level) for level in (0, 3, 4, 5, 300)] == [7, 1, 0, 0, 0]
-    refuse(tree, IndexOutOfRangeError, snapshot.level_len, -1)
+    for level in (2**31, 2**63 - 1, 2**63, 2**64, 10**5000, np.uint64(2**64 - 1)):
+        assert snapshot.level_len(level) == 0
+    for level in (-1, -(2**63), -(2**70)):
+        assert refuse(tree, IndexOutOfRangeError, snapshot.level_len, level).value == level
     refuse(tree, IndexOutOfRangeError, snapshot.get_node, 4, 0)
     refuse(tree, IndexOutOfRangeError, snapshot.get_node, 1, 4)
 
