@@ -25,6 +25,7 @@ from rotortree.encoding import (
     load_object,
 )
 from rotortree.errors import (
+    EmptyBatchError,
     InvalidConfigError,
     InvalidProofError,
     NoUpdateNeededError,
@@ -82,7 +83,7 @@ class TreeHead:
             raise InvalidProofError(f"a root must be {NODE_BYTES} bytes")
         _check_arity(self.n)
         if not isinstance(self.scheme, str):
-            raise InvalidProofError(f"scheme is {self.scheme!r}: it must be a name")
+            raise InvalidProofError(f"scheme is {shown(self.scheme)}: it must be a name")
 
     def to_json(self) -> str:
         """The head as one line of JSON."""
@@ -299,7 +300,7 @@ class ConsistencyProof(_Proof):
         Both are verified first, against the two heads that the caller trusts: raises
         InvalidProofError when either does not hold, NoUpdateNeededError when the sizes are equal.
         """
-        verify_inclusion(old_head, proof.index, leaf, proof, hasher=hasher)
+        verify_inclusion(old_head, proof._number, leaf, proof, hasher=hasher)
         nodes = _verified_nodes(old_head, new_head, self, hasher)
         if old_head.size == new_head.size:
             raise NoUpdateNeededError(new_head.size)
@@ -340,7 +341,10 @@ def verify_inclusion(
     try:
         root = kernel.path_roots(scheme, n, size, [index], row, [encoded])
     except ValueError:
-        raise _not_of(head, index, proof) from None
+        reason = _not_of(head, index, proof)
+        if reason is None:
+            raise  # an error of the hasher
+        raise reason from None
     if root != head.root:
         raise InvalidProofError("the proof does not lead to the head's root")
 
@@ -357,10 +361,16 @@ def verify_inclusion_many(
 
     They are as many of each, at least one.  Raises as `verify_inclusion` does, for the first that
     does not hold, and names its place; InvalidProofError when they are not as many, and
-    EmptyBatchError when there are no leaves.
+    EmptyBatchError when there are none of each.
     """
     scheme = _scheme(head, hasher)
-    row, places, proofs = bytes(leaf_row(leaves)), list(indices), list(proofs)
+    places, proofs = list(indices), list(proofs)
+    try:
+        row = bytes(leaf_row(leaves))
+    except EmptyBatchError:
+        if not places and not proofs:
+            raise
+        row = b""
     count = len(row) // NODE_BYTES
     if not len(places) == len(proofs) == count:
         raise InvalidProofError(
@@ -381,14 +391,18 @@ def verify_inclusion_many(
         raise AssertionError("each of the proofs holds, but not all of them together")
 
 
-def _not_of(head: TreeHead, index: int, proof: InclusionProof) -> InvalidProofError:
-    """Why a proof, whose shape is right, is not of that leaf and head."""
+def _not_of(head: TreeHead, index: int, proof: _Proof) -> InvalidProofError | None:
+    """Why a proof, whose shape is right, is not of that leaf and head; None if it is."""
+    if not isinstance(proof, InclusionProof):
+        return InvalidProofError("it is not an inclusion proof")
     try:
         _check_count("index", index)
     except InvalidProofError as error:
         return error
+    if (proof.n, proof.size, proof._number) == (head.n, head.size, index):
+        return None
     return InvalidProofError(
-        f"the proof is of leaf {proof.index} of {proof.size} (n = {proof.n}),"
+        f"the proof is of leaf {proof._number} of {proof.size} (n = {proof.n}),"
         f" not of leaf {index} of {head.size} (n = {head.n})"
     )
 
@@ -437,6 +451,8 @@ def _verified_nodes(
     scheme = _scheme(old_head, hasher)
     if (old_head.n, old_head.scheme) != (new_head.n, new_head.scheme):
         raise InvalidProofError("the two heads are of trees of different arity or scheme")
+    if not isinstance(proof, ConsistencyProof):
+        raise InvalidProofError("it is not a consistency proof")
     n, size, old_size, hashes = proof._fields
     if (n, old_size, size) != (new_head.n, old_head.size, new_head.size):
         raise InvalidProofError(

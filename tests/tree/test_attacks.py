@@ -6,14 +6,20 @@ verifier trusts a head, and everything that a prover could claim is tried agains
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from rotortree import (
     ConsistencyProof,
     InclusionProof,
+    InvalidConfigError,
     InvalidProofError,
     NoUpdateNeededError,
     TreeHead,
+    verify_consistency,
+    verify_inclusion,
+    verify_inclusion_many,
 )
 from tests.tree.support import (
     ARITIES,
@@ -283,3 +289,37 @@ def test_arity_and_scheme_of_the_head_are_binding() -> None:
         (head_of(2, 2), TreeHead(3, model_root(2, 3), 2, "blake3-plain")),
     ]:
         assert not extends(old, new, *mixed)
+
+
+@pytest.mark.evidence("example", "PROOF-5", "PROOF-27")
+@pytest.mark.parametrize("n", ARITIES)
+def test_a_proof_of_the_other_kind_proves_nothing(n: int) -> None:
+    """With the same numbers, without hashes, too: InvalidProofError wherever a proof is taken."""
+    for size in range(1, 12):
+        snapshot, head, leaves = tree_of(n, size).snapshot(), head_of(n, size), make_leaves(size)
+        for number in range(size):
+            inclusion: Any = snapshot.prove(number)
+            consistency: Any = snapshot.prove_consistency(number)
+            old, leaf = head_of(n, number), leaves[number]
+            with pytest.raises(InvalidProofError, match="not an inclusion proof"):
+                verify_inclusion(head, number, leaf, consistency)
+            with pytest.raises(InvalidProofError, match="not an inclusion proof"):
+                verify_inclusion_many(head, [number], [leaf], [consistency])
+            with pytest.raises(InvalidProofError, match="not a consistency proof"):
+                verify_consistency(old, head, inclusion)
+            with pytest.raises(InvalidProofError, match="not an inclusion proof"):
+                snapshot.prove_consistency(size).update(consistency, leaf, head, head)
+
+
+@pytest.mark.evidence("example", "PROOF-4", "PROOF-17")
+def test_the_scheme_of_the_old_head_is_looked_for_first() -> None:
+    """Of two heads of different schemes, one unknown: which of them it is decides the error."""
+    proof = tree_of(2, 3).snapshot().prove_consistency(2)
+    known = head_of(2, 2), head_of(2, 3)
+    own = [TreeHead(head.size, head.root, 2, "own") for head in known]
+    with pytest.raises(InvalidProofError, match="different arity or scheme"):
+        verify_consistency(known[0], own[1], proof)
+    with pytest.raises(InvalidConfigError, match="not built in"):
+        verify_consistency(own[0], known[1], proof)
+    with pytest.raises(InvalidConfigError, match="not built in"):
+        verify_consistency(own[0], own[1], proof)

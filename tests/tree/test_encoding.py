@@ -7,13 +7,23 @@ import struct
 import time
 import tracemalloc
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rotortree import ConsistencyProof, InclusionProof, InvalidProofError, TreeHead
+from rotortree import (
+    Blake3Hasher,
+    ConsistencyProof,
+    InclusionProof,
+    InvalidConfigError,
+    InvalidProofError,
+    TreeHead,
+    verify_consistency,
+    verify_inclusion,
+)
 from tests.tree.support import ARITIES, head_of, make_leaves, tree_of
 
 Proof = InclusionProof | ConsistencyProof
@@ -228,6 +238,56 @@ def test_other_text_is_an_invalid_proof(position: int) -> None:
             kind.from_json(TEXTS[position])
 
 
+@pytest.mark.evidence("example", "PROOF-30")
+def test_a_byte_order_mark_is_not_json() -> None:
+    """Before what is one without it, as text and as UTF-8."""
+    tree = tree_of(2, 13)
+    for value in (tree.snapshot().prove(5), tree.snapshot().prove_consistency(5), tree.head):
+        for text in (value.to_json(), value.to_json().encode()):
+            assert type(value).from_json(text) == value
+        for marked in ("\ufeff" + value.to_json(), value.to_json().encode("utf-8-sig")):
+            with pytest.raises(InvalidProofError):
+                type(value).from_json(marked)
+
+
+@pytest.mark.evidence("example", "PROOF-30")
+def test_minus_zero_is_zero() -> None:
+    """JSON has -0, which is the integer 0; -0.0 is not one."""
+    tree = tree_of(2, 13)
+    values: tuple[tuple[Proof | TreeHead, str], ...] = (
+        (tree.snapshot().prove(0), "index"),
+        (tree.snapshot().prove_consistency(0), "old_size"),
+        (tree_of(2, 0).head, "size"),
+    )
+    for value, key in values:
+        text = value.to_json()
+        for zero in ("-0", "-0.0"):
+            changed = text.replace(f'"{key}": 0', f'"{key}": {zero}')
+            assert changed != text
+            if zero == "-0":
+                assert type(value).from_json(changed).to_json() == text
+            else:
+                with pytest.raises(InvalidProofError):
+                    type(value).from_json(changed)
+
+
+@pytest.mark.evidence("example", "TREE-34", "PROOF-29")
+@pytest.mark.parametrize("scheme", ["", "two words", "x" * 33, "\ud800", "ä", "null\0"])
+def test_any_string_is_the_scheme_of_a_head(scheme: str) -> None:
+    """It is written and read; if it is no scheme's name, nothing verifies against the head."""
+    tree = tree_of(2, 5)
+    head, old = (TreeHead(size, tree.root_at(size), 2, scheme) for size in (5, 0))
+    assert TreeHead.from_json(head.to_json()) == head
+    own: Any = SimpleNamespace(name=scheme, parent=Blake3Hasher().parent)
+    proof, extension = tree.snapshot().prove(0), tree.snapshot().prove_consistency(0)
+    verify_inclusion(tree.head, 0, bytes(32), proof)
+    for hasher in (None, own):
+        with pytest.raises(InvalidConfigError):
+            verify_inclusion(head, 0, bytes(32), proof, hasher=hasher)
+        with pytest.raises(InvalidConfigError):
+            verify_consistency(old, head, extension, hasher=hasher)
+
+
 def test_nan_and_infinity_are_no_numbers() -> None:
     """In the place of each number of a proof and of a head."""
     proof, head = tree_of(2, 13).snapshot().prove(5), tree_of(2, 13).head
@@ -427,6 +487,9 @@ def test_huge_numbers_are_reported_as_any_other() -> None:
         lambda: InclusionProof(huge, 2, 0, b""),
         lambda: ConsistencyProof(2, 2, huge, b""),
         lambda: TreeHead(huge, bytes(32), 2, "blake3"),
+        lambda: TreeHead(1, bytes(32), huge, "blake3"),
+        lambda: TreeHead(1, bytes(32), 2, huge),  # type: ignore[arg-type]
+        lambda: TreeHead(1, bytes(32), 2, [huge]),  # type: ignore[arg-type]
     ]
     for make in makers:
         with pytest.raises(InvalidProofError):

@@ -26,6 +26,7 @@ from rotortree import (
     Sha256Hasher,
     verify_consistency,
     verify_inclusion,
+    verify_inclusion_many,
 )
 from tests.tree.support import make_leaves
 
@@ -236,6 +237,29 @@ def test_a_scheme_has_a_name_of_its_own_that_can_be_stored(name: Any) -> None:
         CustomHasher(name, double_sha256)
 
 
+@pytest.mark.evidence("example", "TREE-14", "TREE-18")
+@pytest.mark.parametrize("scheme", [Blake3Hasher, Blake3PlainHasher, Sha256Hasher])
+def test_the_name_of_a_built_in_scheme_is_that_of_its_class_alone(
+    scheme: Any, tmp_path: Path
+) -> None:
+    """Whatever else calls itself so makes no tree, in memory or on disk, and verifies nothing."""
+    tree = LeanIMT(2, hasher=scheme())
+    tree.extend(make_leaves(3))
+    head, proof, leaf = tree.head, tree.snapshot().prove(1), make_leaves(2)[1]
+    other = Blake3Hasher() if head.scheme == "sha256" else Sha256Hasher()
+    impostors: list[Any] = [Bulk(), type("Derived", (scheme,), {})(), other]
+    for impostor in impostors:
+        impostor.name = head.scheme
+        with pytest.raises(InvalidConfigError, match="built-in"):
+            LeanIMT(hasher=impostor)
+        with pytest.raises(InvalidConfigError, match="built-in"):
+            RotorTree.open(tmp_path / "tree", hasher=impostor)
+        with pytest.raises(InvalidConfigError, match="built-in"):
+            verify_inclusion(head, 1, leaf, proof, hasher=impostor)
+    assert list(tmp_path.iterdir()) == []
+    verify_inclusion(head, 1, leaf, proof, hasher=scheme())
+
+
 @pytest.mark.evidence("example", "TREE-18")
 @pytest.mark.parametrize("name", ["x", "~" * 32, "!", "Poseidon2/bn254"])
 def test_a_printable_name_is_a_name(name: str) -> None:
@@ -263,6 +287,42 @@ def test_bulk_and_single_hashing_agree(hasher: BulkHasher) -> None:
         single = [hasher.parent(b"".join(row)) for row in rows]
         assert single == [parent(tuple(row)) for row in rows]
         assert hasher.parents(b"".join(b"".join(row) for row in rows), k) == b"".join(single)
+
+
+def no_element() -> bytes:
+    """Raises what a hash function does that refuses a value."""
+    raise ValueError("no element of the field")
+
+
+@pytest.mark.evidence("example", "TREE-19", "PROOF-5")
+@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize(
+    ("misbehave", "error"), [(lambda: bytes(31), InvalidConfigError), (no_element, ValueError)]
+)
+def test_nonsense_of_a_hasher_is_no_fault_of_the_proof(
+    n: int, misbehave: Callable[[], Any], error: type[Exception]
+) -> None:
+    """A true proof under a function that returns 31 bytes, or raises: its error, as it is."""
+    fragile = Fragile(misbehave)
+    hasher = CustomHasher("own", fragile)
+    tree = LeanIMT(n, hasher=hasher)
+    tree.extend(make_leaves(7))
+    snapshot, leaf = tree.snapshot(), bytes(32)
+    proof, extension = snapshot.prove(0), snapshot.prove_consistency(3)
+    head, old = tree.head, tree.snapshot(3).head
+    fragile.left = 0
+    calls: list[Callable[[], None]] = [
+        lambda: verify_inclusion(head, 0, leaf, proof, hasher=hasher),
+        lambda: verify_inclusion_many(head, [0], [leaf], [proof], hasher=hasher),
+        lambda: verify_consistency(old, head, extension, hasher=hasher),
+    ]
+    for call in calls:
+        with pytest.raises(error) as caught:
+            call()
+        assert type(caught.value) is error
+    for index in (2, 7, -1):
+        with pytest.raises(InvalidProofError, match=r"index is -1|the proof is of leaf 0"):
+            verify_inclusion(head, index, leaf, proof, hasher=hasher)
 
 
 @pytest.mark.evidence("example", "PROOF-4")

@@ -210,13 +210,17 @@ def test_numbers_that_differ_are_refused() -> None:
     """A leaf, an index or a proof more or less; no leaves at all; leaves that are none."""
     case = Case(4, 70)
     indices, leaves, proofs = case.some(33, 2)
-    for given in (
+    different: tuple[tuple[Any, Any, Any], ...] = (
         (indices[1:], leaves, proofs),
         (indices, leaves[1:], proofs),
         (indices, leaves, proofs[1:]),
         ([*indices, 0], leaves, proofs),
         ([], leaves, []),
-    ):
+        (indices, [], proofs),
+        (indices, b"", []),
+        ([], iter(()), proofs),
+    )
+    for given in different:
         with pytest.raises(InvalidProofError, match="not as many"):
             verify_inclusion_many(case.head, *given)
     with pytest.raises(EmptyBatchError):
