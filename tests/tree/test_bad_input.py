@@ -29,6 +29,7 @@ from rotortree import (
 )
 from rotortree.accumulator import PortableAccumulator
 from rotortree.geometry import MAX_SIZE
+from tests.storage.interrupting import everywhere
 from tests.tree.support import head_of, make_leaves, model_root
 
 LEAVES = make_leaves(7)
@@ -212,6 +213,35 @@ def test_a_generator_that_raises_changes_nothing(tree: Tree) -> None:
 
     for method in batch_methods(tree):
         refuse(tree, KeyError, method, broken())
+
+
+@pytest.mark.evidence("exhaustive", "TREE-23", "TREE-26")
+@pytest.mark.parametrize("n", [2, 33])
+def test_an_interrupt_at_any_moment_inserts_all_or_nothing(n: int) -> None:
+    """KeyboardInterrupt, which may come when the leaves are in: the tree goes on from there.
+
+    Of one leaf and of a batch, by the native kernel and, for n = 33, by the portable one.
+    """
+    for batch in (False, True):
+        trees: list[LeanIMT] = []
+
+        def prepare(batch: bool = batch, trees: list[LeanIMT] = trees) -> Callable[[], object]:
+            tree = LeanIMT(n)
+            tree.extend(DATA[:64])
+            trees.append(tree)
+            if batch:
+                return lambda: tree.insert_many(DATA[64:128])
+            return lambda: tree.insert(DATA[64:96])
+
+        sizes = set()
+        for _ in everywhere(prepare):
+            tree = trees[-1]
+            sizes.add(tree.size)
+            assert tree.root == model_root(n, tree.size)
+            tree.extend(DATA[32 * tree.size :])
+            assert tree.root == model_root(n, 7)
+        after = 4 if batch else 3
+        assert after in sizes <= {2, after}
 
 
 @pytest.mark.evidence("example", "TREE-23", "TREE-25", "TREE-26")
