@@ -7,23 +7,13 @@ import struct
 import time
 import tracemalloc
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rotortree import (
-    Blake3Hasher,
-    ConsistencyProof,
-    InclusionProof,
-    InvalidConfigError,
-    InvalidProofError,
-    TreeHead,
-    verify_consistency,
-    verify_inclusion,
-)
+from rotortree import ConsistencyProof, InclusionProof, InvalidProofError, TreeHead
 from tests.tree.support import ARITIES, head_of, make_leaves, tree_of
 
 Proof = InclusionProof | ConsistencyProof
@@ -269,23 +259,6 @@ def test_minus_zero_is_zero() -> None:
             else:
                 with pytest.raises(InvalidProofError):
                     type(value).from_json(changed)
-
-
-@pytest.mark.evidence("example", "TREE-34", "PROOF-29")
-@pytest.mark.parametrize("scheme", ["", "two words", "x" * 33, "\ud800", "ä", "null\0"])
-def test_any_string_is_the_scheme_of_a_head(scheme: str) -> None:
-    """It is written and read; if it is no scheme's name, nothing verifies against the head."""
-    tree = tree_of(2, 5)
-    head, old = (TreeHead(size, tree.root_at(size), 2, scheme) for size in (5, 0))
-    assert TreeHead.from_json(head.to_json()) == head
-    own: Any = SimpleNamespace(name=scheme, parent=Blake3Hasher().parent)
-    proof, extension = tree.snapshot().prove(0), tree.snapshot().prove_consistency(0)
-    verify_inclusion(tree.head, 0, bytes(32), proof)
-    for hasher in (None, own):
-        with pytest.raises(InvalidConfigError):
-            verify_inclusion(head, 0, bytes(32), proof, hasher=hasher)
-        with pytest.raises(InvalidConfigError):
-            verify_consistency(old, head, extension, hasher=hasher)
 
 
 def test_nan_and_infinity_are_no_numbers() -> None:

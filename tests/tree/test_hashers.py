@@ -24,6 +24,7 @@ from rotortree import (
     LeanIMT,
     RotorTree,
     Sha256Hasher,
+    TreeHead,
     verify_consistency,
     verify_inclusion,
     verify_inclusion_many,
@@ -345,3 +346,22 @@ def test_a_head_of_a_scheme_of_ones_own_needs_its_hasher() -> None:
             verify_consistency(old, tree.head, extension, hasher=wrong)
         with pytest.raises(error):
             extension.update(proof, leaf, old, tree.head, hasher=wrong)
+
+
+@pytest.mark.evidence("example", "TREE-34", "PROOF-29")
+@pytest.mark.parametrize("scheme", ["", "two words", "x" * 33, "\ud800", "ä", "null\0"])
+def test_any_string_is_the_scheme_of_a_head(scheme: str) -> None:
+    """It is written and read; if it is no scheme's name, nothing verifies against the head."""
+    tree = LeanIMT(2)
+    tree.extend(make_leaves(5))
+    head, old = (TreeHead(size, tree.root_at(size), 2, scheme) for size in (5, 0))
+    assert TreeHead.from_json(head.to_json()) == head
+    own = Bulk()
+    own.name = scheme
+    proof, extension = tree.snapshot().prove(0), tree.snapshot().prove_consistency(0)
+    verify_inclusion(tree.head, 0, bytes(32), proof)
+    for hasher in (None, own):
+        with pytest.raises(InvalidConfigError):
+            verify_inclusion(head, 0, bytes(32), proof, hasher=hasher)
+        with pytest.raises(InvalidConfigError):
+            verify_consistency(old, head, extension, hasher=hasher)
