@@ -1,19 +1,29 @@
-"""What errors of proofs and heads say: each names what is wrong, in the words of the caller."""
+"""What proofs say: errors name what is wrong, and a proof is a value that Python can show."""
 
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from rotortree import (
     ConsistencyProof,
+    CustomHasher,
     InclusionProof,
+    InvalidConfigError,
     InvalidProofError,
+    LeanIMT,
+    NoUpdateNeededError,
     TreeHead,
+    verify_consistency,
+    verify_inclusion,
+    verify_inclusion_many,
 )
-from tests.tree.support import tree_of
+from rotortree.errors import TreeError
+from tests.tree.support import head_of, make_leaves, tree_of
 
 PROOF = tree_of(2, 13).snapshot().prove(5)
 EXTENSION = tree_of(2, 13).snapshot().prove_consistency(5)
@@ -86,3 +96,106 @@ def test_a_value_that_is_refused_is_named(message: str) -> None:
     with pytest.raises(InvalidProofError) as caught:
         WRONG[message]()
     assert str(caught.value) == message
+
+
+LEAF = make_leaves(6)[5]
+OLD = head_of(2, 5)
+ROOTLESS = TreeHead(13, b"?" * 32, 2, "blake3")
+OWN = TreeHead(13, bytes(32), 2, "own")
+OWN_HASHER = CustomHasher("other", lambda children: children[0])
+NOT_ANY: Any = (EXTENSION, PROOF)
+
+REFUSED: dict[str, Callable[[], object]] = {
+    "index is -1: it must be an integer in [0, 9223372036854775808)": (
+        lambda: verify_inclusion(HEAD, -1, LEAF, PROOF)
+    ),
+    "the proof is of leaf 5 of 13 (n = 2), not of leaf 6 of 13 (n = 2)": (
+        lambda: verify_inclusion(HEAD, 6, LEAF, PROOF)
+    ),
+    "the proof is of leaf 5 of 13 (n = 2), not of leaf 5 of 12 (n = 2)": (
+        lambda: verify_inclusion(head_of(2, 12), 5, LEAF, PROOF)
+    ),
+    "the proof is of leaf 5 of 13 (n = 2), not of leaf 5 of 13 (n = 3)": (
+        lambda: verify_inclusion(head_of(3, 13), 5, LEAF, PROOF)
+    ),
+    "it is not an inclusion proof": lambda: verify_inclusion(HEAD, 5, LEAF, NOT_ANY[0]),
+    "it is not a consistency proof": lambda: verify_consistency(OLD, HEAD, NOT_ANY[1]),
+    "the proof does not lead to the head's root": (
+        lambda: verify_inclusion(HEAD, 5, bytes(32), PROOF)
+    ),
+    "proof 1: the proof does not lead to the head's root": (
+        lambda: verify_inclusion_many(HEAD, [5, 5], LEAF + bytes(32), [PROOF, PROOF])
+    ),
+    "2 leaves, 1 indices and 0 proofs are not as many": (
+        lambda: verify_inclusion_many(HEAD, [5], bytes(64), [])
+    ),
+    "scheme is 'own', but it is not built in: pass its hasher, too": (
+        lambda: verify_inclusion(OWN, 5, LEAF, PROOF)
+    ),
+    "the head is of scheme 'own', not 'other'": (
+        lambda: verify_inclusion(OWN, 5, LEAF, PROOF, hasher=OWN_HASHER)
+    ),
+    "the two heads are of trees of different arity or scheme": (
+        lambda: verify_consistency(OLD, OWN, EXTENSION)
+    ),
+    "the proof is from size 5 to 13 (n = 2), not from 4 to 13 (n = 2)": (
+        lambda: verify_consistency(head_of(2, 4), HEAD, EXTENSION)
+    ),
+    "two heads of one size have different roots": (
+        lambda: verify_consistency(HEAD, ROOTLESS, tree_of(2, 13).snapshot().prove_consistency(13))
+    ),
+    "the proof does not lead to the old head's root": (
+        lambda: verify_consistency(TreeHead(5, b"?" * 32, 2, "blake3"), HEAD, EXTENSION)
+    ),
+    "the proof does not lead to the new head's root": (
+        lambda: verify_consistency(OLD, ROOTLESS, EXTENSION)
+    ),
+    "the proof is of size 13 already": (
+        lambda: tree_of(2, 13).snapshot().prove_consistency(13).update(PROOF, LEAF, HEAD, HEAD)
+    ),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_a_proof_that_does_not_hold_is_told_why(message: str) -> None:
+    """The whole message of each error of verification and of an update."""
+    with pytest.raises(TreeError) as caught:
+        REFUSED[message]()
+    assert str(caught.value) == message
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_what_an_error_of_verification_is_about_are_its_attributes() -> None:
+    """The scheme that is unknown, the size that both heads have."""
+    with pytest.raises(InvalidConfigError) as unknown:
+        verify_inclusion(OWN, 5, LEAF, PROOF)
+    assert (unknown.value.parameter, unknown.value.value) == ("scheme", "own")
+    with pytest.raises(NoUpdateNeededError) as same:
+        tree_of(2, 13).snapshot().prove_consistency(13).update(PROOF, LEAF, HEAD, HEAD)
+    assert same.value.size == 13
+
+
+def test_a_proof_is_a_value() -> None:
+    """Shown as what makes it; equal and of one hash exactly if kind and fields are; pickled."""
+    tree = LeanIMT(2)
+    tree.extend(make_leaves(13))
+    for proof, name in ((PROOF, "index"), (EXTENSION, "old_size")):
+        text = f"(n=2, size=13, {name}=5, hashes={proof.hashes!r})"
+        assert repr(proof) == type(proof).__name__ + text
+        assert eval(repr(proof)) == proof
+        again = pickle.loads(pickle.dumps(proof))
+        assert type(again) is type(proof)
+        assert again == proof
+        assert hash(again) == hash(proof)
+        assert proof.__eq__(proof.encode()) is NotImplemented
+    assert tree.snapshot().prove(5) == PROOF
+    assert hash(tree.snapshot().prove(5)) == hash(PROOF)
+    assert tree.snapshot().prove(6) != PROOF
+    empty = (tree.snapshot(1).prove(0), tree.snapshot(1).prove_consistency(0))
+    assert empty[0] != empty[1]
+    match PROOF:
+        case InclusionProof(n, size, index, hashes):
+            assert (n, size, index, hashes) == (2, 13, 5, PROOF.hashes)
+    match EXTENSION:
+        case ConsistencyProof(n, size, old_size, hashes):
+            assert (n, size, old_size, hashes) == (2, 13, 5, EXTENSION.hashes)
