@@ -57,7 +57,7 @@ class Hasher(Protocol):
 
     @property
     def name(self) -> str:
-        """The scheme's name: 1 to 32 printable ASCII characters, no space."""
+        """The scheme's name: 1 to 32 printable ASCII characters, no space, no built-in scheme's."""
 
     def parent(self, children: bytes) -> bytes:
         """The 32-byte parent of k children, given as 32·k bytes, 2 <= k <= 255."""

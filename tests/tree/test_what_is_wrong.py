@@ -14,6 +14,7 @@ from rotortree import (
     CustomHasher,
     InclusionProof,
     InvalidConfigError,
+    InvalidLeafError,
     InvalidProofError,
     LeanIMT,
     NoUpdateNeededError,
@@ -175,6 +176,30 @@ def test_what_an_error_of_verification_is_about_are_its_attributes() -> None:
     assert same.value.size == 13
 
 
+@pytest.mark.evidence("example", "PROOF-5")
+def test_what_is_not_32_bytes_is_no_leaf_of_a_proof() -> None:
+    """Shorter, longer, none: InvalidLeafError, whether the proof is right or not."""
+    for length in (0, 1, 31, 33, 64):
+        for index in (5, 6):
+            for leaf in (bytes(length), bytearray(length)):
+                with pytest.raises(InvalidLeafError):
+                    verify_inclusion(HEAD, index, leaf, PROOF)
+                with pytest.raises(InvalidLeafError):
+                    verify_inclusion_many(HEAD, [index], [leaf], [PROOF])
+
+
+def test_a_true_proof_is_verified_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a leaf that is bytes; the other way is for what does not hold, or is not known."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("it was verified twice")
+
+    monkeypatch.setattr("rotortree.kernel.path_roots", fail)
+    verify_inclusion(HEAD, 5, LEAF, PROOF)
+    with pytest.raises(AssertionError, match="twice"):
+        verify_inclusion(HEAD, 5, bytes(32), PROOF)
+
+
 def test_a_proof_is_a_value() -> None:
     """Shown as what makes it; equal and of one hash exactly if kind and fields are; pickled."""
     tree = LeanIMT(2)
@@ -191,6 +216,7 @@ def test_a_proof_is_a_value() -> None:
     assert tree.snapshot().prove(5) == PROOF
     assert hash(tree.snapshot().prove(5)) == hash(PROOF)
     assert tree.snapshot().prove(6) != PROOF
+    assert len({hash(tree.snapshot().prove(index)) for index in range(13)}) == 13
     empty = (tree.snapshot(1).prove(0), tree.snapshot(1).prove_consistency(0))
     assert empty[0] != empty[1]
     match PROOF:
