@@ -11,6 +11,11 @@ insert lock        the level arrays: held while leaves are appended in memory, n
 =================  ==============================================================================
 
 Reads take none of them.
+
+A tree is open, and may be failed, until its last flush, which closes it (`rotortree.life`); then it
+releases its files and its lock.  Background tasks run until it is closed, and find nothing to do
+then.  So a close that is interrupted before that leaves an open tree, as it was; one that is
+interrupted later is finished by the next close, or when the tree is forgotten.
 """
 
 from __future__ import annotations
@@ -32,10 +37,11 @@ from rotortree.errors import (
     StorageError,
 )
 from rotortree.geometry import NODE_BYTES
+from rotortree.life import Life
 from rotortree.scheduler import Scheduler, Task
 from rotortree.storage import durable
 from rotortree.storage.environment import Environment
-from rotortree.storage.files import Home, Lock
+from rotortree.storage.files import Lock
 from rotortree.storage.format import (
     COMMIT,
     SALT_BYTES,
@@ -77,10 +83,12 @@ class OpenedTree:
 
     def release(self) -> None:
         """Close and unlock everything."""
-        if self.log is not None:
-            self.log.close()
-        if self.lock is not None:
-            self.lock.release()
+        try:
+            if self.log is not None:
+                self.log.close()
+        finally:
+            if self.lock is not None:
+                durable.release_lock(self.lock)
 
 
 class Engine:
@@ -102,9 +110,7 @@ class Engine:
         self._commit = opened.commit
         self._first_segment = opened.first_segment
         self._recorded = opened.commit.acknowledged.size if opened.commit else 0
-        self._home = Home()
-        self._closed = False
-        self._failure: str | None = None
+        self.life = Life(config.path)
         self._calls = 0
         self._checkpoint_lock = environment.scheduler.lock()
         self._round = environment.scheduler.lock()
@@ -113,6 +119,7 @@ class Engine:
         self._insert_lock = environment.scheduler.lock()
         self._checkpoint_bells = Bells()
         self._checkpoint_due = False
+        self._checkpointing = False
         self._checkpoint_error: StorageError | None = None
         self._checkpoint_every = _entries(config, opened.identity.n)
         self._flush_seconds = 0.0
@@ -138,44 +145,19 @@ class Engine:
             if task is not None:
                 task.stop()
 
-    # Whether it can be used.
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed
-
-    @property
-    def is_foreign(self) -> bool:
-        """Whether this is a forked child of the process that opened the tree."""
-        return self._home.left
-
-    def check_readable(self) -> None:
-        """Raise ClosedError after close and in a forked child."""
-        if self.is_foreign:
-            raise ClosedError(
-                f"{self.config.path} was opened by process {self._home.process}, of which this is a"
-                " fork"
-            )
-        if self._closed:
-            raise ClosedError(f"{self.config.path} is closed")
+    # Whether it can be changed.
 
     def _check_writable(self) -> SegmentWriter:
-        self.check_readable()
+        self.life.check_readable()
         if self._log is None:
             raise ReadOnlyError(self.config.path)
-        if self._failure is not None:
-            raise self._fatal()
+        self.life.check_not_failed()
         return self._log
 
-    def _fatal(self) -> FlushFailedError:
-        return FlushFailedError(f"the tree is failed: {self._failure}", retryable=False)
-
     def _fail(self, cause: BaseException) -> FlushFailedError:
-        """After this, nothing is known of what the log holds: only a new open can tell."""
-        self._failure = str(cause) or type(cause).__name__
-        self.durable.fail(self._fatal, ended=True)
-        return self._fatal()
+        self.life.fail(cause)
+        self.durable.ring()
+        return self.life.fatal()
 
     # Insertion.
 
@@ -184,10 +166,11 @@ class Engine:
 
         The first leaves that are added since a flush began have the next one scheduled.
         """
-        if self._home.left:
-            self.check_readable()  # before taking a lock that a thread of the parent may hold
+        life = self.life
+        if life.home.left:
+            life.check_readable()  # before taking a lock that a thread of the parent may hold
         with self._insert_lock:
-            if self._closed or self._failure is not None or self._log is None:
+            if life.closed or life.failure is not None or self._log is None:
                 self._check_writable()
             result = store(leaves)
             size = self.tree.size
@@ -229,13 +212,18 @@ class Engine:
                 self._write_unit(log, stop, calls)
             if self.config.record_acknowledgements and self.durable.value < stop:
                 self._write_commit(stop)
-        except BaseException as error:
+        except IoFailedError as error:
+            if error.operation == durable.SYNC_DIRECTORY:
+                self.life.failure = error
+                raise self._fail(error) from error
             with self._insert_lock:
                 self._calls += calls
-            if isinstance(error, IoFailedError):
-                self._fail_if_names_are_lost(error)
-                message = f"{stop - self.durable.value} leaves stay pending: {error}"
-                raise self._flush_failed(message) from error
+            message = f"{stop - self.durable.value} leaves stay pending: {error}"
+            raise self._flush_failed(message) from error
+        except BaseException as error:
+            self.life.fail_if_hidden(error)
+            with self._insert_lock:
+                self._calls += calls
             raise
         self.durable.rise(stop)
 
@@ -250,6 +238,7 @@ class Engine:
         try:
             log.sync()
         except IoFailedError as error:
+            self.life.failure = error
             raise self._fail(error) from error
         log.advance()
 
@@ -257,7 +246,7 @@ class Engine:
         def error() -> FlushFailedError:
             return FlushFailedError(message, retryable=True)
 
-        self.durable.fail(error, ended=False)
+        self.durable.fail(error)
         return error()
 
     def _schedule_flush(self, delay: float) -> None:
@@ -278,11 +267,11 @@ class Engine:
 
     def wait_durable(self, target: int, timeout: float | None) -> None:
         """Return when ``target`` leaves are durable.  See `DurabilityToken.wait`."""
-        if self.is_foreign:
-            self.check_readable()  # nobody flushes here
-        if isinstance(self.config.flush_policy, FlushPolicy.Manual) and not self._closed:
+        if self.life.is_foreign:
+            self.life.check_readable()  # nobody flushes here
+        if isinstance(self.config.flush_policy, FlushPolicy.Manual) and not self.life.closed:
             self.flush(target)
-        self.durable.wait(target, timeout)
+        self.durable.wait(target, timeout, self.life.why_not_durable)
 
     # Checkpoint.
 
@@ -290,22 +279,38 @@ class Engine:
         """Write complete nodes to the level files, commit them, cut the log."""
         self._check_writable()
         with self._checkpoint_lock:
+            self._run_checkpoint()
+
+    def _run_checkpoint(self) -> None:
+        self._checkpointing = True
+        try:
             self._checkpoint(self._check_writable())
+        finally:
+            self._checkpointing = False
+            self._checkpoint_bells.ring()
 
     def _checkpoint(self, log: SegmentWriter) -> None:
         with self._flush_lock:
+            self.life.check_not_failed()  # by the flush that held the lock
             self._flush(log)
             head = log.head(self.tree.root)
             if head == self.checkpoint_head and self._first_segment == log.header.number:
                 return
             if log.header.base != head:
                 log = self._next_segment(log, head)
+        self.life.check_not_failed()
         try:
             self._levels.write(self.tree, self.checkpoint_head.size, head.size)
             self._write_commit(head.size, (head, log.header.number))
         except IoFailedError as error:
-            self._fail_if_names_are_lost(error)
+            if error.operation == durable.SYNC_DIRECTORY:
+                self.life.failure = error
+                raise self._fail(error) from error
             raise CheckpointFailedError(f"the checkpoint was not committed: {error}") from error
+        except BaseException as error:
+            self.life.fail_if_hidden(error)
+            raise
+        self.life.check_not_failed()
         # The checkpoint is committed.  What fails from here on only keeps space, until next time.
         with contextlib.suppress(IoFailedError):
             remove_segments(self._environment, self.config.path, log.header.number)
@@ -331,6 +336,7 @@ class Engine:
             durable.sync_directory(self._fs, directory)
             self._log = new
         except BaseException as error:
+            self.life.failure = error
             failure = self._fail(error)
             new.close()
             if isinstance(error, IoFailedError):
@@ -339,15 +345,11 @@ class Engine:
         log.close()
         return new
 
-    def _fail_if_names_are_lost(self, error: IoFailedError) -> None:
-        """After a directory's fsync failed, the next one says nothing of the names it lost."""
-        if error.operation == durable.SYNC_DIRECTORY:
-            raise self._fail(error) from error
-
     def _write_commit(self, acknowledged: int, checkpoint: tuple[Head, int] | None = None) -> None:
         """Record the checkpoint, the last one if none is given, and what was acknowledged."""
         assert self._log is not None  # only a writable tree comes here
         with self._commit_lock:
+            self.life.check_not_failed()
             head, first = checkpoint or (self.checkpoint_head, self._first_segment)
             size = max(acknowledged, self.durable.value, self._recorded)
             commit = Commit(
@@ -370,86 +372,98 @@ class Engine:
             return
         assert self._checkpointer is not None  # there is one where there is a number of entries
         self._checkpoint_due = True
-        self._checkpointer.schedule(delay)
+        try:
+            self._checkpointer.schedule(delay)
+        except BaseException:  # an interrupt; but what is due must be scheduled
+            self._checkpointer.schedule(delay)
+            raise
 
     def _checkpoint_step(self) -> None:
         error: StorageError | None = None
         try:
             self.checkpoint()
+        except ClosedError:
+            pass
         except StorageError as failure:
             error = failure
         except Exception as failure:  # a custom hasher raised
             error = CheckpointFailedError(f"{type(failure).__name__}: {failure}")
-        self._checkpoint_error = error
+        if error is not None:
+            self._checkpoint_error = error
         self._checkpoint_due = False
         self._checkpoint_bells.ring()
-        if not self._closed and self._failure is None:
+        if not self.life.closed and self.life.failure is None:
             self._schedule_checkpoint(0 if error is None else _RETRY_SECONDS)
 
     def wait_for_checkpoint(self, timeout: float | None) -> bool:
         """Wait until no checkpoint is due or running.  See `RotorTree.wait_for_checkpoint`."""
-        self.check_readable()
-        timeout = checked_timeout(timeout)
-        now = self._environment.scheduler.now
-        end = None if timeout is None else now() + timeout
-        if not self._checkpoint_bells.wait_until(
-            lambda: not self._checkpoint_due or self._checkpoint_error is not None, timeout
-        ):
+        self.life.check_readable()
+
+        def is_settled() -> bool:
+            busy = self._checkpoint_due or self._checkpointing
+            return not busy or self._checkpoint_error is not None
+
+        if not self._checkpoint_bells.wait_until(is_settled, checked_timeout(timeout)):
             return False
         error, self._checkpoint_error = self._checkpoint_error, None
         if error is not None:
             raise error
-        left = -1 if end is None else max(0.0, end - now())
-        if not self._checkpoint_lock.acquire(timeout=left):
-            return False
-        self._checkpoint_lock.release()
         return True
 
     # Close.
 
     def close(self) -> None:
         """Flush, record what is durable, release everything.  In a forked child: nothing."""
-        if self.is_foreign:
+        if self.life.is_foreign:
             return
-        self._stop_tasks()
         with self._checkpoint_lock:
-            if not self._closed:
-                self._close()
+            try:
+                if not self.life.closed:
+                    self._close()
+            finally:
+                if self.life.closed:
+                    self._release()
+        self._stop_tasks()
 
     def _close(self) -> None:
         try:
             on_close = isinstance(self.config.checkpoint_policy, CheckpointPolicy.OnClose)
-            if on_close and self._log is not None and self._failure is None:
-                self._checkpoint(self._log)
+            if on_close and self._log is not None and self.life.failure is None:
+                self._run_checkpoint()
         finally:
-            try:
-                with self._flush_lock:
-                    with self._insert_lock:
-                        self._closed = True
-                    self._last_flush()
-            finally:
-                self._release()
+            with self._flush_lock:
+                self._end()
+
+    def _end(self) -> None:
+        try:
+            with self._insert_lock:
+                self.life.closed = True
+            self._last_flush()
+        finally:
+            self.life.closed = self.life.ended = True
 
     def _last_flush(self) -> None:
         if self._log is None:
             return
-        if self._failure is None:
+        if self.life.failure is None:
             self._flush(self._log)
             self._write_commit(self.durable.value)
             with contextlib.suppress(IoFailedError):  # nothing depends on it
                 self._log.cut_zeros()
         elif self.durable.value < self.tree.size:
-            raise self._fatal()
+            raise self.life.fatal()
 
     def _release(self) -> None:
-        message = f"{self.config.path} was closed before the leaves were durable"
-        self.durable.fail(lambda: ClosedError(message), ended=True)
+        """Give everything back.  Idempotent."""
         self._checkpoint_due = False
+        self.durable.ring()
         self._checkpoint_bells.ring()
-        if self._log is not None:
-            self._log.close()
-        if self._lock is not None:
-            self._lock.release()
+        try:
+            if self._log is not None:
+                self._log.close()
+        finally:
+            if self._lock is not None:
+                durable.release_lock(self._lock)
 
     def runs_here(self) -> bool:
         """Whether the caller is one of this tree's own background threads."""

@@ -86,7 +86,7 @@ def open_tree(
         opened, report = _open_locked(config, environment, lock, started)
     except BaseException:
         if lock is not None:
-            lock.release()
+            durable.release_lock(lock)
         raise
     return opened, report
 
@@ -246,7 +246,7 @@ def _go_on(
         durable.sync_directory(fs, f"{path}/{WAL}")
         levels.repair(tree, decision.base.size, damages)
         commit = found.commit
-        if _needs_commit(found, decision):
+        if _needs_commit(config, found, decision):
             commit = _write_commit(fs, path, decision, header.number)
         with contextlib.suppress(IoFailedError):  # it only gives space back
             remove_segments(environment, path, decision.first_segment)
@@ -256,14 +256,17 @@ def _go_on(
     return writer, commit
 
 
-def _needs_commit(found: Survey, decision: Decision) -> bool:
+def _needs_commit(config: RotorTreeConfig, found: Survey, decision: Decision) -> bool:
     """Whether to write the commit record anew.
 
-    When there is none, or no valid one; and when segments are still there that it made useless:
+    When there is none, or no valid one; when acknowledgements are recorded and it does not say of
+    what opening shows, and so acknowledges; and when segments are still there that it made useless:
     then it may have been renamed into place without its name ever reaching the disk, and they may
     go only when that is certain.
     """
-    return found.commit is None or found.segments[0].number < decision.first_segment
+    if found.commit is None or found.segments[0].number < decision.first_segment:
+        return True
+    return config.record_acknowledgements and found.commit.acknowledged != decision.head
 
 
 def _write_commit(fs: FileSystem, path: str, decision: Decision, last_segment: int) -> Commit:

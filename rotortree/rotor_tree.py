@@ -22,6 +22,7 @@ from rotortree.hashing import Hasher
 from rotortree.lean_imt import TreeReads
 from rotortree.leaves import Leaf, LeafBatch, leaf_row
 from rotortree.opening import RecoveryReport, open_tree
+from rotortree.storage import durable
 from rotortree.storage.environment import Environment
 from rotortree.watermark import DurabilityToken
 
@@ -80,7 +81,8 @@ class RotorTree(TreeReads):
         counts was changed on disk.
         """
         if not isinstance(config, RotorTreeConfig):
-            config = RotorTreeConfig(str(PurePath(config)))
+            path = config if isinstance(config, str) else str(PurePath(config))  # "" is not "."
+            config = RotorTreeConfig(path)
         given = {
             "n": n,
             "max_depth": max_depth,
@@ -96,15 +98,15 @@ class RotorTree(TreeReads):
         changes = {name: value for name, value in given.items() if value is not None}
         config = replace(config, **changes)  # type: ignore[arg-type]  # it checks its values itself
         environment = Environment() if environment is None else environment
-        fs = environment.files
-        config = replace(config, path=fs.absolute(config.path))
+        config = replace(config, path=durable.absolute(environment.files, config.path))
         opened, report = open_tree(config, environment)
+        engine = None
         try:
             engine = Engine(config, environment, opened)
+            return cls(engine, report)
         except BaseException:
-            opened.release()
+            opened.release() if engine is None else engine.close()
             raise
-        return cls(engine, report)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self._engine.tree.size} leaves"
@@ -122,7 +124,7 @@ class RotorTree(TreeReads):
         self.close()
 
     def _readable(self) -> Accumulator:
-        self._engine.check_readable()
+        self._engine.life.check_readable()
         return self._engine.tree
 
     # What is known of it.
@@ -135,7 +137,7 @@ class RotorTree(TreeReads):
     @property
     def closed(self) -> bool:
         """Whether ``close`` was called."""
-        return self._engine.closed
+        return self._engine.life.closed
 
     @property
     def recovery(self) -> RecoveryReport:
@@ -237,15 +239,17 @@ class RotorTree(TreeReads):
 
 def _close_forgotten(engine: Engine) -> None:
     """Close a tree that nobody closed: it became garbage, or the interpreter ends."""
-    if engine.closed or engine.is_foreign:
+    if engine.life.is_foreign:
         return
     if engine.runs_here():
         # The garbage collector may run anywhere, here within a flush that holds a lock.
         threading.Thread(target=_close_forgotten, args=(engine,), name="rotortree-close").start()
         return
+    was_closed = engine.life.closed  # but not to the end: that was interrupted, or failed
     try:
         engine.close()
     finally:
-        warnings.warn(
-            f"{engine.config.path} was not closed; it is now", ResourceWarning, stacklevel=2
-        )
+        if not was_closed:
+            warnings.warn(
+                f"{engine.config.path} was not closed; it is now", ResourceWarning, stacklevel=2
+            )

@@ -92,7 +92,12 @@ class _ThreadTask:
         self._stopped = False
         # Started now, where it may fail, so that scheduling never does.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:  # an interrupt: it may have been started
+            self._stopped = True
+            self._calls.put(_NEVER)
+            raise
 
     @property
     def is_due(self) -> bool:

@@ -68,7 +68,7 @@ class Watermark:
     """How many leaves are durable, for many waiters.
 
     It only rises.  A wait ends when it is high enough, when a flush fails while waiting, or when
-    it is ended for good; so no wait outlasts what it waits for.
+    it will not rise any more; so no wait outlasts what it waits for.
     """
 
     def __init__(self, value: int) -> None:
@@ -77,39 +77,45 @@ class Watermark:
         self._bells = Bells()
         self._failures = 0
         self._failure: Callable[[], StorageError] | None = None
-        self._ended = False
 
     def rise(self, value: int) -> None:
         """Everything below ``value`` is durable."""
         with self._lock:
             self.value = max(self.value, value)
-        self._bells.ring()
+        self.ring()
 
-    def fail(self, error: Callable[[], StorageError], *, ended: bool) -> None:
-        """A flush failed: raise in those who wait now and, if ``ended``, in all who ever will."""
+    def fail(self, error: Callable[[], StorageError]) -> None:
+        """A flush failed: raise in those who wait now."""
         with self._lock:
-            if not self._ended:
-                self._failure = error
-                self._failures += 1
-                self._ended = ended
+            self._failure = error
+            self._failures += 1
+        self.ring()
+
+    def ring(self) -> None:
+        """Let all who wait look, because it may not rise any more."""
         self._bells.ring()
 
-    def wait(self, target: int, timeout: float | None) -> None:
+    def wait(
+        self, target: int, timeout: float | None, why_not: Callable[[], StorageError | None]
+    ) -> None:
         """Return when ``target`` leaves are durable.
 
-        Raises the error of a flush that failed meanwhile, and TimeoutError after ``timeout``
-        seconds.
+        ``why_not`` says why that will not be, None if it may.  Raises what it says, the error of a
+        flush that failed meanwhile, and TimeoutError after ``timeout`` seconds.
         """
         failures = self._failures
 
         def is_settled() -> bool:
-            return self.value >= target or self._ended or self._failures != failures
+            return self.value >= target or self._failures != failures or why_not() is not None
 
         if not self._bells.wait_until(is_settled, timeout):
             raise TimeoutError(f"not durable after {timeout} seconds")
+        error = why_not()
         if self.value < target:
-            assert self._failure is not None  # else it would not be settled
-            raise self._failure()
+            if error is None:
+                assert self._failure is not None  # else it would not be settled
+                error = self._failure()
+            raise error
 
 
 class _Tree(Protocol):

@@ -311,7 +311,7 @@ class _StoredNodes:
         try:
             return durable.read_exactly(file, path, length, offset)
         finally:
-            file.close()
+            durable.close_file(file)
 
     def _finding(self, level: int, index: int, message: str) -> Finding:
         shard, place = divmod(index, self._identity.shard_nodes)
@@ -396,4 +396,4 @@ def _file_size(fs: FileSystem, path: str) -> int:
     try:
         return durable.file_size(file, path)
     finally:
-        file.close()
+        durable.close_file(file)

@@ -18,13 +18,16 @@ from rotortree.storage.files import File, FileSystem, Lock, OpenMode
 __all__ = [
     "SYNC_DIRECTORY",
     "TEMPORARY",
+    "absolute",
     "check_written",
+    "close_file",
     "file_size",
     "listdir",
     "make_directory",
     "open_file",
     "publish",
     "read_exactly",
+    "release_lock",
     "replace_file",
     "sync_directory",
     "sync_file",
@@ -52,6 +55,12 @@ def translated(path: str, operation: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise IoFailedError(path, operation, error) from error
+
+
+def absolute(fs: FileSystem, path: str) -> str:
+    """The same path from the root.  The working directory may have been removed."""
+    with translated(path, "getcwd"):
+        return fs.absolute(path)
 
 
 def take_lock(fs: FileSystem, path: str, *, shared: bool) -> Lock | None:
@@ -89,6 +98,21 @@ def open_file(fs: FileSystem, path: str, mode: OpenMode) -> File | None:
             if mode == "create":
                 raise
             return None
+
+
+def close_file(file: File) -> None:
+    """Release a file.  If that fails, nothing is lost: what counts in it was synced, or only read.
+
+    The operating system has released it all the same.
+    """
+    with contextlib.suppress(OSError):
+        file.close()
+
+
+def release_lock(lock: Lock) -> None:
+    """Give a lock back.  If that fails, it is given back all the same, with its descriptor."""
+    with contextlib.suppress(OSError):
+        lock.release()
 
 
 def file_size(file: File, path: str) -> int:
@@ -177,7 +201,7 @@ def write_temporary(fs: FileSystem, path: str, contents: bytes) -> File:
         write_all(file, temporary, [contents], 0)
         sync_file(file, temporary)
     except BaseException:
-        file.close()
+        close_file(file)
         raise
     return file
 
@@ -194,6 +218,6 @@ def replace_file(fs: FileSystem, directory: str, name: str, contents: bytes) -> 
     Temporary file, fsync, rename, fsync of the directory.
     """
     path = f"{directory}/{name}"
-    write_temporary(fs, path, contents).close()
+    close_file(write_temporary(fs, path, contents))
     publish(fs, path)
     sync_directory(fs, directory)

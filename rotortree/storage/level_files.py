@@ -142,7 +142,7 @@ class LevelFiles:
             # The log that also has these leaves goes, and the memory is given up for the file.
             durable.check_written(file, path, buffers, offset)
         finally:
-            file.close()
+            durable.close_file(file)
 
     def repair(self, tree: Accumulator, size: int, damages: tuple[Damage, ...]) -> None:
         """Write again, durably, every shard that was found damaged.  Raises IoFailedError.
@@ -226,7 +226,7 @@ class LevelFiles:
             return parts, damages
         finally:
             if file is not None:
-                file.close()
+                durable.close_file(file)
 
     def _map(self, file: File, path: str, stop: int) -> memoryview:
         """The nodes of a shard below ``stop``, from its first on.
@@ -256,7 +256,7 @@ class LevelFiles:
             length = (stop - start) * NODE_BYTES
             return durable.read_exactly(file, path, length, self._offset(start))
         finally:
-            file.close()
+            durable.close_file(file)
 
     def _segments(self, count: int) -> Iterator[tuple[int, int]]:
         """The first ``count`` nodes of a level in parts, each of one file and of whole groups."""
@@ -354,7 +354,7 @@ class LevelFiles:
                 try:
                     nodes = self._map(file, path, stop)
                 finally:
-                    file.close()
+                    durable.close_file(file)
                 # All of the shard, so that what was mapped of it before is given up.
                 tree.install(level, start - start % self._identity.shard_nodes, nodes)
                 self._mapped[level] = stop

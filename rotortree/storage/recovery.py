@@ -95,7 +95,7 @@ def survey(fs: FileSystem, directory: str) -> Survey:
         try:
             scans.append(scan_segment(file, path, number))
         finally:
-            file.close()
+            durable.close_file(file)
     scans.sort(key=lambda scan: scan.number)
     return Survey(
         directory, commit, commit_error, tuple(scans), _has_level_files(fs, f"{directory}/{LEVELS}")
@@ -114,7 +114,7 @@ def _read_commit(fs: FileSystem, path: str) -> tuple[Commit | None, StorageError
     except StorageError as error:
         return None, error
     finally:
-        file.close()
+        durable.close_file(file)
 
 
 def _has_level_files(fs: FileSystem, path: str) -> bool:
@@ -327,7 +327,7 @@ def _replay(fs: FileSystem, tree: Accumulator, path: str, units: Iterable[Unit])
         for row in made_ahead(rows) if length > _ROW_BYTES else rows:
             tree.extend(row)
     finally:
-        file.close()
+        durable.close_file(file)
 
 
 def _rows(parts: Iterable[memoryview], length: int) -> Iterator[memoryview]:

@@ -18,6 +18,7 @@ Close cuts them off.
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -31,6 +32,7 @@ from rotortree.storage.files import File
 from rotortree.storage.format import (
     FRAME_BYTES,
     FRAME_MAGIC,
+    MAX_SEGMENT,
     SEAL_BYTES,
     SEGMENT_BYTES,
     Frame,
@@ -221,12 +223,17 @@ class SegmentWriter:
 
     def close(self) -> None:
         """Release the file."""
-        self._file.close()
+        durable.close_file(self._file)
 
 
 def create_writer(environment: Environment, directory: str, header: SegmentHeader) -> SegmentWriter:
-    """A new, empty segment, durable under its temporary name; `durable.publish` comes next."""
+    """A new, empty segment, durable under its temporary name; `durable.publish` comes next.
+
+    Raises IoFailedError, also when no number is left for it.
+    """
     path = f"{directory}/{segment_name(header.number)}"
+    if header.number > MAX_SEGMENT:
+        raise IoFailedError(path, "create", OSError(errno.EOVERFLOW, "no number is left"))
     data = header.encode()
     file = durable.write_temporary(environment.files, path, data)
     scan = SegmentScan(header.number, path, len(data), header, None, chain=data[-SEAL_BYTES:])

@@ -389,7 +389,7 @@ active proctype Flusher() {
 end:
     do
     :: d_step {
-            up && !down && !stopping && !failed && durable < size ->
+            up && !down && !closed && !failed && durable < size ->
             wanted = size; busy++; flusher_busy = true
         };
         {
@@ -406,7 +406,7 @@ active proctype Checkpointer() {
 end:
     do
     :: d_step {
-            CHECKPOINTS && up && !down && !stopping && !failed &&
+            CHECKPOINTS && up && !down && !closed && !failed &&
                 open_segment + boots < SEGMENTS &&
                 (size > checkpoint_size || first_segment != open_segment) ->
             busy++; checkpointer_busy = true
@@ -419,9 +419,8 @@ end:
 }
 
 inline close() {
-    stopping = true;
     atomic {
-        !flusher_busy && !checkpointer_busy -> LOCK(checkpoint_lock);
+        LOCK(checkpoint_lock);
         LOCK(flush_lock);
         closed = true;
         if

@@ -62,7 +62,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("rotortree.storage.recovery",),
     ("rotortree.storage.audit",),
     ("rotortree.storage",),
-    ("rotortree.watermark",),
+    ("rotortree.life", "rotortree.watermark"),
     ("rotortree.engine",),
     ("rotortree.opening",),
     ("rotortree.rotor_tree",),

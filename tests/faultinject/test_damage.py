@@ -258,7 +258,7 @@ def silent(patch: pytest.MonkeyPatch) -> None:
 
 def sticky(patch: pytest.MonkeyPatch) -> None:
     """A damaged commit record stays where it is until the next one is written."""
-    patch.setattr(opening, "_needs_commit", lambda found, decision: False)
+    patch.setattr(opening, "_needs_commit", lambda config, found, decision: False)
 
 
 def on_opening(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from rotortree.engine import Engine
+from rotortree.life import Life
 from rotortree.storage import durable
 from rotortree.storage.wal import SegmentScan, SegmentWriter, Unit
 from rotortree_faultinject.tree.battery import BATTERY, Trial
@@ -171,7 +172,7 @@ def test_a_fault_that_nothing_notices_is_no_success(monkeypatch: pytest.MonkeyPa
     """It survived; and one that is called redundant and is noticed was called so wrongly."""
     caught = judge(QUICK)
     redundant = PlantedFault("r", "", PLANTED[QUICK].edits, redundant="Every profile: not so.")
-    harmless = PlantedFault("h", "", (Edit(Engine._fatal, "the tree is failed", "failed"),))
+    harmless = PlantedFault("h", "", (Edit(Life.fatal, "the tree is failed", "failed"),))
     module = "rotortree_faultinject.tree.kill_score"
     monkeypatch.setattr(f"{module}.PLANTED", {"r": redundant, "h": harmless})
     monkeypatch.setattr(f"{module}.ask", lambda: ("", "", 1))

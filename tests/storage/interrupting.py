@@ -12,7 +12,7 @@ from typing import Any
 __all__ = ["everywhere"]
 
 _LOOKS_AFTER = frozenset({"RESUME", "CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP_BACKWARD"})
-"""Behind these instructions the interpreter looks for signals, and nowhere else."""
+"""Behind these instructions the interpreter looks for signals, unless they raise; nowhere else."""
 
 
 class _Interrupt:
@@ -33,7 +33,9 @@ class _Interrupt:
         if "__del__" in (frame.f_code.co_name, frame.f_back and frame.f_back.f_code.co_name):
             return None
         frame.f_trace_opcodes = True
-        if event == "opcode":
+        if event == "exception":
+            self._before.pop(frame, None)
+        elif event == "opcode":
             before = self._before.get(frame, "")
             self._before[frame] = dis.opname[frame.f_code.co_code[frame.f_lasti]]
             if before in _LOOKS_AFTER and not self.place:

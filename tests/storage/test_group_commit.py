@@ -212,7 +212,7 @@ def test_an_interrupt_anywhere_in_an_insert_does_not_stop_the_flusher(tmp_path: 
 def test_waiting_depends_on_no_notification() -> None:
     """The watermark rose, and a Ctrl-C came before anybody was told: a wait ends all the same."""
     watermark = Watermark(0)
-    waiter = start(lambda: watermark.wait(5, None))
+    waiter = start(lambda: watermark.wait(5, None, lambda: None))
     time.sleep(0.02)
     watermark.value = 5
     assert ends(waiter)
@@ -223,12 +223,12 @@ def test_who_waits_is_told_at_once(how: str, monkeypatch: pytest.MonkeyPatch) ->
     """Looking without being told is for emergencies: here nobody does, and the wait ends."""
     monkeypatch.setattr("rotortree.watermark._LOOK_AGAIN_SECONDS", 1000.0)
     watermark = Watermark(0)
-    waiter = start(lambda: watermark.wait(5, None))
+    waiter = start(lambda: watermark.wait(5, None, lambda: None))
     time.sleep(0.02)
     if how == "rise":
         watermark.rise(5)
     else:
-        watermark.fail(lambda: FlushFailedError("broken", retryable=True), ended=False)
+        watermark.fail(lambda: FlushFailedError("broken", retryable=True))
     assert ends(waiter)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rotortree.engine import Engine
+from rotortree.life import Life
 from rotortree.opening import open_tree
 from rotortree.rotor_tree import RotorTree
 from rotortree.storage import durable
@@ -104,27 +105,36 @@ _ERRORS = (
     PlantedFault(
         "failed fsync ignored",
         "a flush whose fsync failed is acknowledged",
-        (Edit(Engine._write_unit, "raise self._fail(error) from error", "pass"),),
+        (
+            Edit(
+                Engine._write_unit,
+                "self.life.failure = error\n        raise self._fail(error) from error",
+                "pass",
+            ),
+        ),
     ),
     PlantedFault(
         "failed fsync retryable",
         "a tree whose fsync failed goes on, and writes the unit again",
-        (Edit(Engine._write_unit, "raise self._fail(error) from error", "raise"),),
+        (
+            Edit(
+                Engine._write_unit,
+                "self.life.failure = error\n        raise self._fail(error) from error",
+                "raise",
+            ),
+        ),
     ),
     PlantedFault(
         "failed fsync told to one only",
         "the flush whose fsync failed raises, later ones do not",
-        (Edit(Engine._check_writable, "if self._failure is not None:", "if False:"),),
+        (Edit(Life.check_not_failed, "if self.failure is not None:", "if False:"),),
     ),
     PlantedFault(
         "failed directory sync retryable",
         "a tree whose fsync of a directory failed goes on",
         (
-            Edit(
-                Engine._fail_if_names_are_lost,
-                "error.operation == durable.SYNC_DIRECTORY",
-                "False",
-            ),
+            Edit(Engine._flush, "error.operation == durable.SYNC_DIRECTORY", "False"),
+            Edit(Engine._checkpoint, "error.operation == durable.SYNC_DIRECTORY", "False"),
         ),
     ),
     PlantedFault(
@@ -133,7 +143,7 @@ _ERRORS = (
         (
             Edit(
                 Engine._next_segment,
-                "failure = self._fail(error)",
+                "self.life.failure = error\n        failure = self._fail(error)",
                 "failure = CheckpointFailedError(str(error))",
             ),
         ),
@@ -201,24 +211,12 @@ _ERRORS = (
     PlantedFault(
         "tokens wait for ever after a failure",
         "a tree that fails does not tell those who wait",
-        (
-            Edit(
-                Engine._fail,
-                "self.durable.fail(self._fatal, ended=True)",
-                "pass",
-            ),
-        ),
+        (Edit(Life.why_not_durable, "if self.failure is not None:", "if False:"),),
     ),
     PlantedFault(
         "tokens wait for ever after close",
         "close does not tell those who wait",
-        (
-            Edit(
-                Engine._release,
-                "self.durable.fail(lambda: ClosedError(message), ended=True)",
-                "pass",
-            ),
-        ),
+        (Edit(Life.why_not_durable, "if self.ended:", "if False:"),),
     ),
     PlantedFault(
         "flusher gives up",
@@ -314,12 +312,12 @@ _LOCKS = (
     PlantedFault(
         "lock kept after a failed open",
         "an open that fails does not give its lock back",
-        (Edit(open_tree, "lock.release()", "pass"),),
+        (Edit(open_tree, "durable.release_lock(lock)", "pass"),),
     ),
     PlantedFault(
         "lock kept after close",
         "close does not give the lock back",
-        (Edit(Engine._release, "self._lock.release()", "pass"),),
+        (Edit(Engine._release, "durable.release_lock(self._lock)", "pass"),),
     ),
 )
 

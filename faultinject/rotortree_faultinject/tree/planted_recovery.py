@@ -253,7 +253,7 @@ _DECIDED = (
     PlantedFault(
         "commit not rebuilt",
         "a damaged commit record is left as it is",
-        (Edit(opening._needs_commit, "return found.commit is None or", "return"),),
+        (Edit(opening._needs_commit, "if found.commit is None or", "if"),),
     ),
     PlantedFault(
         "no commit record of a new tree",

@@ -184,7 +184,9 @@ def _decided(decision: Decision | None, found: Survey) -> Mapping[str, object]:
     }
 
 
-def _commit_needed(needed: bool, found: Survey, decision: Decision) -> Mapping[str, object]:
+def _commit_needed(
+    needed: bool, _: object, found: Survey, decision: Decision
+) -> Mapping[str, object]:
     return {
         "a commit record rebuilt": needed and not found.commit,
         "a commit record written anew to be sure of it": needed and found.commit,
