@@ -14,8 +14,7 @@ Reads take none of them.
 
 A tree is open, and may be failed, until its last flush, which closes it (`rotortree.life`); then it
 releases its files and its lock.  Background tasks run until it is closed, and find nothing to do
-then.  So a close that is interrupted before that leaves an open tree, as it was; one that is
-interrupted later is finished by the next close, or when the tree is forgotten.
+then.  So a close that is interrupted before that leaves an open tree, as it was.
 """
 
 from __future__ import annotations
@@ -238,7 +237,6 @@ class Engine:
         try:
             log.sync()
         except IoFailedError as error:
-            self.life.failure = error
             raise self._fail(error) from error
         log.advance()
 
@@ -298,7 +296,6 @@ class Engine:
                 return
             if log.header.base != head:
                 log = self._next_segment(log, head)
-        self.life.check_not_failed()
         try:
             self._levels.write(self.tree, self.checkpoint_head.size, head.size)
             self._write_commit(head.size, (head, log.header.number))
@@ -310,7 +307,6 @@ class Engine:
         except BaseException as error:
             self.life.fail_if_hidden(error)
             raise
-        self.life.check_not_failed()
         # The checkpoint is committed.  What fails from here on only keeps space, until next time.
         with contextlib.suppress(IoFailedError):
             remove_segments(self._environment, self.config.path, log.header.number)
@@ -422,7 +418,10 @@ class Engine:
                     self._close()
             finally:
                 if self.life.closed:
-                    self._release()
+                    try:
+                        self._release()
+                    finally:
+                        self._release()  # again: an interrupt may have ended the first
         self._stop_tasks()
 
     def _close(self) -> None:

@@ -245,7 +245,7 @@ def _close_forgotten(engine: Engine) -> None:
         # The garbage collector may run anywhere, here within a flush that holds a lock.
         threading.Thread(target=_close_forgotten, args=(engine,), name="rotortree-close").start()
         return
-    was_closed = engine.life.closed  # but not to the end: that was interrupted, or failed
+    was_closed = engine.life.closed  # and raised
     try:
         engine.close()
     finally:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,36 +19,22 @@ from rotortree import (
     FileLockedError,
     FlushFailedError,
     FlushPolicy,
-    InvalidConfigError,
-    IoFailedError,
     RotorTree,
     StorageError,
 )
-from rotortree.storage.environment import Environment
-from rotortree.storage.files import File, Lock, OpenMode, OsFileSystem
-from rotortree.storage.format import (
-    COMMIT,
-    MAX_SEGMENT,
-    Commit,
-    SegmentHeader,
-    segment_name,
-)
 from rotortree_faultinject.disk import Call, SimulatedDisk
-from tests.storage.disk import disk_of
 from tests.storage.interrupting import everywhere
 from tests.storage.trees import (
-    PATH,
     abandon,
     check_goes_on,
     check_tree,
     leaf,
     leaves,
-    log_path,
     open_tree,
 )
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    pass
 
 SOON = 20.0
 """Seconds after which something that should have happened is taken for lost."""
@@ -171,6 +156,8 @@ class _Busy:
             token.wait(SOON)
             assert self.tree.wait_for_checkpoint(SOON), place
             assert Running(self.tree.checkpoint).ends(), place
+        else:
+            assert not is_locked(self.disk), place
         assert self.waiter.ends(), place
         closing = Running(self.tree.close)
         assert closing.ends(), place
@@ -199,6 +186,22 @@ def test_an_interrupt_anywhere_leaves_a_tree_that_goes_on_or_can_be_closed(name:
         busy[0].check(place)
     busy[0].check("the end")
     assert any(name in place for place in places)
+
+
+@pytest.mark.evidence("fault", "DURABLE-24", "DURABLE-25", "DURABLE-34")
+def test_an_interrupt_anywhere_in_an_insert_does_not_stop_the_checkpointer() -> None:
+    """A checkpoint that is due is made, and no wait for it lasts for ever."""
+    disk = SimulatedDisk()
+    with open_tree(disk, 2, checkpoint_policy=CheckpointPolicy.EveryNEntries(1)) as tree:
+
+        def prepare() -> Callable[[], object]:
+            tree.checkpoint()
+            return lambda: tree.append(leaf(tree.size))
+
+        for place in everywhere(prepare):
+            tree.insert(leaf(tree.size))
+            assert tree.wait_for_checkpoint(SOON), place
+            assert tree.checkpoint_size == tree.size, place
 
 
 @pytest.mark.evidence("fault", "DURABLE-33", "DURABLE-34")
@@ -343,6 +346,22 @@ def test_a_checkpoint_is_not_committed_when_a_flush_fails_meanwhile(part: str) -
     abandon(tree)
 
 
+@pytest.mark.evidence("example", "DURABLE-25")
+def test_waiting_waits_for_a_checkpoint_that_was_asked_for() -> None:
+    """False while it runs and the time is over, True when it has ended."""
+    disk, gate = SimulatedDisk(), Gate("sync", "/levels/")
+    with open_tree(disk, 2) as tree:
+        tree.insert_many(leaves(0, 4))
+        disk.on_call = gate
+        checkpoint = Running(tree.checkpoint)
+        assert gate.reached.wait(SOON)
+        assert not tree.wait_for_checkpoint(0)
+        gate.opened.set()
+        assert tree.wait_for_checkpoint(SOON)
+        assert tree.checkpoint_size == 4
+        assert checkpoint.ends()
+
+
 @pytest.mark.evidence("fault", "DURABLE-25")
 def test_the_error_of_a_background_checkpoint_outlives_the_retry(
     monkeypatch: pytest.MonkeyPatch,
@@ -364,152 +383,3 @@ def test_the_error_of_a_background_checkpoint_outlives_the_retry(
             tree.wait_for_checkpoint(SOON)
         assert tree.checkpoint_size == 4
         assert tree.wait_for_checkpoint(SOON)
-
-
-# Opening and closing.
-
-
-@pytest.mark.evidence("fault", "DURABLE-5", "DURABLE-20", "DURABLE-42", "FORMAT-71")
-def test_what_open_shows_is_recorded_where_acknowledgements_are() -> None:
-    """A life that did not record was killed; the next one records, and is killed: nothing is lost.
-
-    Its log cut behind the header is an error then, and no shorter tree.
-    """
-    disk = SimulatedDisk()
-    tree = open_tree(disk, 2)
-    tree.insert_many(leaves(0, 3))
-    tree.flush()
-    abandon(tree)
-    disk.restart()
-    tree = open_tree(disk, record_acknowledgements=True)
-    tree.flush()
-    assert tree.durable_size == 3
-    abandon(tree)
-    files = disk.files()
-    assert Commit.decode(files[f"{PATH}/{COMMIT}"], COMMIT).acknowledged.size == 3
-    newest = log_path(files)
-    with pytest.raises(StorageError):
-        open_tree(disk_of({**files, newest: files[newest][:160]}))
-    check_goes_on(disk_of(files), 2, 3)
-
-
-class _BadFile:
-    """A file whose close fails when it was done."""
-
-    def __init__(self, file: File) -> None:
-        self._file = file
-
-    def size(self) -> int:
-        return self._file.size()
-
-    def pread(self, length: int, offset: int) -> bytes:
-        return self._file.pread(length, offset)
-
-    def pwritev(self, buffers: Sequence[Buffer], offset: int) -> int:
-        return self._file.pwritev(buffers, offset)
-
-    def truncate(self, length: int) -> None:
-        self._file.truncate(length)
-
-    def sync(self) -> None:
-        self._file.sync()
-
-    def map(self, length: int) -> memoryview:
-        return self._file.map(length)
-
-    def close(self) -> None:
-        self._file.close()
-        raise OSError(errno.EIO, "close failed")
-
-
-class _BadLock:
-    """A lock that fails when it was given back."""
-
-    def __init__(self, lock: Lock) -> None:
-        self._lock = lock
-
-    def release(self) -> None:
-        self._lock.release()
-        raise OSError(errno.EIO, "unlock failed")
-
-
-class _NothingCloses(OsFileSystem):
-    """A file system on which every close and every unlock fails."""
-
-    def open(self, path: str, mode: OpenMode) -> File:
-        return _BadFile(super().open(path, mode))
-
-    def lock(self, path: str, *, shared: bool) -> Lock:
-        return _BadLock(super().lock(path, shared=shared))
-
-
-@pytest.mark.evidence("fault", "DURABLE-31", "DURABLE-38")
-def test_a_close_of_the_system_that_fails_fails_nothing(tmp_path: Path) -> None:
-    """Everything that counts was synced before: the tree works, closes, and opens again."""
-    environment = Environment(files=_NothingCloses())
-    for size in (3, 6):
-        with RotorTree.open(tmp_path / "tree", n=2, environment=environment) as tree:
-            tree.insert_many(leaves(size - 3, size))
-            tree.checkpoint()
-    with RotorTree.open(tmp_path / "tree", environment=environment, read_only=True) as tree:
-        check_tree(tree, 2, 6)
-
-
-@pytest.mark.evidence("example", "DURABLE-31")
-def test_a_relative_path_in_a_removed_working_directory_is_a_typed_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """IoFailedError, not the FileNotFoundError of the operating system."""
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    monkeypatch.chdir(gone)
-    gone.rmdir()
-    try:
-        with pytest.raises(IoFailedError, match="getcwd"):
-            RotorTree.open("log")
-    finally:
-        os.chdir(tmp_path)
-
-
-def test_an_empty_path_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However it is given; it is not the working directory."""
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InvalidConfigError):
-        RotorTree.open("")
-    assert list(tmp_path.iterdir()) == []
-
-
-def _last_number(disk: SimulatedDisk) -> SimulatedDisk:
-    """The disk with its only segment renumbered to the largest number that there is."""
-    files = disk.files()
-    first = f"{PATH}/wal/{segment_name(1)}"
-    header = SegmentHeader.decode(files.pop(first), first)._replace(number=MAX_SEGMENT)
-    commit = Commit.decode(files[f"{PATH}/{COMMIT}"], COMMIT)
-    commit = commit._replace(first_segment=MAX_SEGMENT, last_segment=MAX_SEGMENT)
-    files[f"{PATH}/{COMMIT}"] = commit.encode()
-    files[f"{PATH}/wal/{segment_name(MAX_SEGMENT)}"] = header.encode()
-    return disk_of(files)
-
-
-@pytest.mark.evidence("example", "FORMAT-40")
-def test_behind_the_largest_segment_number_there_is_no_segment() -> None:
-    """A checkpoint fails and the tree goes on; a writer's open fails and a reader's does not."""
-    disk = SimulatedDisk()
-    open_tree(disk, 2).close()
-    disk = _last_number(disk)
-    with open_tree(disk) as tree:
-        tree.insert_many(leaves(0, 3))
-        with pytest.raises(CheckpointFailedError):
-            tree.checkpoint()
-        tree.insert_durable(leaf(3))
-    tree = open_tree(disk)
-    check_tree(tree, 2, 4)
-    tree.insert_durable(leaf(4))
-    abandon(tree)
-    disk.restart()
-    before = disk.files()
-    with pytest.raises(IoFailedError):
-        open_tree(disk)
-    assert disk.files() == before
-    with open_tree(disk, read_only=True) as tree:
-        check_tree(tree, 2, 5)

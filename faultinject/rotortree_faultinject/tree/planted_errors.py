@@ -105,24 +105,12 @@ _ERRORS = (
     PlantedFault(
         "failed fsync ignored",
         "a flush whose fsync failed is acknowledged",
-        (
-            Edit(
-                Engine._write_unit,
-                "self.life.failure = error\n        raise self._fail(error) from error",
-                "pass",
-            ),
-        ),
+        (Edit(Engine._write_unit, "raise self._fail(error) from error", "pass"),),
     ),
     PlantedFault(
         "failed fsync retryable",
         "a tree whose fsync failed goes on, and writes the unit again",
-        (
-            Edit(
-                Engine._write_unit,
-                "self.life.failure = error\n        raise self._fail(error) from error",
-                "raise",
-            ),
-        ),
+        (Edit(Engine._write_unit, "raise self._fail(error) from error", "raise"),),
     ),
     PlantedFault(
         "failed fsync told to one only",
