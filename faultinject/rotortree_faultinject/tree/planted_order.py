@@ -143,7 +143,7 @@ _ORDER = (
         (
             Edit(
                 durable.replace_file,
-                "write_temporary(fs, path, contents).close()",
+                "close_file(write_temporary(fs, path, contents))",
                 "file = fs.open(path + TEMPORARY, 'create')\n"
                 "    write_all(file, path, [contents], 0)",
             ),
@@ -200,7 +200,7 @@ _ORDER = (
         (
             Edit(
                 durable.replace_file,
-                "write_temporary(fs, path, contents).close()\n    publish(fs, path)",
+                "close_file(write_temporary(fs, path, contents))\n    publish(fs, path)",
                 "file = fs.open(path, 'create')\n"
                 "    write_all(file, path, [contents], 0)\n"
                 "    sync_file(file, path)",
