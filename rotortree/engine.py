@@ -147,6 +147,7 @@ class Engine:
     # Whether it can be changed.
 
     def _check_writable(self) -> SegmentWriter:
+        self.life.home.has_left()  # asks the system, and is right from a child's first moment on
         self.life.check_readable()
         if self._log is None:
             raise ReadOnlyError(self.config.path)

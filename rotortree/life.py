@@ -28,12 +28,12 @@ class Life:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether this is a forked child of the process that opened the tree."""
-        return self.home.left
+        """Whether this is a forked child of the process that opened the tree.  A system call."""
+        return self.home.has_left()
 
     def check_readable(self) -> None:
-        """Raise ClosedError after close and in a forked child."""
-        if self.is_foreign:
+        """Raise ClosedError after close and in a forked child.  Cheap."""
+        if self.home.left:
             raise ClosedError(
                 f"{self.path} was opened by process {self.home.process}, of which this is a fork"
             )

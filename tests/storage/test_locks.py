@@ -322,6 +322,38 @@ def test_a_living_child_does_not_keep_the_lock_of_a_process_that_was_killed(path
 
 
 @pytest.mark.evidence("example", "DURABLE-48")
+@pytest.mark.parametrize("how", ["flush", "checkpoint", "close"])
+def test_what_runs_first_in_a_child_does_not_write_for_its_parent(path: Path, how: str) -> None:
+    """A hook of before this library flushes, checkpoints or closes there: nothing is written."""
+    body = f"""
+        said = []
+        def first():
+            try:
+                said.append(tree.{how}())
+            except ClosedError:
+                said.append("ClosedError")
+        os.register_at_fork(after_in_child=first)
+        tree = RotorTree.open(path, flush_policy=FlushPolicy.Manual())
+        tree.insert(leaf(3))
+        def contents():
+            names = sorted(glob.glob(path + "/**", recursive=True))
+            return [(name, os.path.isfile(name) and open(name, "rb").read()) for name in names]
+        before = contents()
+        print(child(lambda: said), contents() == before)
+        try:
+            RotorTree.open(path)
+        except FileLockedError:
+            print("still locked")
+        tree.close()
+        with RotorTree.open(path) as tree:
+            print(tree.recovery.clean, tree.size)
+    """
+    done = in_a_child(body, path)
+    said = f"{[None] if how == 'close' else ['ClosedError']} True\nstill locked\nTrue 4\n"
+    assert (done.returncode, done.stdout) == (0, said)
+
+
+@pytest.mark.evidence("example", "DURABLE-48")
 @pytest.mark.parametrize("how", ["lock.release()", "del lock"])
 def test_what_runs_first_in_a_child_does_not_unlock_for_its_parent(path: Path, how: str) -> None:
     """Not even what was registered before anything of this library."""
