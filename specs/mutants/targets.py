@@ -39,6 +39,7 @@ TARGETS = (
         "storage/wal.py",
         "storage",
         *("frames", "scans", "zeros", "replay", "headers", "layout", "repair", "damage"),
+        "open_and_close",
     ),
     _target("encoding.py", "tree", "encoding", "what_is_wrong"),
     _target(

@@ -153,15 +153,15 @@ def test_an_empty_path_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert list(tmp_path.iterdir()) == []
 
 
-def _last_number(disk: SimulatedDisk) -> SimulatedDisk:
-    """The disk with its only segment renumbered to the largest number that there is."""
+def _renumbered(disk: SimulatedDisk, number: int) -> SimulatedDisk:
+    """The disk with another number of its only segment."""
     files = disk.files()
     first = f"{PATH}/wal/{segment_name(1)}"
-    header = SegmentHeader.decode(files.pop(first), first)._replace(number=MAX_SEGMENT)
+    header = SegmentHeader.decode(files.pop(first), first)._replace(number=number)
     commit = Commit.decode(files[f"{PATH}/{COMMIT}"], COMMIT)
-    commit = commit._replace(first_segment=MAX_SEGMENT, last_segment=MAX_SEGMENT)
+    commit = commit._replace(first_segment=number, last_segment=number)
     files[f"{PATH}/{COMMIT}"] = commit.encode()
-    files[f"{PATH}/wal/{segment_name(MAX_SEGMENT)}"] = header.encode()
+    files[f"{PATH}/wal/{segment_name(number)}"] = header.encode()
     return disk_of(files)
 
 
@@ -170,10 +170,13 @@ def test_behind_the_largest_segment_number_there_is_no_segment() -> None:
     """A checkpoint fails and the tree goes on; a writer's open fails and a reader's does not."""
     disk = SimulatedDisk()
     open_tree(disk, 2).close()
-    disk = _last_number(disk)
+    disk = _renumbered(disk, MAX_SEGMENT - 1)
     with open_tree(disk) as tree:
-        tree.insert_many(leaves(0, 3))
-        with pytest.raises(CheckpointFailedError):
+        tree.insert_many(leaves(0, 2))
+        tree.checkpoint()
+        assert log_path(disk.files()) == f"{PATH}/wal/{segment_name(MAX_SEGMENT)}"
+        tree.insert(leaf(2))
+        with pytest.raises(CheckpointFailedError, match="no number is left"):
             tree.checkpoint()
         tree.insert_durable(leaf(3))
     tree = open_tree(disk)
@@ -182,8 +185,9 @@ def test_behind_the_largest_segment_number_there_is_no_segment() -> None:
     abandon(tree)
     disk.restart()
     before = disk.files()
-    with pytest.raises(IoFailedError):
+    with pytest.raises(IoFailedError) as caught:
         open_tree(disk)
+    assert (caught.value.operation, caught.value.errno) == ("create", errno.EOVERFLOW)
     assert disk.files() == before
     with open_tree(disk, read_only=True) as tree:
         check_tree(tree, 2, 5)
