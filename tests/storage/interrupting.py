@@ -34,9 +34,9 @@ class _Interrupt:
             return None
         frame.f_trace_opcodes = True
         if event == "exception":
-            self._before.pop(frame, None)
+            self._before[frame] = ""
         elif event == "opcode":
-            before = self._before.get(frame, "")
+            before = self._before.get(frame, "RESUME")
             self._before[frame] = dis.opname[frame.f_code.co_code[frame.f_lasti]]
             if before in _LOOKS_AFTER and not self.place:
                 self.left -= 1
