@@ -29,6 +29,7 @@ _AGAIN = (*_ORACLE, "DURABLE-5", "DURABLE-6", "DURABLE-7", "FORMAT-72")
 _FAILURES = ("DURABLE-28", "DURABLE-29", "FORMAT-35", "FORMAT-53", "FORMAT-73")
 _TWICE = ("DURABLE-29", "DURABLE-30", "FORMAT-37", "FORMAT-69", "FORMAT-70")
 _PROGRESS = ("DURABLE-11", "DURABLE-14")
+_NO_DEADLOCK = ("DURABLE-14",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ PROPERTIES = (
     ),
     Property(
         "everything ends, with a call that fails",
-        {"BATCHES": 1, "SEGMENTS": 3, "BOOTS": 0, "FAULTS": 1, "TOKENS": 1},
+        {"BATCHES": 1, "SEGMENTS": 2, "BOOTS": 0, "FAULTS": 1, "TOKENS": 1},
         "progress.pml",
         _PROGRESS,
     ),
@@ -71,6 +72,21 @@ PROPERTIES = (
         {"SEGMENTS": 3, "BOOTS": 0, "WRITERS": 2, "CHECKPOINTS": 0},
         "progress.pml",
         _PROGRESS,
+    ),
+    Property(
+        "no deadlock, with two writers and a checkpoint",
+        {"SEGMENTS": 2, "BOOTS": 0, "WRITERS": 2},
+        requirements=_NO_DEADLOCK,
+    ),
+    Property(
+        "no deadlock, with tokens and a call that fails",
+        {"BATCHES": 1, "SEGMENTS": 3, "BOOTS": 0, "FAULTS": 1, "TOKENS": 1},
+        requirements=_NO_DEADLOCK,
+    ),
+    Property(
+        "no deadlock, with two writers and a flush that fails",
+        {"SEGMENTS": 3, "BOOTS": 0, "FAULTS": 1, "WRITERS": 2, "CHECKPOINTS": 0},
+        requirements=_NO_DEADLOCK,
     ),
 )
 """What must hold, the largest first."""

@@ -19,7 +19,8 @@ typedef Segment {
                                         /* size that it ends at; 0: zeros, garbage, or cut off */
     byte also_a[BATCHES], also_b[BATCHES]; /* sets of other values that the disk may have */
     byte clean;                         /* set of units that a failed sync marked clean */
-    byte contents[BATCHES];             /* of the tree up to the unit's end */
+    byte contents_a[BATCHES], contents_b[BATCHES]; /* of the tree up to the unit's end, as either */
+                                        /* frame has it, for every batch has leaves in both */
 };
 
 Segment wal[SEGMENTS + 1];              /* by number; 0 is not used */
@@ -64,13 +65,14 @@ byte at, slot, value;                   /* of the steps below, which are atomic;
 inline write_unit_at(number, start, stop) {
     write_frame(wal[number].a[start], wal[number].also_a[start], stop);
     write_frame(wal[number].b[start], wal[number].also_b[start], stop);
-    wal[number].contents[start] = contents & MASK(stop);
+    wal[number].contents_a[start] = contents & MASK(stop);
+    wal[number].contents_b[start] = contents & MASK(stop);
     wal[number].clean = wal[number].clean & ~ONLY(start);
 }
 
 inline write_half_unit_at(number, start, stop) {
     write_frame(wal[number].a[start], wal[number].also_a[start], stop);
-    wal[number].contents[start] = contents & MASK(stop);
+    wal[number].contents_a[start] = contents & MASK(stop);
     wal[number].clean = wal[number].clean & ~ONLY(start);
 }
 
@@ -131,7 +133,8 @@ inline revert_unit_at(number, start) {
     wal[number].b[start] = 0;
     wal[number].also_a[start] = 0;
     wal[number].also_b[start] = 0;
-    wal[number].contents[start] = 0
+    wal[number].contents_a[start] = 0;
+    wal[number].contents_b[start] = 0
 }
 
 inline forget_segment(number) {
@@ -149,7 +152,8 @@ inline forget_segment(number) {
         wal[number].b[slot] = 0;
         wal[number].also_a[slot] = 0;
         wal[number].also_b[slot] = 0;
-        wal[number].contents[slot] = 0;
+        wal[number].contents_a[slot] = 0;
+        wal[number].contents_b[slot] = 0;
         slot++
     :: else -> break
     od
@@ -260,10 +264,8 @@ inline lose_segment(number) {
         :: slot < BATCHES ->
             lose_frame(wal[number].a[slot], wal[number].also_a[slot]);
             lose_frame(wal[number].b[slot], wal[number].also_b[slot]);
-            if
-            :: !wal[number].a[slot] && !wal[number].b[slot] -> wal[number].contents[slot] = 0
-            :: else
-            fi;
+            wal[number].contents_a[slot] = (wal[number].a[slot] -> wal[number].contents_a[slot] : 0);
+            wal[number].contents_b[slot] = (wal[number].b[slot] -> wal[number].contents_b[slot] : 0);
             slot++
         :: else -> break
         od;

@@ -89,7 +89,7 @@ inline write_unit() {
     if
     :: logged == target
     :: else ->
-        OP(UNIT_WRITE);
+        OP(ON(UNIT_WRITE, open_segment));
         if
         :: d_step { write_unit_at(open_segment, logged, target) }
         :: MAY_FAIL -> faults--; error = RETRY; write_unit_at(open_segment, logged, target)
@@ -104,11 +104,11 @@ inline write_unit() {
 inline sync_unit() {
     if
     :: atomic {
-        error == NONE && logged < target -> OP(UNIT_SYNC);
+        error == NONE && logged < target -> OP(ON(UNIT_SYNC, open_segment));
         attempt(sync_segment(open_segment); logged = target, fail_flush())
     }
     :: atomic {
-        error == RETRY -> OP(UNIT_CUT);
+        error == RETRY -> OP(ON(UNIT_CUT, open_segment));
         if
         :: cut_unit_at(open_segment, logged)
         :: true
@@ -242,8 +242,9 @@ inline commit_checkpoint() {
 /* Go on in a new segment.  Once its name may exist, neither it nor the one before may be written to
  * until that name is durable. */
 inline next_segment() {
-    TRY_TWO(SEGMENT_CREATE, SEGMENT_WRITE, write_header(open_segment + 1, logged), fail_call());
-    TRY(SEGMENT_SYNC, sync_segment(open_segment + 1), fail_call());
+    TRY_TWO(ON(SEGMENT_CREATE, open_segment + 1), ON(SEGMENT_WRITE, open_segment + 1),
+        write_header(open_segment + 1, logged), fail_call());
+    TRY(ON(SEGMENT_SYNC, open_segment + 1), sync_segment(open_segment + 1), fail_call());
     if
     :: error == NONE -> publish_segment()
     :: else -> d_step { forget_segment(open_segment + 1); tidy() }
@@ -251,7 +252,7 @@ inline next_segment() {
 }
 
 inline publish_segment() {
-    TRY(SEGMENT_RENAME, name_segment(open_segment + 1),
+    TRY(ON(SEGMENT_RENAME, open_segment + 1), name_segment(open_segment + 1),
         fail_rename(name_segment(open_segment + 1)); fail_names());
     TRY(SYNC_WAL, sync_wal(); open_segment++, fail_names())
 }
@@ -314,7 +315,7 @@ inline remove_segments(first) {
         if
         :: wal[file].named ->
             assert(file < FIRST_OF(commit) && VALID(older) && file < FIRST_OF(older));
-            TRY(SEGMENT_UNLINK, unlink_segment(file), skip)
+            TRY(ON(SEGMENT_UNLINK, file), unlink_segment(file), skip)
         :: else
         fi;
         file++
@@ -418,6 +419,7 @@ end:
     od
 }
 
+/* `stopping` says that it was called. */
 inline close() {
     atomic {
         LOCK(checkpoint_lock);
@@ -468,7 +470,7 @@ active proctype Life() {
         {
             open_tree();
             if
-            :: boots > 0 || BOOTS == 0 -> close()
+            :: boots > 0 || BOOTS == 0 -> stopping = true; close()
             :: true
             fi;
 end:

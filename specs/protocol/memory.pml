@@ -63,14 +63,18 @@ bool certain;                           /* all that is read is on the disk: powe
         fi; \
         may_crash()
 
-/* The words of the model are the sequences of calls and MARKs: see README.md. */
+/* The words of the model are the sequences of calls and MARKs: see README.md.  A call ON a segment
+ * is of a file of the log, and its number is part of the word. */
 #ifdef WORD
 mtype word[WORD_LENGTH] = { WORD };
+byte word_segment[WORD_LENGTH] = { WORD_SEGMENTS };
 byte word_at;
+#define ON(call, segment) call && word_segment[word_at] == (segment)
 #define OP(call) atomic { \
         word_at < WORD_LENGTH && word[word_at] == call -> word_at++; \
         assert(word_at < WORD_LENGTH) }
 #else
+#define ON(call, segment) call
 #define OP(call) printf("%e\n", call)
 #endif
 #define MARK(event) OP(event)
@@ -126,7 +130,7 @@ inline lose_memory() {
         users[0] = 1;
         round = 0; is_due = false; is_new = false; next_torn = false;
         file = 0; next_size = 0; next_ack = 0; next_first = 0; next = 0;
-        found_none = false; found_clean = false; refused = false; split = false;
+        found_none = false; found_clean = false; refused = false; others = 0;
         found_base = 0; found_durable = 0; found_first = 0; found_last = 0; found_lowest = 0;
         tidy();
         down = false

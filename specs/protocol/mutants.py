@@ -40,6 +40,9 @@ def _recovery(old: str, new: str) -> Edit:
 
 _TWICE = {"BOOTS": 2, "BATCHES": 1, "SEGMENTS": 4, "CHECKPOINTS": 0}
 _FAILING = {"FAULTS": 1, "CHECKPOINTS": 0}
+_ENDING = {"BATCHES": 1, "SEGMENTS": 2, "BOOTS": 0, "FAULTS": 1, "TOKENS": 1, "CHECKPOINTS": 0}
+_TOLD_NOTHING = _log("(failed || closed || failures != mine) -> error", "false -> error")
+_LOCK_KEPT = _log("error = FATAL; UNLOCK(flush_lock)", "error = FATAL")
 
 MUTANTS = (
     Mutant(
@@ -52,7 +55,12 @@ MUTANTS = (
     Mutant(
         "a flush is acknowledged before its sync",
         _LOST,
-        (_log("        OP(UNIT_WRITE);\n", "        OP(UNIT_WRITE);\n acknowledged = target;\n"),),
+        (
+            _log(
+                "        OP(ON(UNIT_WRITE, open_segment));\n",
+                "        OP(ON(UNIT_WRITE, open_segment));\n acknowledged = target;\n",
+            ),
+        ),
         {"CHECKPOINTS": 0},
         requirements=("DURABLE-16", "FORMAT-34"),
     ),
@@ -71,7 +79,7 @@ MUTANTS = (
     ),
     Mutant(
         "a frame whose unit is torn is trusted",
-        "!(split)",
+        "others==",
         (_recovery("        :: wal[segment].b[start] != stop -> break\n", ""),),
         {"CHECKPOINTS": 0},
         requirements=("DURABLE-4", "FORMAT-30"),
@@ -79,7 +87,13 @@ MUTANTS = (
     Mutant(
         "a new segment's header is not synced",
         _REFUSED,
-        (_log("    TRY(SEGMENT_SYNC, sync_segment(open_segment + 1), fail_call());\n", ""),),
+        (
+            _log(
+                "    TRY(ON(SEGMENT_SYNC, open_segment + 1), sync_segment(open_segment + 1),"
+                " fail_call());\n",
+                "",
+            ),
+        ),
         requirements=("FORMAT-19", "FORMAT-41"),
     ),
     Mutant(
@@ -145,7 +159,7 @@ MUTANTS = (
         "COMMIT is renamed into place before it is synced",
         _REFUSED,
         (_log("    TRY(COMMIT_SYNC, next_torn = false, fail_call());\n", ""),),
-        {"FAULTS": 1, "SEGMENTS": 5},
+        {"FAULTS": 1},
         requirements=("FORMAT-8",),
     ),
     Mutant(
@@ -201,8 +215,7 @@ MUTANTS = (
         _UNSTABLE,
         (
             _recovery(
-                "fail_call());\n        TRY(SEGMENT_SYNC, sync_segment(open_segment),"
-                " fail_segment(open_segment))\n",
+                "fail_call());\n        sync_it(SEGMENT_SYNC)\n",
                 "fail_call())\n",
             ),
         ),
@@ -241,7 +254,7 @@ MUTANTS = (
         "size<=issued",
         (
             _recovery(
-                "else -> TRY(UNIT_SYNC, sync_segment(open_segment), fail_segment(open_segment))\n",
+                "else -> sync_it(UNIT_SYNC)\n",
                 "else\n",
             ),
         ),
@@ -277,15 +290,15 @@ MUTANTS = (
     Mutant(
         "a waiter is told of no failure",
         "invalid end state",
-        (_log("(failed || closed || failures != mine) -> error", "false -> error"),),
-        {"BOOTS": 0, "FAULTS": 1, "TOKENS": 1, "CHECKPOINTS": 0, "BATCHES": 1},
+        (_TOLD_NOTHING,),
+        {"BATCHES": 1, "SEGMENTS": 3, "BOOTS": 0, "FAULTS": 1, "TOKENS": 1, "CHECKPOINTS": 0},
         requirements=("DURABLE-14",),
     ),
     Mutant(
         "a lock is kept when the tree is found failed",
         "invalid end state",
-        (_log("error = FATAL; UNLOCK(flush_lock)", "error = FATAL"),),
-        {"BOOTS": 0, "FAULTS": 1, "CHECKPOINTS": 0, "WRITERS": 2, "BATCHES": 2},
+        (_LOCK_KEPT,),
+        {"SEGMENTS": 3, "BOOTS": 0, "FAULTS": 1, "WRITERS": 2, "CHECKPOINTS": 0},
         requirements=("DURABLE-14",),
     ),
     Mutant(
@@ -293,6 +306,30 @@ MUTANTS = (
         "acceptance cycle",
         (_log("!failed && durable < size ->", "!failed && durable <= size ->"),),
         {"BOOTS": 0, "SEGMENTS": 3, "CHECKPOINTS": 0, "BATCHES": 1},
+        requirements=("DURABLE-14",),
+        file="progress.pml",
+    ),
+    Mutant(
+        "the tree is never closed",
+        "acceptance cycle",
+        (_log("stopping = true; close()", "stopping = true"),),
+        {"BOOTS": 0, "SEGMENTS": 3, "CHECKPOINTS": 0, "BATCHES": 1},
+        requirements=("DURABLE-14",),
+        file="progress.pml",
+    ),
+    Mutant(
+        "a waiter is told of no failure, and waits for ever",
+        "acceptance cycle",
+        (_TOLD_NOTHING,),
+        _ENDING,
+        requirements=("DURABLE-14",),
+        file="progress.pml",
+    ),
+    Mutant(
+        "a lock is kept when the tree is found failed, and close waits for ever",
+        "acceptance cycle",
+        (_LOCK_KEPT,),
+        _ENDING,
         requirements=("DURABLE-14",),
         file="progress.pml",
     ),

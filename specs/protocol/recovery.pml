@@ -1,7 +1,8 @@
 /* Recovery: what is there, what it means, and how a writer goes on with it. */
 
 byte found_base, found_durable, found_first, found_last, found_lowest;
-bool found_none, found_clean, refused, split;
+bool found_none, found_clean, refused;
+byte others;                            /* as `contents`, of what the second frames hold */
 hidden byte number, before, start, stop, limit;  /* of `decide`, which is one step */
 
 /* Follow the units of a segment while they are whole and end at or below `limit`; `start` is then
@@ -17,9 +18,10 @@ inline follow_units(segment) {
         :: stop == 0 || stop > limit -> break
         :: wal[segment].b[start] != stop -> break
         :: else ->
-            split = split || wal[segment].b[start] != stop;
             contents = (contents & MASK(start)) |
-                (wal[segment].contents[start] & MASK(stop) & ~MASK(start));
+                (wal[segment].contents_a[start] & MASK(stop) & ~MASK(start));
+            others = (others & MASK(start)) |
+                (wal[segment].contents_b[start] & MASK(stop) & ~MASK(start));
             before = start;
             start = stop
         fi
@@ -37,7 +39,8 @@ inline load_levels(count) {
         contents = contents | (node[at] << (2 * at));
         at++
     :: else -> break
-    od
+    od;
+    others = contents
 }
 
 inline survey_first(segment) {
@@ -57,7 +60,8 @@ inline survey_next(segment) {
     follow_units(found_last);
     refused = refused || !wal[segment].header;                                      /* row 5 */
     refused = refused || size != limit;                                             /* row 9 */
-    refused = refused || (contents & MASK(size)) != wal[segment].root;
+    refused = refused || (contents & MASK(size)) != wal[segment].root ||
+        (others & MASK(size)) != wal[segment].root;
     found_last = segment
 }
 
@@ -74,8 +78,10 @@ inline survey_end() {
     limit = BATCHES;
     follow_units(found_last);
     contents = contents & MASK(size);
+    others = others & MASK(size);
     refused = refused || (VALID(commit) && (ACK_OF(commit) > size ||                /* row 10 */
-        ACK_ROOT_OF(commit) != (contents & MASK(ACK_OF(commit)))));
+        ACK_ROOT_OF(commit) != (contents & MASK(ACK_OF(commit))) ||
+        ACK_ROOT_OF(commit) != (others & MASK(ACK_OF(commit)))));
     slot = size + 1;
     do
     :: slot < BATCHES ->                                                            /* row 11 */
@@ -106,6 +112,7 @@ inline decide() {
     found_lowest = 0;
     size = 0;
     contents = 0;
+    others = 0;
     refused = VALID(commit) && !wal[LAST_OF(commit)].named;                         /* row 4 */
     number = 1;
     do
@@ -135,10 +142,10 @@ inline decide() {
 /* The oracle: what recovery may return, and what it must. */
 inline judge() {
     assert(!refused);                                    /* recovery succeeds */
-    assert(!split);                                      /* a batch is whole, or not there */
     assert(size >= acknowledged);                        /* nothing acknowledged is lost */
     assert(size <= issued);                              /* nothing is invented */
     assert(contents == (issued_contents & MASK(size)));  /* it is what was issued */
+    assert(others == (issued_contents & MASK(size)));    /* and so are the batches' other halves */
     assert(seen == UNSEEN || size == seen)               /* a crash of recovery changes nothing */
 }
 
@@ -157,9 +164,9 @@ inline create() {
     fi;
     TRY(SYNC_ROOT, sync_root(), fail_names());
     TRY(SYNC_PARENT, directory_unsure[TREE] = false, fail_names());
-    TRY_TWO(SEGMENT_CREATE, SEGMENT_WRITE, write_header(1, 0), fail_call());
-    TRY(SEGMENT_SYNC, sync_segment(1), fail_segment(1));
-    TRY(SEGMENT_RENAME, name_segment(1), fail_call());
+    TRY_TWO(ON(SEGMENT_CREATE, 1), ON(SEGMENT_WRITE, 1), write_header(1, 0), fail_call());
+    TRY(ON(SEGMENT_SYNC, 1), sync_segment(1), fail_segment(1));
+    TRY(ON(SEGMENT_RENAME, 1), name_segment(1), fail_call());
     d_step {
         decide();
         found_clean = true
@@ -180,27 +187,33 @@ inline go_on() {
     fi
 }
 
+/* A macro, because no inline takes the name of a call. */
+#define sync_it(call) \
+    TRY(ON(call, open_segment), sync_segment(open_segment), fail_segment(open_segment))
+
 /* A process that was killed may have cut off what the disk still has. */
 inline reopen_segment() {
     open_segment = found_last;
     if
     :: !VALID(commit) -> rewrite_commit()            /* it was created just now */
-    :: else -> TRY(UNIT_SYNC, sync_segment(open_segment), fail_segment(open_segment))
+    :: else -> sync_it(UNIT_SYNC)
     fi
 }
 
 /* What is not known to be on the disk is written once more, before the segment has a name. */
 inline go_on_in_new_segment() {
     open_segment = found_last + 1;
-    TRY_TWO(SEGMENT_CREATE, SEGMENT_WRITE, write_header(open_segment, found_durable), fail_call());
-    TRY(SEGMENT_SYNC, sync_segment(open_segment), fail_segment(open_segment));
+    TRY_TWO(ON(SEGMENT_CREATE, open_segment), ON(SEGMENT_WRITE, open_segment),
+        write_header(open_segment, found_durable), fail_call());
+    sync_it(SEGMENT_SYNC);
     if
     :: found_durable < size ->
-        TRY(SEGMENT_WRITE, write_unit_at(open_segment, found_durable, size), fail_call());
-        TRY(SEGMENT_SYNC, sync_segment(open_segment), fail_segment(open_segment))
+        TRY(ON(SEGMENT_WRITE, open_segment), write_unit_at(open_segment, found_durable, size),
+            fail_call());
+        sync_it(SEGMENT_SYNC)
     :: else
     fi;
-    TRY(SEGMENT_RENAME, name_segment(open_segment), fail_call());
+    TRY(ON(SEGMENT_RENAME, open_segment), name_segment(open_segment), fail_call());
     TRY(SYNC_WAL, sync_wal(), fail_names());
     if
     :: !VALID(commit) || found_lowest < found_first -> rewrite_commit()
@@ -224,6 +237,7 @@ inline open_tree() {
     fi;
     atomic {
         judge();
+        others = 0;
         if
         :: boots == 0 && BOOTS > 0 ->           /* nothing ends this process: all was seen */
 end_judged: false

@@ -74,17 +74,17 @@ def search(
     """Search all states of a model within bounds, or until something is violated.
 
     With a ``word`` the model does nothing but what that says next, and violates ``word_at`` at its
-    end.  ``backwards``: choices are tried in the reverse order.
+    end.  A symbol that is ON a segment ends in its number.  ``backwards``: choices are tried in the
+    reverse order.
 
     Raises ProtocolError if an edit does not fit.
     """
     with tempfile.TemporaryDirectory(prefix="rotortree-protocol-") as name:
         folder = Path(name)
         _copy(folder, edits)
-        spelled = (
-            f"#define WORD {', '.join(word)}\n#define WORD_LENGTH {len(word)}\n" if word else ""
+        (folder / "checked.pml").write_text(
+            f'{_spelled(word)}#include "{file}"\n', encoding="utf-8"
         )
-        (folder / "checked.pml").write_text(f'{spelled}#include "{file}"\n', encoding="utf-8")
         started = time.monotonic()
         defined = [f"-D{key}={value}" for key, value in bounds.items()]
         said = _run(["spin", "-a", *defined, "checked.pml"], folder)
@@ -117,6 +117,18 @@ def _copy(folder: Path, edits: Sequence[Edit]) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
+def _spelled(word: Sequence[str]) -> str:
+    """A word as the model takes it; a symbol without a number has one that is not looked at."""
+    if not word:
+        return ""
+    symbols, _, segments = zip(*(symbol.partition(" ") for symbol in word), strict=True)
+    return (
+        f"#define WORD {', '.join(symbols)}\n"
+        f"#define WORD_SEGMENTS {', '.join(segment or '0' for segment in segments)}\n"
+        f"#define WORD_LENGTH {len(word)}\n"
+    )
+
+
 def _run(command: Sequence[str], folder: Path) -> str:
     done = subprocess.run(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
@@ -129,12 +141,10 @@ def _run(command: Sequence[str], folder: Path) -> str:
 
 def _found(output: str, trail: str, seconds: float) -> Found:
     violation = re.search(r"^pan:1: (.*) \(at depth", output, re.MULTILINE)
-    states = re.search(r"^\s*(\d+)(?:e\+\d+)? states, stored", output, re.MULTILINE)
-    visited = re.search(r"\((\d+) visited\)", output)
+    states = re.search(r"^\s*(\d+) states, stored", output, re.MULTILINE)
     stopped = "Search not completed" in output or "max search depth too small" in output
     if states is None:
         raise ProtocolError(f"the search said nothing: {output[-300:].strip()}")
-    count = visited or states
     calls = tuple(line.strip() for line in trail.splitlines() if re.fullmatch(r"\s*[A-Z_]+", line))
     violated = "" if violation is None else violation[1].strip()
-    return Found(violated, not stopped, int(count[1]), seconds, calls)
+    return Found(violated, not stopped, int(states[1]), seconds, calls)

@@ -15,14 +15,14 @@ _CALLS = (
     ("mkdir tree/wal", "MKDIR_WAL"),
     ("mkdir tree/levels", "MKDIR_LEVELS"),
     ("mkdir tree/levels/LEVEL", "MKDIR_LEVEL"),
-    (r"create tree/wal/\d+\.wal\.tmp", "SEGMENT_CREATE"),
-    (r"write tree/wal/\d+\.wal\.tmp", "SEGMENT_WRITE"),
-    (r"sync tree/wal/\d+\.wal\.tmp", "SEGMENT_SYNC"),
-    (r"rename tree/wal/\d+\.wal", "SEGMENT_RENAME"),
-    (r"unlink tree/wal/\d+\.wal", "SEGMENT_UNLINK"),
-    (r"write tree/wal/\d+\.wal", "UNIT_WRITE"),
-    (r"sync tree/wal/\d+\.wal", "UNIT_SYNC"),
-    (r"truncate tree/wal/\d+\.wal", "UNIT_CUT"),
+    (r"create tree/wal/(\d+)\.wal\.tmp", "SEGMENT_CREATE"),
+    (r"write tree/wal/(\d+)\.wal\.tmp", "SEGMENT_WRITE"),
+    (r"sync tree/wal/(\d+)\.wal\.tmp", "SEGMENT_SYNC"),
+    (r"rename tree/wal/(\d+)\.wal", "SEGMENT_RENAME"),
+    (r"unlink tree/wal/(\d+)\.wal", "SEGMENT_UNLINK"),
+    (r"write tree/wal/(\d+)\.wal", "UNIT_WRITE"),
+    (r"(?:failed_)?sync tree/wal/(\d+)\.wal", "UNIT_SYNC"),
+    (r"truncate tree/wal/(\d+)\.wal", "UNIT_CUT"),
     (r"create tree/COMMIT\.tmp", "COMMIT_CREATE"),
     (r"write tree/COMMIT\.tmp", "COMMIT_WRITE"),
     (r"sync tree/COMMIT\.tmp", "COMMIT_SYNC"),
@@ -36,7 +36,10 @@ _CALLS = (
     ("sync_directory tree/levels", "SYNC_LEVELS"),
     ("sync_directory tree/levels/LEVEL", "SYNC_LEVEL"),
 )
-"""Every operation of production on a tree named ``tree``, and the model's name of it."""
+"""Every operation of production on a tree named ``tree``, and the model's name of it.
+
+A number in parentheses is that of the segment, which belongs to the word.
+"""
 
 _IGNORED = ("create tree/LOCK", r"unlink tree/(wal/\d+\.wal|COMMIT)\.tmp")
 """Operations that the model leaves out: it has no lock, and temporary files mean nothing to it."""
@@ -47,12 +50,14 @@ class UnknownOperationError(Exception):
 
 
 def known_calls() -> set[str]:
-    """The calls that production can make, as the model names them."""
+    """The calls that words may have, as the model names them."""
     return {symbol for _, symbol in _CALLS}
 
 
 def word_of(log: Iterable[Operation], level: int = 0) -> list[str]:
     """The calls and marks of a log, as the model names them; of level files one level alone.
+
+    A call on a segment has its number: ``UNIT_WRITE 2``.
 
     A mark whose value is a string is one of the model.  Raises UnknownOperationError.
     """
@@ -74,8 +79,8 @@ def _symbols(operation: str, level: int) -> Iterator[str]:
     if any(re.fullmatch(pattern, operation) for pattern in _IGNORED):
         return
     for pattern, symbol in _CALLS:
-        if re.fullmatch(pattern.replace("LEVEL", str(level)), operation):
-            yield symbol
+        if found := re.fullmatch(pattern.replace("LEVEL", str(level)), operation):
+            yield " ".join([symbol, *(str(int(number)) for number in found.groups())])
             return
     raise UnknownOperationError(operation)
 

@@ -58,6 +58,16 @@ LIVES = {
         {"BOOTS": 2, "SEGMENTS": 4},
         0,
     ),
+    "a write that fails half-way": (
+        ("open", "insert 4", "fault pwritev *.wal h", "flush", "insert 4", "flush", "close"),
+        {"FAULTS": 1},
+        0,
+    ),
+    "a sync that fails": (
+        ("open", "insert 4", "fault sync *.wal x", "flush", "kill", "open", "insert 4", "close"),
+        {"BOOTS": 2, "SEGMENTS": 5, "FAULTS": 1},
+        0,
+    ),
 }
 """Steps, bounds that the model needs for them, and the level whose files are looked at."""
 
@@ -89,10 +99,10 @@ def word_of_life(name: str) -> tuple[list[str], dict[str, int]]:
     return word, SMALL | {"BOOTS": 0} | bounds
 
 
-@pytest.mark.evidence("model", "FORMAT-11", "FORMAT-50", "FORMAT-68")
+@pytest.mark.evidence("example", "FORMAT-11", "FORMAT-36", "FORMAT-50", "FORMAT-68")
 @pytest.mark.parametrize("name", LIVES)
 def test_what_production_does_to_a_disk_is_a_word_of_the_model(name: str) -> None:
-    """Created, flushed, checkpointed, closed, killed, crashed: the same calls in that order."""
+    """Created, flushed, checkpointed, closed, killed, crashed, failing: the same calls in order."""
     word, bounds = word_of_life(name)
     assert word[-1] == MARKS[LIVES[name][0][-1]]
     assert accepts(word, bounds)
@@ -103,6 +113,30 @@ def test_a_word_that_lacks_a_call_is_none_of_the_model(at: int) -> None:
     """Without one of its syncs or renames the word of a checkpoint is refused."""
     word, bounds = word_of_life("a checkpoint")
     assert not accepts(word[:at] + word[at + 1 :], bounds)
+
+
+@pytest.mark.parametrize(
+    ("call", "other"),
+    [
+        ("UNIT_WRITE 1", "UNIT_WRITE 2"),
+        ("UNIT_SYNC 1", "UNIT_SYNC 2"),
+        ("SEGMENT_RENAME 2", "SEGMENT_RENAME 3"),
+        ("SEGMENT_UNLINK 1", "SEGMENT_UNLINK 2"),
+    ],
+)
+def test_a_call_on_another_segment_is_none_of_the_model(call: str, other: str) -> None:
+    """To write to, sync or delete another segment than the protocol says is another word."""
+    word, bounds = word_of_life("a checkpoint")
+    at = word.index(call)
+    assert not accepts([*word[:at], other, *word[at + 1 :]], bounds)
+
+
+def test_the_cut_after_a_failed_write_is_of_the_open_segment() -> None:
+    """What a failed write left is cut off where it was written, and written again there."""
+    word, _ = word_of_life("a write that fails half-way")
+    at = word.index("UNIT_WRITE 1")
+    again = ["UNIT_WRITE 1", "UNIT_SYNC 1", "DURABLE"]
+    assert word[at : at + 6] == ["UNIT_WRITE 1", "UNIT_CUT 1", "DURABLE", *again]
 
 
 @pytest.mark.parametrize(
@@ -127,10 +161,16 @@ def test_a_new_operation_of_production_is_noticed() -> None:
 
 
 def test_the_names_of_calls_are_those_of_the_model() -> None:
-    """Every call that production can make is one of the model's, and the other way round."""
+    """Every call that a word may have is one of the model's, and the other way round."""
     text = (MODEL / "log.pml").read_text(encoding="utf-8")
     declared = text.split("/* calls of the file system */")[1].split("/* marks */")[0]
     assert set(re.findall(r"[A-Z_]+", declared)) == known_calls()
+
+
+def test_production_makes_every_call_of_the_model() -> None:
+    """Each call that the model has a name for occurs in one of the lives that are compared."""
+    made = {symbol.split()[0] for name in LIVES for symbol in word_of_life(name)[0]}
+    assert made - set(MARKS.values()) == known_calls()
 
 
 def test_a_crash_of_one_batch_loses_nothing() -> None:
@@ -153,6 +193,36 @@ def test_a_mutant_is_refuted(name: str) -> None:
     row = next(check(item) for item in MUTANTS if item.name == name)
     assert row.is_good
     assert row.found.calls[-1] in ("POWER_FAILED", "COMMIT_RENAME")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["the tree is never closed", "a waiter is told of no failure, and waits for ever"],
+)
+def test_what_never_ends_is_refuted(name: str) -> None:
+    """A close that does not close and a thread that waits for ever violate the claim of progress,
+    though nothing but the clock moves any more."""
+    row = next(check(item) for item in MUTANTS if item.name == name)
+    assert (row.result, row.is_good) == ("acceptance cycle", True)
+
+
+def test_a_tree_of_which_nothing_fails_and_nobody_checkpoints_comes_to_rest() -> None:
+    """The claim of progress holds in the smallest bounds, and the search is complete."""
+    bounds = {"BATCHES": 1, "SEGMENTS": 1, "BOOTS": 0, "CHECKPOINTS": 0}
+    found = search("progress.pml", SMALL | bounds)
+    assert (found.violated, found.complete) == ("", True)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: str(mutant.name))
+def test_the_bounds_of_a_mutant_are_within_those_of_a_search(mutant: Mutant) -> None:
+    """Where a mutant is refuted the model itself is searched: what refutes it is the fault."""
+
+    def covers(row: Property) -> bool:
+        large, small = SMALL | row.bounds, SMALL | mutant.bounds
+        is_alike = row.file == mutant.file and (large["BOOTS"] > 0) == (small["BOOTS"] > 0)
+        return is_alike and all(large[name] >= small[name] for name in SMALL)
+
+    assert any(map(covers, PROPERTIES))
 
 
 def test_a_property_that_is_violated_is_not_good() -> None:
