@@ -50,6 +50,8 @@ run: $(VENV)/.installed
 test: check
 	@echo "pytest"
 	@$(BIN)/python -m pytest -n auto --dist loadgroup $(RECORD)
+	@echo "requirements"
+	@$(BIN)/python -m specs.trace tests
 	@$(MAKE) test-kernels TESTS=tests/tree
 
 test-kernels: $(VENV)/.installed-dev

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +14,10 @@ from hypothesis import strategies as st
 
 from specs.decoders.corpus import BOMBS, DECODERS, Decoder, entries, keep
 
-__all__ = ["SECONDS", "BrokenLaw", "check", "inputs", "target"]
+__all__ = ["MEMORY", "SECONDS", "BrokenLaw", "check", "inputs", "target"]
+
+MEMORY = 1 << 20
+"""How many bytes a decoder and its law may take for one input, of some kilobytes at the most."""
 
 SECONDS = 1.0
 """How long a decoder and its law may take for one input, in processor time."""
@@ -39,13 +44,14 @@ class BrokenLaw(AssertionError):
 
 
 def check(name: str, data: bytes, root: Path | None = None) -> bool:
-    """Whether some bytes mean something to a decoder, if its law holds and it is quick.
+    """Whether some bytes mean something to a decoder, if its law holds in little time and memory.
 
     Raises `BrokenLaw` otherwise, with the bytes kept in the corpus below ``root``, if it is given.
     """
     started = time.process_time()
     try:
-        found = DECODERS[name].law(data)
+        with _little_memory():
+            found = DECODERS[name].law(data)
         seconds = time.process_time() - started
         assert seconds < SECONDS, f"it took {seconds:.1f} s"
     except Exception as error:
@@ -53,6 +59,23 @@ def check(name: str, data: bytes, root: Path | None = None) -> bool:
         message = f"{name}, {data[:64]!r}…: {type(error).__name__}: {error}{kept}"
         raise BrokenLaw(message) from error
     return found
+
+
+@contextmanager
+def _little_memory() -> Iterator[None]:
+    """An AssertionError if what is done there takes more than `MEMORY`; whoever traces goes on."""
+    was_tracing = tracemalloc.is_tracing()
+    if not was_tracing:
+        tracemalloc.start()
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    try:
+        yield
+        taken = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        if not was_tracing:
+            tracemalloc.stop()
+    assert taken < MEMORY, f"it took {taken} bytes of memory"
 
 
 def inputs(name: str, root: Path) -> st.SearchStrategy[bytes]:

@@ -195,6 +195,30 @@ PLANTS = (
     ),
     Plant(
         _FORMAT,
+        "    state = blake3(data) if",
+        "    data = bytes(len(data) - 8) + data[-8:]\n    state = blake3(data) if",
+        "layouts.a_segment_header_is_what_the_model_reads",
+    ),
+    Plant(
+        _FORMAT,
+        "    state = blake3(data) if",
+        "    data = data[:-8] + data[-4:] + data[-8:-4]\n    state = blake3(data) if",
+        "layouts.only_a_sealed_frame_is_read",
+    ),
+    Plant(
+        _FORMAT,
+        "blake3(data, key=key)",
+        "blake3(data, key=key[:8] + bytes(24))",
+        "layouts.a_frame_is_what_the_model_reads",
+    ),
+    Plant(
+        _FORMAT,
+        "blake3(self.encode()).digest()",
+        "blake3(self.encode()[:8] + bytes(144) + self.encode()[-8:]).digest()",
+        "layouts.the_key_of_a_segment_is_of_its_whole_header",
+    ),
+    Plant(
+        _FORMAT,
         "_SHARD.pack(level, shard)",
         "_SHARD.pack(shard, level)",
         "layouts.a_level_header_is_that_of_the_model",

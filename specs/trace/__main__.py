@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = _ROOT) -> int:
         if options.command == "new":
             print("\n".join(next_identifiers(read_requirements(root), read_lock(root))))
             return 0
-        return _check(root)
+        return _check(root, tests_alone=options.command == "tests")
     except SpecificationError as error:
         print(error, file=sys.stderr)
         return 1
@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("check", help="judge the records of this run, write the pages (default)")
+    commands.add_parser("tests", help="the same by the records of the tests alone")
     accepting = commands.add_parser("accept", help="lock the texts of requirements as they are now")
     accepting.add_argument("identifiers", nargs="*", metavar="ID", help="TREE-7, for example")
     accepting.add_argument("--all", action="store_true", help="all that are new or changed")
@@ -45,8 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _check(root: Path) -> int:
-    matrix = build(root)
+def _check(root: Path, *, tests_alone: bool) -> int:
+    matrix = build(root, tests_alone=tests_alone)
     write_pages(root, matrix)
     for problem in matrix.problems:
         print(problem, file=sys.stderr)

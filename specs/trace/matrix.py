@@ -64,11 +64,14 @@ class Matrix:
     """All of them, those of single requirements included: empty if everything is as it must be."""
 
 
-def build(root: Path) -> Matrix:
-    """The matrix of the project at ``root``; SpecificationError if its texts cannot be read."""
+def build(root: Path, *, tests_alone: bool = False) -> Matrix:
+    """The matrix of the project at ``root``; SpecificationError if its texts cannot be read.
+
+    ``tests_alone``: judge by the records of the tests, whatever other checkers recorded.
+    """
     lock = read_lock(root)
     rows = {name: Row(requirement) for name, requirement in read_requirements(root).items()}
-    runs, problems = _runs(root)
+    runs, problems = _runs(root, {"tests"} if tests_alone else _all_checkers(root))
     for citation in model_citations(root):
         if citation.identifier in rows:
             rows[citation.identifier].functions.append(citation)
@@ -86,10 +89,10 @@ def build(root: Path) -> Matrix:
     return Matrix(rows, runs, problems)
 
 
-def _runs(root: Path) -> tuple[list[Run], list[str]]:
-    """What all checkers recorded of the sources as they are, and which did not."""
+def _runs(root: Path, names: set[str]) -> tuple[list[Run], list[str]]:
+    """What these checkers recorded of the sources as they are, and which did not."""
     runs, problems = [], []
-    for name in sorted(_checkers(root) | {path.stem for path in (root / FOLDER).glob("*.jsonl")}):
+    for name in sorted(names):
         path = FOLDER / f"{name}.jsonl"
         again = f"run make {TARGETS[name]}" if name in TARGETS else "remove it, or write it anew"
         if not (root / path).exists():
@@ -107,10 +110,11 @@ def _runs(root: Path) -> tuple[list[Run], list[str]]:
     return runs, problems
 
 
-def _checkers(root: Path) -> set[str]:
-    """The checkers that the project has: pytest, and the other programs beside this one."""
+def _all_checkers(root: Path) -> set[str]:
+    """Pytest, the other programs beside this one, and whatever else left records."""
     programs = {path.parent.name for path in (root / "specs").glob("*/__main__.py")}
-    return {"tests"} | (programs & TARGETS.keys())
+    recorded = {path.stem for path in (root / FOLDER).glob("*.jsonl")}
+    return {"tests"} | (programs & TARGETS.keys()) | recorded
 
 
 def _unknown(citation: Citation, lock: Mapping[str, str]) -> str:

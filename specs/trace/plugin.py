@@ -126,7 +126,7 @@ class Recorder:
             write_records(self._path, self._inputs, self._records())
 
     def _records(self) -> list[Record]:
-        """One for each citation of a test, whatever the number of its cases."""
+        """One for each citation of a test: the worst outcome of its cases, and how many had it."""
         lines: dict[str, int | None] = {}
         outcomes: dict[tuple[str, _Citation], list[str]] = {}
         for case in self._cases.values():
@@ -135,7 +135,7 @@ class Recorder:
                 outcomes.setdefault((case.source, citation), []).append(case.outcome)
         found = []
         for (source, (kind, requirements)), cases in sorted(outcomes.items()):
-            outcome = next(name for name in ("failed", "passed", "skipped") if name in cases)
+            outcome = _worst(cases)
             count = cases.count(outcome)
             found.append(Record(kind, source, requirements, outcome, count, lines[source]))
         return found

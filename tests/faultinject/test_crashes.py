@@ -64,6 +64,46 @@ def test_if_everything_survives_the_disk_is_as_the_process_saw_it(
     assert state.image(everything) == disk.image
 
 
+def left(disk: SimulatedDisk, profile: str) -> dict[str, bytes]:
+    """The files after a crash that keeps nothing that may be lost."""
+    return disk.crash("", PROFILES[profile]).files()
+
+
+@pytest.mark.evidence("example", "CRASH-23")
+def test_a_sync_makes_durable_what_is_required_by_what_it_covers() -> None:
+    """A directory's sync covers a rename that replaces a file.  Under btrfs that waits for the new
+    file's data, which are durable with it; under the others they are not.
+    """
+    for name in PROFILES:
+        steps = [("create", 1, 0, 0), ("write", 1, 0, 4), ("rename", 1, 0, 0)]
+        disk = disk_after([*steps, ("sync_directory", 0, 0, 0)])
+        assert (left(disk, name)["old"] == b"BBBB") == (name in ("btrfs", "prefix")), name
+
+
+@pytest.mark.evidence("example", "CRASH-23")
+def test_a_sync_makes_durable_both_names_of_an_atomic_rename() -> None:
+    """From one directory to another, and only the first is synced: under posix, where a rename is
+    two names, the file is gone, and under the others it has its new name.
+    """
+    for name, profile in PROFILES.items():
+        disk = disk_after([("rename", 2, 1, 0), ("sync_directory", 0, 1, 0)])
+        files = left(disk, name)
+        assert "d/old" not in files, name
+        assert (files.get("new") == b"abcd") == profile.atomic_rename, name
+
+
+@pytest.mark.evidence("example", "CRASH-23")
+def test_a_sync_does_not_cover_what_counts_as_clean() -> None:
+    """Of a file of two written sectors a sync fails, then one of them is written again: a sync
+    makes that one durable, with what had been there, and not the other.
+    """
+    written = [("write", 0, 0, 8), ("fail", 0, 0, 0)]
+    again = [("write", 0, 0, 2), ("sync", 0, 0, 0)]
+    for name in PROFILES:
+        assert left(disk_after([*written, ("sync", 0, 0, 0)]), name)["old"] == b"0123456789", name
+        assert left(disk_after([*written, *again]), name)["old"] == b"CCAA456789", name
+
+
 @pytest.mark.evidence("property", "CRASH-23")
 @settings(max_examples=200, deadline=None)
 @given(

@@ -21,7 +21,7 @@ QUICK = ("create", "first-flush", "torn-tail", "killed-between-frames")
 
 WITNESS = pytest.mark.evidence(
     "crash",
-    *(f"DURABLE-{number}" for number in (1, 2, 3, 4, 7, 8, 15, 16, 20, 21, 22)),
+    *(f"DURABLE-{number}" for number in (1, 2, 3, 4, 7, 8, 15, 16, 21, 22)),
     *(f"FORMAT-{number}" for number in (34, 41, 48, 49, 50, 70)),
 )
 NESTED = pytest.mark.evidence("crash", "DURABLE-5", "DURABLE-6", "DURABLE-30", "FORMAT-72")

@@ -279,7 +279,6 @@ def test_a_proof_of_other_sizes_is_rejected_unless_it_is_the_same() -> None:
                 assert size == other or not same
 
 
-@pytest.mark.evidence("exhaustive", "PROOF-19")
 def test_a_rewritten_history_has_no_proof() -> None:
     """If one old leaf differs in the new tree, its own proof is rejected for every size to 12."""
     for n, old_size, size in pairs(12):

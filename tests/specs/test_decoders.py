@@ -24,7 +24,15 @@ from rotortree.storage.level_files import LevelFiles
 from rotortree_faultinject.tree.planting import Edit, PlantedFault
 from specs.decoders import fuzzing
 from specs.decoders.__main__ import main
-from specs.decoders.corpus import DECODERS, FOLDER, FOUND, changed_everywhere, entries, made
+from specs.decoders.corpus import (
+    DECODERS,
+    FOLDER,
+    FOUND,
+    Decoder,
+    changed_everywhere,
+    entries,
+    made,
+)
 from specs.decoders.fuzzing import BrokenLaw, check, inputs, target
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -222,6 +230,18 @@ def test_a_slow_decoder_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuzzing, "SECONDS", 0.0)
     with pytest.raises(BrokenLaw, match="it took"):
         check("frame", bytes(128))
+
+
+def test_a_decoder_that_takes_memory_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose law takes a mebibyte for a few bytes; one that takes half of it is not."""
+
+    def takes(count: int) -> Decoder:
+        return DECODERS["frame"]._replace(law=lambda data: bool(bytes(count)))
+
+    monkeypatch.setattr(fuzzing, "DECODERS", {"much": takes(1 << 20), "less": takes(1 << 19)})
+    assert check("less", b"few")
+    with pytest.raises(BrokenLaw, match="bytes of memory"):
+        check("much", b"few")
 
 
 def test_the_fuzzer_runs_without_guidance(capfd: pytest.CaptureFixture[str]) -> None:

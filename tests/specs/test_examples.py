@@ -21,7 +21,7 @@ CHECKED = {
     "tree": ("TREE-4", "TREE-8", "TREE-9", "TREE-10", "TREE-15"),
     "proofs": ("PROOF-14", "PROOF-24", "PROOF-28", "PROOF-29", "PROOF-33"),
     "storage-format": (
-        *("FORMAT-1", "FORMAT-2", "FORMAT-3", "FORMAT-12", "FORMAT-18", "FORMAT-20", "FORMAT-22"),
+        *("FORMAT-2", "FORMAT-12", "FORMAT-18", "FORMAT-20", "FORMAT-22"),
         *("FORMAT-23", "FORMAT-43", "FORMAT-47", "FORMAT-48"),
     ),
     "durability": ("DURABLE-2", "DURABLE-11", "DURABLE-16"),

@@ -209,7 +209,7 @@ def test_records_are_read_as_they_were_written(project: Project) -> None:
         "source": "tests/test_it.py::test_it_grows",
         "requirements": ["TREE-1", "TREE-2"],
         "outcome": "passed",
-        "cases": 2,
+        "cases": 3,
         "line": 7,
     }
 
@@ -312,6 +312,27 @@ def test_a_must_needs_a_check_that_passed(
     project.replace("tests/test_it.py", '@pytest.mark.evidence("property", "TREE-1", "TREE-2")', "")
     project.record(*proofs)
     assert project.problems(capsys) == [must]
+
+
+def test_make_test_asks_tests_alone_for_evidence_of_every_must(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What other checkers recorded, or did not, is not asked for and is no evidence."""
+    project.write("specs/symbolic/__main__.py", "")
+    project.record(*RECORDS)
+    project.record(*RECORDS, name="more")
+    assert project.trace("tests") == 0
+    assert project.trace() == 1
+    bad = replace(RECORDS[2], outcome="skipped", requirements=("TREE-1",))
+    proofs = replace(RECORDS[0], requirements=("PROOF-1",))
+    project.record(bad, proofs, RECORDS[1])
+    capsys.readouterr()
+    assert project.trace("tests") == 1
+    assert "TREE-1 is a MUST, and no check of it passed" in capsys.readouterr().err
+    (project.root / FOLDER / "tests.jsonl").unlink()
+    assert project.trace("tests") == 1
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert '$(RECORD)\n\t@echo "requirements"\n\t@$(BIN)/python -m specs.trace tests\n' in text
 
 
 @pytest.mark.parametrize("outcome", ["failed", "skipped"])
@@ -460,4 +481,4 @@ def test_the_pages_show_each_requirement_and_what_is_wrong(project: Project) -> 
         assert "with evidence that passed: 2 of 2 MUST, 1 of 1 SHOULD, 0 of 1 MAY" in page
         assert "1 problems" in page
         assert "test_it_proves: failed; it is cited for PROOF-1" in page
-        assert "✓ passed (2 cases)" in page
+        assert "✓ passed (3 cases)" in page

@@ -40,6 +40,8 @@ def test_expected(): assert False
 def test_skipped(): pass
 @pytest.mark.parametrize("n", [1, 2])
 def test_sometimes(n): assert n == 1
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_partly(n): n == 2 and pytest.skip("not here")
 @pytest.mark.evidence()
 def test_wrong_mark(): pass
 """
@@ -80,7 +82,7 @@ def test_outcomes_are_recorded(project: Project, parallel: tuple[str, ...]) -> N
     assert done.returncode == 0, done.stdout
     assert recorded(project) == list(RECORDS)
     _, records = read_records(project.root / FOLDER / "tests.jsonl")
-    assert [record.line for record in records] == [12, 12, 4]
+    assert [record.line for record in records] == [11, 11, 4]
 
 
 @pytest.mark.parametrize("parallel", [(), PARALLEL], ids=["one", "xdist"])
@@ -100,6 +102,7 @@ def test_what_did_not_pass_is_not_recorded_as_passed(
         "test_set_up": "failed",
         "test_expected": "skipped",
         "test_skipped": "skipped",
+        "test_partly": "skipped",
         "test_sometimes": "failed",
         "test_wrong_mark": "passed",
     }

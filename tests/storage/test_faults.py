@@ -255,7 +255,7 @@ def check_tree_if_open(tree: RotorTree, size: int) -> None:
         check_tree(tree, N, size)
 
 
-@pytest.mark.evidence("fault", "FORMAT-66", "DURABLE-33")
+@pytest.mark.evidence("fault", "FORMAT-66")
 def test_opening_fails_typed_and_unlocks() -> None:
     """Each call of an open fails once: IoFailedError, or no effect; the next open has everything.
 

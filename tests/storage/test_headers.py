@@ -221,7 +221,7 @@ def test_a_tree_of_another_version_is_refused_and_left_as_it_is(path: str, more:
         assert disk.files() == {**FILES, path: data}
 
 
-@pytest.mark.evidence("example", "FORMAT-45", "FORMAT-55")
+@pytest.mark.evidence("example", "FORMAT-55")
 def test_a_damaged_commit_record_is_written_anew_and_reported() -> None:
     """The log, and the level files, say what it said."""
     disk = disk_of({**FILES, COMMIT: FILES[COMMIT][:-1]})

@@ -54,7 +54,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.evidence("example", "FORMAT-6", "DURABLE-46", "DURABLE-47")
+@pytest.mark.evidence("example", "DURABLE-46", "DURABLE-47")
 @pytest.mark.parametrize("role", ["writer", "reader"])
 def test_another_process_excludes_writers_and_a_writer_everybody(path: Path, role: str) -> None:
     """FileLockedError at once; readers share; the lock ends with the holder, killed or not."""
@@ -76,7 +76,7 @@ def test_another_process_excludes_writers_and_a_writer_everybody(path: Path, rol
         assert not is_locked(path)
 
 
-@pytest.mark.evidence("example", "FORMAT-6", "DURABLE-46")
+@pytest.mark.evidence("example", "DURABLE-46")
 def test_two_objects_in_one_process_exclude_each_other(path: Path) -> None:
     """A writer excludes everybody, many readers read together and exclude a writer."""
     with RotorTree.open(path):
@@ -102,7 +102,6 @@ def test_a_copy_is_a_tree_of_its_own(path: Path) -> None:
         check_tree(tree, 2, 4)
 
 
-@pytest.mark.evidence("example", "DURABLE-33")
 def test_a_failed_open_gives_the_lock_back(path: Path) -> None:
     """After ConfigMismatchError the tree opens."""
     for _ in range(3):
@@ -393,7 +392,7 @@ def test_an_interrupt_anywhere_in_taking_the_lock_leaves_nothing_locked(path: Pa
     assert any("release" in place for place in places)
 
 
-@pytest.mark.evidence("example", "DURABLE-36", "DURABLE-37")
+@pytest.mark.evidence("example", "DURABLE-36")
 def test_use_after_close_is_refused(path: Path) -> None:
     """Every use raises ClosedError; close is idempotent; snapshots stay valid."""
     tree = RotorTree.open(path)

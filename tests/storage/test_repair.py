@@ -60,7 +60,7 @@ def check_repaired(
         check_tree(tree, n, size)
 
 
-@pytest.mark.evidence("damage", "FORMAT-61", "FORMAT-71", "DURABLE-9")
+@pytest.mark.evidence("damage", "FORMAT-61", "FORMAT-71")
 @pytest.mark.parametrize("pinned", [None, 0, 1])
 @pytest.mark.parametrize(("n", "size"), [(2, 21), (3, 31)])
 def test_a_damaged_upper_node_is_repaired(n: int, size: int, pinned: int | None) -> None:
@@ -116,7 +116,7 @@ def test_a_damaged_leaf_is_reported_with_its_range(n: int, size: int) -> None:
             assert offset - 32 * n < error.offset <= offset
 
 
-@pytest.mark.evidence("damage", "FORMAT-45", "FORMAT-71")
+@pytest.mark.evidence("damage", "FORMAT-71")
 @pytest.mark.parametrize("logged", [0, 4])
 def test_a_damaged_commit_record_is_rebuilt(logged: int) -> None:
     """Each byte of COMMIT, after the log was cut: the same tree, and the record as it was.

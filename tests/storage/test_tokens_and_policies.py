@@ -160,7 +160,7 @@ def test_tokens_can_be_awaited() -> None:
         tree.close()
 
 
-@pytest.mark.evidence("fault", "DURABLE-13", "DURABLE-38")
+@pytest.mark.evidence("fault", "DURABLE-13")
 def test_a_token_raises_when_its_tree_was_closed_without_it() -> None:
     """The last flush fails with a full disk: close raises, and so does the token, at once.
 
@@ -281,7 +281,7 @@ def test_manual_does_nothing_by_itself() -> None:
         assert tree.durable_size == 0
 
 
-@pytest.mark.evidence("example", "DURABLE-23", "DURABLE-24")
+@pytest.mark.evidence("example", "DURABLE-23")
 @pytest.mark.parametrize(
     "policy", [CheckpointPolicy.EveryNEntries(10), CheckpointPolicy.MemoryThreshold(640)]
 )

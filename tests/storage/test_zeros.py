@@ -161,7 +161,7 @@ def test_zeros_are_neither_torn_nor_an_unclean_end() -> None:
         check_goes_on(disk, 2, 4)
 
 
-@pytest.mark.evidence("exhaustive", "FORMAT-33", "DURABLE-9")
+@pytest.mark.evidence("exhaustive", "FORMAT-33")
 def test_a_torn_flush_in_zeros_is_torn_by_what_is_not_zero() -> None:
     """Killed in a write that stopped after any number of bytes: counted exactly, and dropped."""
     for length in range(UNIT):
