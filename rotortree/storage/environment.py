@@ -6,10 +6,14 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from rotortree.errors import InvalidConfigError
 from rotortree.scheduler import Scheduler, ThreadScheduler
 from rotortree.storage.files import FileSystem, OsFileSystem
 
 __all__ = ["Environment"]
+
+_LIMIT = 2**32
+"""What the format can store of nodes in one level file, and no size needs more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +22,7 @@ class Environment:
 
     ``frame_leaves``: leaves in one log frame at most (2 Mi, 64 MiB).  ``zeros_ahead``: bytes of
     zeros behind the log's last unit at most.  ``shard_nodes``: nodes in one level file of a tree
-    that is created, a multiple of n; None for about 33 million.
+    that is created, a multiple of n; None for about 33 million.  Raises InvalidConfigError.
     """
 
     files: FileSystem = field(default_factory=OsFileSystem)
@@ -27,3 +31,13 @@ class Environment:
     frame_leaves: int = 2 << 20
     zeros_ahead: int = 64 << 10
     shard_nodes: int | None = None
+
+    def __post_init__(self) -> None:
+        nodes = 1 if self.shard_nodes is None else self.shard_nodes
+        for name, value, least in (
+            ("frame_leaves", self.frame_leaves, 1),
+            ("zeros_ahead", self.zeros_ahead, 0),
+            ("shard_nodes", nodes, 1),
+        ):
+            if type(value) is not int or not least <= value < _LIMIT:
+                raise InvalidConfigError(name, value, f"it must be from {least} to {_LIMIT - 1}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -191,3 +192,27 @@ def test_behind_the_largest_segment_number_there_is_no_segment() -> None:
     assert disk.files() == before
     with open_tree(disk, read_only=True) as tree:
         check_tree(tree, 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *itertools.product(("frame_leaves", "shard_nodes"), (0, -4, 2**32, 1.0, True)),
+        *itertools.product(("zeros_ahead",), (-1, 2**32, 0.0, False)),
+    ],
+)
+def test_sizes_that_no_file_can_have_are_refused(name: str, value: object) -> None:
+    """Before there is a directory: InvalidConfigError, which names it."""
+    with pytest.raises(InvalidConfigError) as caught:
+        Environment(**{name: value})  # type: ignore[arg-type]
+    assert (caught.value.parameter, caught.value.value) == (name, value)
+
+
+def test_a_level_file_holds_whole_groups() -> None:
+    """Nodes that are no multiple of n: InvalidConfigError, and no directory is left."""
+    disk = SimulatedDisk()
+    with pytest.raises(
+        InvalidConfigError, match="shard_nodes is 6, but it must be a multiple of 4"
+    ):
+        RotorTree.open("tree", n=4, environment=Environment(files=disk, shard_nodes=6))
+    assert disk.files() in ({}, {"tree/LOCK": b""})
