@@ -10,8 +10,10 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
+from specs.trace.records import Record
 from specs.trace.requirements import PREFIXES
 
 __all__ = ["Citation", "MarkedTest", "marked_tests", "mentions", "model_citations"]
@@ -37,17 +39,23 @@ class Citation:
 
 @dataclass(frozen=True)
 class MarkedTest:
-    """A test function, class or module that is marked as evidence in its source."""
+    """A test function, class, module or parameter that is marked as evidence in its source."""
 
     path: str
     name: str
     """Of the function or class; empty if the mark is elsewhere in the module."""
     line: int
+    cited: tuple[str, ...]
+    """What the mark says, kind first, as far as its source shows it."""
+    is_whole: bool
+    """Whether it shows all."""
 
-    def is_source_of(self, source: str) -> bool:
-        """Whether a record is of this test."""
-        path, *names = source.split("::")
-        return path == self.path and self.name in ("", *names)
+    def is_source_of(self, record: Record) -> bool:
+        """Whether a record is of this test and of this mark."""
+        path, *names = record.source.split("::")
+        says = (record.kind, *record.requirements)
+        shown = says if self.is_whole else says[: len(self.cited)]
+        return path == self.path and self.name in ("", *names) and shown == self.cited
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.name or 'what is marked here'}"
@@ -62,16 +70,24 @@ def marked_tests(root: Path) -> Iterator[MarkedTest]:
 
 
 def _marked(path: str, tree: ast.Module) -> Iterator[MarkedTest]:
+    calls = {node.func: node.args for node in ast.walk(tree) if isinstance(node, ast.Call)}
     decorators: set[ast.AST] = set()
     for node in ast.walk(tree):
         if isinstance(node, _Definition):
             marks = [mark for child in node.decorator_list for mark in _marks(child)]
             decorators.update(marks)
-            if marks:
-                yield MarkedTest(path, node.name, node.lineno)
+            for mark in marks:
+                yield MarkedTest(path, node.name, node.lineno, *_said(calls.get(mark, [])))
     for mark in _marks(tree):
         if mark not in decorators:
-            yield MarkedTest(path, "", mark.lineno)
+            yield MarkedTest(path, "", mark.lineno, *_said(calls.get(mark, [])))
+
+
+def _said(arguments: list[ast.expr]) -> tuple[tuple[str, ...], bool]:
+    """The arguments before the first that only a run knows, and whether these are all."""
+    known = list(takewhile(lambda child: isinstance(child, ast.Constant), arguments))
+    said = tuple(str(ast.literal_eval(child)) for child in known)
+    return said, len(known) == len(arguments)
 
 
 def _marks(node: ast.AST) -> Iterator[ast.Attribute]:

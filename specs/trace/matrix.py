@@ -150,12 +150,13 @@ def _add(record: Record, rows: Mapping[str, Row], lock: Mapping[str, str]) -> It
 def _not_run(root: Path, runs: list[Run]) -> list[str]:
     """The tests that are marked in the sources and are in no record."""
     tests = [run for run in runs if run.name == "tests"]
-    sources = {record.source for run in tests for record in run.records}
-    return [
+    records = [record for run in tests for record in run.records]
+    missing = [
         f"{test} did not run"
         for test in marked_tests(root)
-        if tests and not any(map(test.is_source_of, sources))
+        if tests and not any(map(test.is_source_of, records))
     ]
+    return list(dict.fromkeys(missing))  # once, however many marks it has
 
 
 def _judge(rows: Mapping[str, Row], changed: Mapping[str, str], problems: list[str]) -> None:
