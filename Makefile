@@ -102,9 +102,12 @@ mutants: $(VENV)/.installed-mutants
 	@$(BIN)/python -m specs.mutants --jobs $(JOBS)
 
 # A test that fails is in the record, and the matrix says of what it was to be evidence.
+# As in .ci/run, the native kernel must be used where there is a compiler: nothing falls back in silence.
+trace: ROTORTREE_REQUIRE_NATIVE ?= $(if $(shell command -v $(CC) 2>/dev/null),1)
 trace: $(VENV)/.installed-dev
 	@echo "pytest -m evidence"
 	@status=0; \
+	ROTORTREE_REQUIRE_NATIVE=$(ROTORTREE_REQUIRE_NATIVE) \
 	$(BIN)/python -m pytest -n auto --dist loadgroup -q -m evidence $(RECORD) || status=$$?; \
 	$(BIN)/python -m specs.trace && exit $$status
 

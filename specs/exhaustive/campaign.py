@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from rotortree import kernel
 from rotortree_faultinject.tree.life import Options
 from specs.exhaustive.histories import ALPHABET, Explored, History, Step, expand, explore
 from specs.exhaustive.shapes import ARITIES, Counts, check_shapes, summed
@@ -107,7 +108,7 @@ def campaign(bounds: Bounds, jobs: int, say: Callable[[str], None], root: Path |
     inputs = None
     if root is not None and path is not None:
         path.unlink(missing_ok=True)
-        inputs = Inputs.now(root, _INPUTS)
+        inputs = Inputs.now(root, _INPUTS, kernel.NAME)
     with ProcessPoolExecutor(jobs) as executor:
         records = list(_records(bounds, executor, jobs, say))
     if path is not None and inputs is not None:

@@ -152,9 +152,10 @@ def _run_lines(matrix: Matrix) -> Iterator[str]:
     for run in matrix.runs:
         digest = run.inputs.digest[:16]
         count = sum(record.cases for record in run.records)
+        kernel = f"; the kernel was {run.inputs.kernel}" if run.inputs.kernel else ""
         yield (
             f"{run.name}: {len(run.records)} checks with {count} cases, of "
-            f"{', '.join(run.inputs.paths)} with the digest {digest}"
+            f"{', '.join(run.inputs.paths)} with the digest {digest}{kernel}"
         )
 
 

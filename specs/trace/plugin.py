@@ -78,7 +78,7 @@ class Recorder:
         """Forget what an earlier run left, and see what this one is of."""
         if not self._is_worker:
             self._path.unlink(missing_ok=True)
-            self._inputs = Inputs.now(self._root, INPUTS)
+            self._inputs = Inputs.now(self._root, INPUTS, _kernel())
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -139,6 +139,13 @@ class Recorder:
             count = cases.count(outcome)
             found.append(Record(kind, source, requirements, outcome, count, lines[source]))
         return found
+
+
+def _kernel() -> str:
+    """What the kernel is called that the tests of this run use."""
+    from rotortree import kernel  # not before the coverage of its lines is measured
+
+    return kernel.NAME
 
 
 def _worst(outcomes: list[str]) -> str:

@@ -1,8 +1,9 @@
 """What checkers write when they ran: which checks, of which requirements, with which outcome.
 
 A file ``build/evidence/NAME.jsonl`` has one JSON object per line.  The first one says what the
-checker read, and a digest of that; each of the others is a check.  A checker deletes its file when
-it starts, takes the digest before it checks anything, and writes the file when it is done:
+checker read, a digest of that and the kernel that ran, if one did; each of the others is a check.
+A checker deletes its file when it starts, takes the digest before it checks anything, and writes
+the file when it is done:
 
     path.unlink(missing_ok=True)
     inputs = Inputs.now(root, ("rotortree", "specs/symbolic"))
@@ -88,16 +89,18 @@ class Inputs:
     """Files and folders, from the project's folder."""
     digest: str
     """SHA-256 over the names and bytes of all files there, in hex."""
+    kernel: str = ""
+    """Which kernel of the tree ran, for it is compiled and not in the digest; empty if none did."""
 
     @classmethod
-    def now(cls, root: Path, paths: Iterable[str]) -> Inputs:
+    def now(cls, root: Path, paths: Iterable[str], kernel: str = "") -> Inputs:
         """These inputs as they are at this moment in the project at ``root``."""
         found = tuple(sorted(paths))
         state = sha256()
         for path in _files(root, found):
             content = sha256(path.read_bytes()).hexdigest()
             state.update(f"{content} {path.relative_to(root).as_posix()}\n".encode())
-        return cls(found, state.hexdigest())
+        return cls(found, state.hexdigest(), kernel)
 
 
 def _files(root: Path, paths: Iterable[str]) -> Iterator[Path]:
@@ -120,6 +123,8 @@ def _files(root: Path, paths: Iterable[str]) -> Iterator[Path]:
 def write_records(path: Path, inputs: Inputs, records: Iterable[Record]) -> None:
     """Write a file of records, replacing what is there."""
     lines: list[dict[str, Any]] = [{"inputs": inputs.paths, "digest": inputs.digest}]
+    if inputs.kernel:
+        lines[0]["kernel"] = inputs.kernel
     for record in records:
         line: dict[str, Any] = {
             "kind": record.kind,
@@ -143,7 +148,9 @@ def read_records(path: Path) -> tuple[Inputs, list[Record]]:
     found = list(_objects(path))
     if not found or not {"inputs", "digest"} <= found[0].keys():
         raise RecordError(f"{path}:1: does not say what its checker read")
-    inputs = Inputs(tuple(map(str, found[0]["inputs"])), str(found[0]["digest"]))
+    first = found[0]
+    paths = tuple(map(str, first["inputs"]))
+    inputs = Inputs(paths, str(first["digest"]), str(first.get("kernel", "")))
     return inputs, [
         _record(f"{path}:{number}", line) for number, line in enumerate(found[1:], start=2)
     ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rotortree import ConsistencyProof, InclusionProof, LeanIMT, Snapshot
+from rotortree import ConsistencyProof, InclusionProof, LeanIMT, Snapshot, kernel
 from rotortree_faultinject.profiles import PROFILES
 from rotortree_faultinject.tree.life import Life, Options
 from rotortree_faultinject.tree.planted import PLANTED
@@ -211,6 +211,7 @@ def test_the_campaign_writes_what_came_of_it(
     told: list[str] = []
     bounds = Bounds(4, 4, {"n = 2": (Options(), 1)})
     assert campaign(bounds, 1, told.append, tmp_path) is not wrong
-    _, records = read_records(tmp_path / FOLDER / "exhaustive.jsonl")
+    inputs, records = read_records(tmp_path / FOLDER / "exhaustive.jsonl")
+    assert inputs.kernel == kernel.NAME
     assert [record.outcome for record in records] == ["passed", "failed" if wrong else "passed"]
     assert "10 histories" in told[1] or wrong

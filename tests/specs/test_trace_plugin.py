@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from rotortree import _portable, kernel
+from specs.trace.matrix import build
+from specs.trace.pages import markdown
 from specs.trace.plugin import INPUTS
 from specs.trace.records import FOLDER, Inputs, Record, read_records
 from tests.specs.projects import RECORDS, ROOT, TESTS, Project
@@ -71,7 +75,7 @@ def project(tmp_path: Path) -> Project:
 def recorded(project: Project) -> list[Record]:
     """What the last run recorded, without the lines."""
     inputs, records = read_records(project.root / FOLDER / "tests.jsonl")
-    assert inputs == Inputs.now(project.root, INPUTS)
+    assert replace(inputs, kernel="") == Inputs.now(project.root, INPUTS)
     return [replace(record, line=None) for record in records]
 
 
@@ -151,6 +155,31 @@ def test_a_change_during_the_run_is_noticed(project: Project) -> None:
     assert project.run_tests(*OPTIONS).returncode == 0
     inputs, _ = read_records(project.root / FOLDER / "tests.jsonl")
     assert inputs.digest != Inputs.now(project.root, INPUTS).digest
+
+
+@pytest.mark.parametrize("parallel", [(), PARALLEL], ids=["one", "xdist"])
+def test_the_kernel_that_ran_is_recorded(
+    project: Project, monkeypatch: pytest.MonkeyPatch, parallel: tuple[str, ...]
+) -> None:
+    """What is compiled is in no digest: the record says which it was, and the page, too."""
+    for name in (kernel.NAME, _portable.NAME):
+        assert project.run_tests(*OPTIONS, *parallel).returncode == 0
+        inputs, _ = read_records(project.root / FOLDER / "tests.jsonl")
+        assert inputs.kernel == name
+        assert f"; the kernel was {name}\n" in markdown(build(project.root), project.root)
+        monkeypatch.setenv("ROTORTREE_NATIVE", "off")
+
+
+def test_make_trace_wants_the_native_kernel_where_it_can_be_built(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As CI does: what falls back in silence would be evidence of another kernel."""
+    monkeypatch.delenv("ROTORTREE_REQUIRE_NATIVE", raising=False)
+    monkeypatch.delenv("MAKEFLAGS", raising=False)
+    for compiler, wanted in (("true", "1"), ("no-such-compiler", "")):
+        command = ["make", "--dry-run", "trace", f"CC={compiler}"]
+        shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert re.findall(r"ROTORTREE_REQUIRE_NATIVE=(\S*)", shown.stdout) == [wanted]
 
 
 def test_other_runs_are_left_alone(project: Project) -> None:
