@@ -10,6 +10,8 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 LEAVES ?= 100000000
 MEASURED := build/benchmarks
 RECORD := -p specs.trace.plugin --evidence build/evidence/tests.jsonl
+# Tests that need Spin are skipped where there is none, unless that is forbidden, as in .ci/run.
+SKIPPING = $(if $(filter-out 0,$(ROTORTREE_REQUIRE_SPIN)),,--allow-skipped)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
@@ -51,7 +53,7 @@ test: check
 	@echo "pytest"
 	@$(BIN)/python -m pytest -n auto --dist loadgroup $(RECORD)
 	@echo "requirements"
-	@$(BIN)/python -m specs.trace tests
+	@$(BIN)/python -m specs.trace tests $(SKIPPING)
 	@$(MAKE) test-kernels TESTS=tests/tree
 
 test-kernels: $(VENV)/.installed-dev

@@ -26,7 +26,8 @@ def main(arguments: Sequence[str] | None = None, root: Path = _ROOT) -> int:
         if options.command == "new":
             print("\n".join(next_identifiers(read_requirements(root), read_lock(root))))
             return 0
-        return _check(root, tests_alone=options.command == "tests")
+        tests_alone = options.command == "tests"
+        return _check(root, tests_alone, tests_alone and options.allow_skipped)
     except SpecificationError as error:
         print(error, file=sys.stderr)
         return 1
@@ -38,7 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("check", help="judge the records of this run, write the pages (default)")
-    commands.add_parser("tests", help="the same by the records of the tests alone")
+    testing = commands.add_parser("tests", help="the same by the records of the tests alone")
+    testing.add_argument("--allow-skipped", action="store_true", help="only tell what was skipped")
     accepting = commands.add_parser("accept", help="lock the texts of requirements as they are now")
     accepting.add_argument("identifiers", nargs="*", metavar="ID", help="TREE-7, for example")
     accepting.add_argument("--all", action="store_true", help="all that are new or changed")
@@ -46,9 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _check(root: Path, *, tests_alone: bool) -> int:
-    matrix = build(root, tests_alone=tests_alone)
+def _check(root: Path, tests_alone: bool, allow_skipped: bool) -> int:
+    matrix = build(root, tests_alone=tests_alone, allow_skipped=allow_skipped)
     write_pages(root, matrix)
+    for note in matrix.notes:
+        print(note)
     for problem in matrix.problems:
         print(problem, file=sys.stderr)
     checks = sum(len(run.records) for run in matrix.runs)

@@ -62,14 +62,17 @@ class Matrix:
     runs: list[Run]
     problems: list[str]
     """All of them, those of single requirements included: empty if everything is as it must be."""
+    notes: list[str]
+    """What is no problem because the caller allows it."""
 
 
-def build(root: Path, *, tests_alone: bool = False) -> Matrix:
+def build(root: Path, *, tests_alone: bool = False, allow_skipped: bool = False) -> Matrix:
     """The matrix of the project at ``root``; SpecificationError if its texts cannot be read.
 
     ``tests_alone``: judge by the records of the tests, whatever other checkers recorded.
+    ``allow_skipped``: a cited check may be skipped, and is no evidence then.
     """
-    lock = read_lock(root)
+    lock, notes = read_lock(root), list[str]()
     rows = {name: Row(requirement) for name, requirement in read_requirements(root).items()}
     runs, problems = _runs(root, {"tests"} if tests_alone else _all_checkers(root))
     for citation in model_citations(root):
@@ -84,9 +87,12 @@ def build(root: Path, *, tests_alone: bool = False) -> Matrix:
     for run in runs:
         for record in run.records:
             problems += _add(record, rows, lock)
+            if record.outcome != "passed":
+                is_allowed = allow_skipped and record.outcome == "skipped"
+                (notes if is_allowed else problems).append(_not_passed(record))
     problems += _not_run(root, runs)
     _judge(rows, changes({name: row.requirement for name, row in rows.items()}, lock), problems)
-    return Matrix(rows, runs, problems)
+    return Matrix(rows, runs, problems, notes)
 
 
 def _runs(root: Path, names: set[str]) -> tuple[list[Run], list[str]]:
@@ -142,9 +148,11 @@ def _add(record: Record, rows: Mapping[str, Row], lock: Mapping[str, str]) -> It
             rows[identifier].evidence.setdefault(record.kind, []).append(record)
         else:
             yield f"{place}: cites {identifier}, {_why_unknown(identifier, lock)}"
-    if record.outcome != "passed":
-        what = "did not run (skipped)" if record.outcome == "skipped" else "failed"
-        yield f"{place}: {what}; it is cited for {', '.join(record.requirements)}"
+
+
+def _not_passed(record: Record) -> str:
+    what = "did not run (skipped)" if record.outcome == "skipped" else "failed"
+    return f"{record.source}: {what}; it is cited for {', '.join(record.requirements)}"
 
 
 def _not_run(root: Path, runs: list[Run]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -345,7 +346,32 @@ def test_make_test_asks_tests_alone_for_evidence_of_every_must(
     (project.root / FOLDER / "tests.jsonl").unlink()
     assert project.trace("tests") == 1
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert '$(RECORD)\n\t@echo "requirements"\n\t@$(BIN)/python -m specs.trace tests\n' in text
+    assert (
+        '$(RECORD)\n\t@echo "requirements"\n\t@$(BIN)/python -m specs.trace tests $(SKIPPING)\n'
+        in text
+    )
+
+
+def test_only_who_allows_it_may_skip_a_cited_test(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is told then, and is no evidence; CI, which has Spin, does not allow it."""
+    project.record(*RECORDS, replace(RECORDS[2], kind="fuzz", outcome="skipped"))
+    skipped = "tests/test_it.py::test_it_grows: did not run (skipped); it is cited for"
+    assert project.trace("tests") == 1
+    assert skipped in capsys.readouterr().err
+    assert project.trace("tests", "--allow-skipped") == 0
+    assert skipped in capsys.readouterr().out
+    project.record(*RECORDS, replace(RECORDS[2], kind="fuzz", outcome="failed"))
+    assert project.trace("tests", "--allow-skipped") == 1
+    project.record(*(replace(record, outcome="skipped") for record in RECORDS))
+    assert project.trace("tests", "--allow-skipped") == 1
+    assert "TREE-1 is a MUST, and no check of it passed" in capsys.readouterr().err
+    for spin, allowed in (("", True), ("0", True), ("1", False)):
+        command = ["make", "--dry-run", "test", f"ROTORTREE_REQUIRE_SPIN={spin}", "MAKE=true"]
+        shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert ("-m specs.trace tests --allow-skipped\n" in shown.stdout) == allowed
+    assert "ROTORTREE_REQUIRE_SPIN=1" in (ROOT / ".ci/run").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("outcome", ["failed", "skipped"])
