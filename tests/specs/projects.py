@@ -115,3 +115,12 @@ class Project:
         return subprocess.run(
             command, cwd=self.root, env=environment, text=True, capture_output=True, check=False
         )
+
+
+def traced_project(root: Path, capsys: pytest.CaptureFixture[str]) -> Project:
+    """One in which everything is as it must be."""
+    found = Project(root)
+    found.trace("accept", "--all")
+    found.record(*RECORDS)
+    assert found.problems(capsys) == []
+    return found
