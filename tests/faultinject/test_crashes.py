@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import assume, given, settings
@@ -10,13 +12,16 @@ from hypothesis import strategies as st
 
 from rotortree_faultinject.crashes import Unsynced
 from rotortree_faultinject.disk import FsyncFailure, SimulatedDisk
-from rotortree_faultinject.profiles import PROFILES, Profile
+from rotortree_faultinject.image import fingerprint
+from rotortree_faultinject.operations import Operation
+from rotortree_faultinject.profiles import PROFILES, Profile, covers, failed
 from tests.faultinject.logs import (
     FILTERED,
     NAMES,
     SECTOR,
     START,
     Steps,
+    all_choices,
     all_images,
     disk_after,
     enumerated_images,
@@ -122,6 +127,51 @@ def test_what_was_synced_survives(
     syncs = [("sync", NAMES.index(path), 0, 0), *(("sync_directory", 0, at, 0) for at in range(3))]
     disk = disk_after([*before, *syncs, *others])
     assert disk.crash(asked, profile).files().get(path) == content
+
+
+@pytest.mark.evidence("property", "CRASH-23")
+@settings(max_examples=300, deadline=None, suppress_health_check=FILTERED)
+@given(log_steps(6), st.sampled_from(["sync", "sync_directory"]), st.integers(0, 4), profiles)
+def test_a_sync_makes_durable_what_it_covers_and_what_that_requires(
+    before: Steps, kind: str, which: int, profile: Profile
+) -> None:
+    """Nothing else, and nothing that counts as clean unless what is covered requires it.
+
+    What survives wherever all that is covered survives is required by that. So the states after the
+    sync are those before it in which all of that survived whole.
+    """
+    disk = disk_after(before)
+    state = disk.unsynced(profile)
+    assume(len(state.micro) <= 6)
+    length = len(disk.log)
+    synced = disk_after([*before, (kind, which, which, 0)])
+    assume(len(synced.log) == length + 1)
+    sync = synced.log[-1]
+    clean = counts_as_clean(disk.log)
+    wanted = [covers(profile, sync, micro) and micro.sequence not in clean for micro in state.micro]
+    everything = list(all_choices(state, "-k" + profile.torn))
+    with_it = [choice for choice in everything if survives(choice, wanted)]
+    required = [all(choice[at] != "-" for choice in with_it) for at in range(len(wanted))]
+    whole = [choice for choice in with_it if set(itertools.compress(choice, required)) <= {"k"}]
+    expected = {fingerprint(state.image(choice)) for choice in whole}
+    assert enumerated_images(synced.unsynced(profile)) == expected
+
+
+def counts_as_clean(log: Sequence[Operation]) -> set[int]:
+    """The micro-operations that a failed sync was about."""
+    return {
+        micro.sequence
+        for at, sync in enumerate(log)
+        if sync.kind in ("failed_sync", "failed_sync_directory")
+        for earlier in log[:at]
+        for micro in earlier.micro
+        if failed(sync, micro)
+    }
+
+
+def survives(choice: str, wanted: Sequence[bool]) -> bool:
+    """Whether everything that is wanted survives."""
+    return "-" not in set(itertools.compress(choice, wanted))
 
 
 @settings(max_examples=200, deadline=None)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
+
 import pytest
 
+from rotortree.storage.format import COMMIT, Commit
+from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.explorer import Bounds, explore
 from rotortree_faultinject.profiles import PROFILES
 from rotortree_faultinject.tree.interleaving import (
@@ -11,7 +15,9 @@ from rotortree_faultinject.tree.interleaving import (
     explore_schedules,
     sample_schedules,
 )
-from rotortree_faultinject.tree.workloads import WORKLOADS, workload
+from rotortree_faultinject.tree.life import PATH, Life, history_of
+from rotortree_faultinject.tree.planted import PLANTED
+from rotortree_faultinject.tree.workloads import WORKLOADS, TreeSubject, workload
 
 SHORT = [name for name in WORKLOADS if name != "long"]
 """The workloads of which every state is checked."""
@@ -94,3 +100,64 @@ def test_crashes_under_random_schedules(name: str) -> None:
     found = sample_schedules(CONCURRENT[name], 60)
     assert found.failed == []
     assert found.schedules == 60
+
+
+class Recorded(TreeSubject):
+    """A life with recorded acknowledgements, judged by what COMMIT says when power came back.
+
+    What the tree acknowledges is noted before each call of the disk, not only after each step.
+    """
+
+    def run(self, disk: SimulatedDisk) -> None:
+        """Live it."""
+        life = Life(self.options, disk)
+        disk.on_call = lambda call: life.acknowledge()
+        try:
+            life.live(self.steps)
+        finally:
+            disk.on_call = None
+            life.end()
+
+    def recover(self, disk: SimulatedDisk) -> Hashable:  # type: ignore[override]  # with a size
+        """What is opened, and the acknowledged size of the record that was there before."""
+        record = disk.files().get(f"{PATH}/{COMMIT}")
+        said = Commit.decode(record, COMMIT).acknowledged.size if record else 0
+        return super().recover(disk), said
+
+    def judge(self, marks: Sequence[object], outcome: Hashable) -> str | None:
+        """The record says at least what was acknowledged, and the leaves are right."""
+        assert isinstance(outcome, tuple)
+        found, said = outcome
+        acknowledged = history_of(marks).acknowledged
+        if said < acknowledged:
+            return f"{COMMIT} says {said}, and {acknowledged} were acknowledged"
+        return super().judge(marks, found)
+
+
+RECORDED = Recorded(
+    (
+        *("open", "insert 2", "flush", "wait", "durable", "insert", "checkpoint", "insert 4"),
+        *("background flusher", "insert", "close"),
+    ),
+    {"record": True, "flush": "interval"},
+)
+
+
+@pytest.mark.evidence("crash", "DURABLE-20", "FORMAT-39")
+@pytest.mark.parametrize("profile", ["posix", "ext4-ordered"])
+def test_what_was_acknowledged_is_in_the_record_after_every_crash(profile: str) -> None:
+    """By a flush of anybody, a token, a checkpoint or a close: COMMIT says so before."""
+    result = explore(RECORDED, PROFILES[profile], Bounds(per_point=512, go_on=False))
+    assert result.failures == []
+    assert result.statistics.distinct > 30
+
+
+@pytest.mark.usefixtures("unread")
+@pytest.mark.parametrize(
+    "fault", ["acknowledgements not recorded", "acknowledged before it is recorded"]
+)
+def test_an_acknowledgement_that_is_not_recorded_is_seen(fault: str) -> None:
+    """The record is behind at some crash."""
+    with PLANTED[fault].apply():
+        found = explore(RECORDED, PROFILES["posix"], Bounds(per_point=64, go_on=False))
+    assert any(COMMIT in failure.message for failure in found.failures)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rotortree import DataCorruptionError, TieringConfig, WalCorruptedError
+from rotortree import DataCorruptionError, RotorTree, TieringConfig, WalCorruptedError
 from rotortree.geometry import complete_count, depth
 from rotortree_faultinject.disk import SimulatedDisk
 from tests.storage.disk import after_crash, disk_of
@@ -197,3 +197,50 @@ def test_damage_between_flushes_is_not_torn() -> None:
         assert tree.recovery.torn_bytes == 160
         assert not tree.recovery.clean
     check_goes_on(disk, 2, 3)
+
+
+@pytest.mark.evidence("example", "DURABLE-9")
+def test_opening_reports_what_it_found() -> None:
+    """Created; closed cleanly; not closed, with a torn flush of which two frames are whole.
+
+    And what is repaired, in COMMIT and above the leaves, with file and offset.
+    """
+    disk = SimulatedDisk()
+    with open_tree(disk, 2) as tree:
+        assert report(tree) == (True, True, 0, 0, (), 0, 0)
+        tree.insert_many(leaves(0, 5))
+        tree.checkpoint()
+        tree.insert_many(leaves(5, 7))
+    for read_only in (True, False):
+        with open_tree(disk, read_only=read_only) as tree:
+            assert report(tree) == (False, True, 0, 0, (), 2, 5)
+    tree = open_tree(disk)
+    tree.insert(leaves(7, 8)[0])
+    tree.flush()
+    path = log_path(disk.files())
+    end = len(disk.files()[path])
+    tree.insert_many(leaves(8, 16))
+    tree.flush()
+    files = after_crash(disk).files()
+    tree.close()
+    torn = {**files, path: files[path][: end + 2 * (128 + 3 * 32) + 130]}
+    torn = flip(torn, f"{PATH}/levels/1/00000000.nodes", HEADER + 32)
+    damaged = flip(torn, f"{PATH}/COMMIT", 100)
+    for read_only in (True, False):
+        with open_tree(disk_of(damaged), read_only=read_only) as tree:
+            created, clean, torn_bytes, torn_leaves, repaired, replayed, stored = report(tree)
+            assert (created, clean, replayed, stored) == (False, False, 3, 5)
+            assert (torn_bytes, torn_leaves) == (2 * (128 + 3 * 32) + 130, 6)
+            assert len(repaired) == 2
+            assert repaired[0].startswith(f"{PATH}/COMMIT, offset 160: ")
+            assert repaired[1].startswith(f"{PATH}/levels/1/00000000.nodes, offset {HEADER + 32}: ")
+            check_tree(tree, 2, 8)
+
+
+def report(tree: RotorTree) -> tuple[bool, bool, int, int, tuple[str, ...], int, int]:
+    """All that opening reports, but for the time that it took."""
+    found = tree.recovery
+    return (
+        *(found.created, found.clean, found.torn_bytes, found.torn_leaves, found.repaired),
+        *(found.replayed_leaves, found.checkpoint_size),
+    )

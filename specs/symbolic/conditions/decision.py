@@ -278,7 +278,7 @@ def what_a_crash_leaves_is_a_legal_outcome(
 
     It refuses nothing of which all that was acknowledged is left.
 
-    Requirements: DURABLE-1, DURABLE-2, DURABLE-4, FORMAT-54.
+    Requirements: DURABLE-1, DURABLE-2, FORMAT-54.
 
     pre: all(batch in (1, 2) for batch in batches)
     pre: 0 <= left <= 3 and 0 <= acknowledged <= 3

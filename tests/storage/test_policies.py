@@ -1,0 +1,191 @@
+"""When the background is to flush and to make checkpoints, by a clock that a test moves."""
+
+from __future__ import annotations
+
+import errno
+import math
+from collections.abc import Callable
+
+import pytest
+
+import rotortree_model as model
+from rotortree import CheckpointPolicy, FlushPolicy, RotorTree
+from rotortree.config import AnyCheckpointPolicy
+from rotortree.storage.environment import Environment
+from rotortree_faultinject.disk import Call, SimulatedDisk
+from rotortree_faultinject.schedule import StepScheduler, StepTask
+from tests.storage.disk import go_wrong
+from tests.storage.trees import leaf, leaves, open_tree
+
+
+class Timed(StepTask):
+    """A task that is due at a time."""
+
+    def __init__(self, name: str, step: Callable[[], None], now: Callable[[], float]) -> None:
+        super().__init__(name, step)
+        self._now = now
+        self.time = math.inf
+
+    def schedule(self, delay: float) -> None:
+        """Be due then, or when it was due if that is earlier."""
+        super().schedule(delay)
+        self.time = min(self.time, self._now() + delay)
+
+    def run(self) -> bool:
+        """Run if it is due."""
+        self.time = math.inf
+        return super().run()
+
+
+class Clock(StepScheduler):
+    """Time passes when the test says so, and tasks run when they are due."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.time = 0.0
+
+    def now(self) -> float:
+        """The time."""
+        return self.time
+
+    def task(self, name: str, step: Callable[[], None]) -> Timed:
+        """A task that is not due yet."""
+        made = Timed(name, step, self.now)
+        self.tasks.append(made)
+        return made
+
+    def wait(self, seconds: float) -> None:
+        """Let so much time pass."""
+        end = self.time + seconds
+        while True:
+            task = min((task for task in self.tasks if isinstance(task, Timed)), key=_time)
+            if task.time > end + 1e-9:
+                break
+            self.time = max(self.time, task.time)
+            task.run()
+        self.time = end
+
+
+def _time(task: Timed) -> float:
+    return task.time
+
+
+@pytest.mark.evidence("example", "DURABLE-18")
+@pytest.mark.parametrize(
+    ("policy", "seconds"),
+    [
+        (FlushPolicy.Interval(), 0.01),
+        (FlushPolicy.Interval(0.5), 0.5),
+        (FlushPolicy.Interval(0), 0),
+    ],
+)
+def test_leaves_are_durable_s_seconds_after_the_first(
+    policy: FlushPolicy.Interval, seconds: float
+) -> None:
+    """Of those that are pending, be they inserted before a flush or while one runs; 0.01 s if none.
+
+    Those that come later are durable with the first, and the next flush counts from the next first.
+    """
+    disk, clock = SimulatedDisk(), Clock()
+    environment = Environment(files=disk, scheduler=clock)
+    with open_tree(disk, 2, flush_policy=policy, environment=environment) as tree:
+        for _ in range(3):
+            first = tree.insert(leaf(tree.size))[1]
+            clock.wait(seconds * 0.7)
+            later = tree.insert(leaf(tree.size))[1]
+            clock.wait(seconds * 0.3)
+            assert first.is_durable
+            assert later.is_durable
+            clock.wait(seconds * 5)
+
+        def on_call(call: Call) -> None:
+            if call.kind == "sync":
+                disk.on_call = None
+                tree.insert(leaf(tree.size))
+
+        disk.on_call = on_call
+        tree.insert(leaf(tree.size))
+        clock.wait(seconds)
+        assert tree.size == 8
+        clock.wait(seconds)
+        assert tree.durable_size == 8
+
+
+@pytest.mark.evidence("fault", "DURABLE-18")
+def test_the_background_flushes_again_after_a_retryable_failure() -> None:
+    """As often as it takes, without a call; it fails three times."""
+    disk, clock = SimulatedDisk(), Clock()
+    environment = Environment(files=disk, scheduler=clock)
+    policy = FlushPolicy.Interval(0.01)
+    with open_tree(disk, 2, flush_policy=policy, environment=environment) as tree:
+        token = tree.insert(leaf(0))[1]
+        go_wrong(disk, "xxx", kind="pwritev", code=errno.ENOSPC)
+        clock.wait(0.01)
+        assert disk.faults.hits == 1
+        assert not token.is_durable
+        clock.wait(10)
+        assert disk.faults.hits == 3
+        assert token.is_durable
+
+
+def tree_of(policy: AnyCheckpointPolicy, n: int = 2) -> tuple[RotorTree, Clock]:
+    """A tree whose checkpointer runs when a test says so."""
+    disk, clock = SimulatedDisk(), Clock()
+    environment = Environment(files=disk, scheduler=clock)
+    return open_tree(disk, n, checkpoint_policy=policy, environment=environment), clock
+
+
+@pytest.mark.evidence("example", "DURABLE-24")
+@pytest.mark.parametrize("count", [1, 2, 10])
+def test_a_checkpoint_is_made_when_n_leaves_came_since_the_last(count: int) -> None:
+    """With the n-th and not before, whether they came alone or together, and whoever made it."""
+    tree, clock = tree_of(CheckpointPolicy.EveryNEntries(count))
+    with tree:
+        for at in range(5):
+            last = tree.size
+            for _ in range(count - 1):
+                tree.insert(leaf(tree.size))
+                assert clock.run_due() == 0
+            if at == 3:
+                tree.checkpoint()
+                last = tree.size
+                for _ in range(count - 1):
+                    tree.insert(leaf(tree.size))
+            assert tree.checkpoint_size == last
+            tree.insert_many(leaves(tree.size, tree.size + 1 + at % 2))
+            assert clock.run_due() == 1
+            assert tree.checkpoint_size == tree.size
+
+
+def bytes_of(n: int, size: int) -> int:
+    """What the nodes of a tree take, those that are not complete included."""
+    rows = model.levels(leaves(0, size), n, model.SCHEMES["blake3"])
+    return 32 * sum(map(len, rows))
+
+
+@pytest.mark.evidence("example", "DURABLE-24")
+@pytest.mark.parametrize("limit", [640, 5000])
+@pytest.mark.parametrize("n", [2, 3, 7])
+def test_a_checkpoint_is_made_when_the_nodes_take_b_bytes(n: int, limit: int) -> None:
+    """Those that no checkpoint holds; exact but for a node of each level, and some of the edge."""
+    tree, clock = tree_of(CheckpointPolicy.MemoryThreshold(limit), n)
+    with tree:
+        for _ in range(3):
+            start = tree.size
+            while not clock.run_due():
+                tree.insert(leaf(tree.size))
+            assert tree.checkpoint_size == tree.size
+            took = bytes_of(n, tree.size) - bytes_of(n, start)
+            assert abs(took - limit) <= 32 * (tree.depth + 2)
+
+
+@pytest.mark.evidence("example", "DURABLE-24")
+def test_no_checkpoint_is_made_where_the_policy_is_manual() -> None:
+    """However many leaves come, nor when the tree is closed."""
+    disk, clock = SimulatedDisk(), Clock()
+    environment = Environment(files=disk, scheduler=clock)
+    with open_tree(disk, 2, environment=environment) as tree:
+        tree.insert_many(leaves(0, 1000))
+        assert not clock.tasks
+    with open_tree(disk) as tree:
+        assert (tree.recovery.checkpoint_size, tree.recovery.replayed_leaves) == (0, 1000)
