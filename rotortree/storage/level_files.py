@@ -220,8 +220,10 @@ class LevelFiles:
             if start < whole:
                 parts.append((start, self._map(file, path, whole)))
             if whole < stop:
-                length = (stop - whole) * NODE_BYTES
-                nodes = durable.read_exactly(file, path, length, self._offset(whole))
+                at, length = self._offset(whole), (stop - whole) * NODE_BYTES
+                nodes = durable.read_exactly(file, path, length, at)
+                if len(nodes) < length:  # it became shorter, or the disk read something else
+                    return [], [*damages, self._missing(level, shard, path, start, at + len(nodes))]
                 parts.append((whole, memoryview(nodes)))
             return parts, damages
         finally:

@@ -7,7 +7,7 @@
 #define UNSEEN 255
 #define THREADS (WRITERS + 1)           /* those that flush: writers and flusher */
 
-bool up, closed, failed;
+bool up, closed, failed, stopping;          /* stopping: close was called */
 byte size, contents;                    /* the tree */
 byte durable;                           /* the watermark, behind which everybody is answered */
 byte failures;                          /* flushes that failed: whoever waits is told */
@@ -117,7 +117,7 @@ inline fail_names() {
 
 inline lose_memory() {
     d_step {
-        up = false; closed = false; failed = false;
+        up = false; closed = false; failed = false; stopping = false;
         size = 0; contents = 0; durable = 0; failures = 0;
         open_segment = 0; logged = 0; written = 0; checkpoint_size = 0; first_segment = 0; recorded = 0;
         commit_known = false; known_levels = false; known_level = false; known_shards = 0;
