@@ -69,6 +69,7 @@ class LevelFiles:
         self._durable_names: set[str] = set()
         self._durable_size = 0
         self._mapped: dict[int, int] = {}
+        self._read: dict[int, list[tuple[int, memoryview]]] = {}
 
     # Where nodes are.
 
@@ -178,6 +179,7 @@ class LevelFiles:
         DataCorruptionError, which names the leaves that cannot be trusted, and IoFailedError.
         """
         damages: list[Damage] = []
+        self._read = {}
         for level, count in self._counts(head.size):
             whole = True  # what lies behind a hole is only looked at: the level is rebuilt
             for shard, start, stop in self._shards(0, count):
@@ -190,8 +192,10 @@ class LevelFiles:
         if not damages:
             tree.restore(head.size)
             if self._agrees(tree, head, every_node=verify):
+                self._read = {}
                 return ()
         damages += self._rebuild(tree, head, tuple(damages))
+        self._read = {}
         tree.restore(head.size)
         return tuple(damages)
 
@@ -225,6 +229,7 @@ class LevelFiles:
                 if len(nodes) < length:  # it became shorter, or the disk read something else
                     return [], [*damages, self._missing(level, shard, path, start, at + len(nodes))]
                 parts.append((whole, memoryview(nodes)))
+                self._read.setdefault(level, []).append(parts[-1])
             return parts, damages
         finally:
             if file is not None:
@@ -246,10 +251,14 @@ class LevelFiles:
         return Damage(level, shard, path, size, message)
 
     def _row(self, level: int, start: int, stop: int) -> bytes:
-        """Nodes [start, stop), of one file, as they are stored; fewer where it ends.
+        """Nodes [start, stop), of one segment, as they are stored; fewer where the file ends.
 
-        Read, not mapped: a sector that cannot be read is then an error and not a signal.
+        What was read to be used is not read again, which might give something else.  The rest is
+        read, not mapped: a sector that cannot be read is then an error and not a signal.
         """
+        for first, nodes in reversed(self._read.get(level, [])):
+            if first <= start:
+                return bytes(nodes[(start - first) * NODE_BYTES : (stop - first) * NODE_BYTES])
         path = self._path(level, start // self._identity.shard_nodes)
         file = durable.open_file(self._fs, path, "read")
         if file is None:
