@@ -8,7 +8,15 @@ from typing import NamedTuple
 import pytest
 
 from rotortree import ChecksumMismatchError, DataCorruptionError, WalCorruptedError
-from rotortree.storage.format import EMPTY, SEGMENT_BYTES, Commit, Head, Identity, SegmentHeader
+from rotortree.storage.format import (
+    EMPTY,
+    SEGMENT_BYTES,
+    Commit,
+    Head,
+    Identity,
+    SegmentHeader,
+    segment_name,
+)
 from rotortree.storage.recovery import Decision, Survey, decide
 from rotortree.storage.wal import SegmentScan, Unit
 
@@ -53,11 +61,16 @@ WORDS = {
     "promise": ("within", "beyond"),
 }
 
-NEW, NO_LOG, MISSING, DAMAGED, FOREIGN, FOREIGN_COMMIT, BASE, CUT, UNACKNOWLEDGED, PROMISED = (
-    "never created; every log segment is missing; the log segment is missing; seal does not match;"
-    " segment belongs to another tree; commit record belongs to another tree; the segment begins at"
-    ";the next segment; the commit record says; a later frame says"
-).split(";")
+NEW = "never created"
+NO_LOG = "^tree/wal, offset 0: every log segment is missing$"
+MISSING = ", offset 0: the log segment is missing$"
+DAMAGED = "seal does not match"
+FOREIGN = ", offset 0: the segment belongs to another tree$"
+FOREIGN_COMMIT = ", offset 0: the commit record belongs to another tree$"
+BASE = r", offset 64: the segment begins at \d+ leaves, the checkpoint at \d+$"
+CUT = "are damaged or missing: the next segment says that they were durable$"
+UNACKNOWLEDGED = "are damaged or missing: the commit record says that they were durable$"
+PROMISED = r"are damaged: a later frame says that everything up to offset 100000 was durable$"
 CLEAN, OPEN, PROVE = "clean", "open", "open if the level files prove it"
 
 ANY = "*"
@@ -141,11 +154,16 @@ def scan(
     )
 
 
+def base_of(situation: Situation) -> Head:
+    """Where the first segment begins."""
+    return EMPTY if situation.segments == "from 1" else some_head(8)
+
+
 def build(situation: Situation) -> Survey:
     """The survey of a situation."""
     segments = situation.segments
     first = 1 if segments == "from 1" else 5
-    base = EMPTY if first == 1 else some_head(8)
+    base = base_of(situation)
     reach = base.size + 4
     following = {
         "reached": some_head(reach),
@@ -224,23 +242,50 @@ def check_decision(decision: Decision, situation: Situation, found: Survey) -> N
     assert decision.torn_bytes == 0
 
 
+def place(expected: str, situation: Situation, found: Survey) -> tuple[str, int, object]:
+    """Which file, offset and leaves an error is to name (FORMAT-74)."""
+    first = 1 if situation.segments == "from 1" else 5
+    missing = first if situation.segments == "first missing" else first + 1
+    lowest = found.commit.first_segment if found.commit else 0
+    live = [one for one in found.segments if one.number >= lowest]
+    if expected in (CUT, UNACKNOWLEDGED, PROMISED):
+        end = live[-1].units[-1].stop
+        said = found.commit.acknowledged.size if found.commit else 0
+        lost = (end, said if expected == UNACKNOWLEDGED else end + 1)
+        if expected == CUT:
+            start = base_of(situation).size
+            reached = start + (2 if situation.following == "within a unit" else 4)
+            lost = (reached, live[-1].units[0].first)
+        number = first if expected == CUT else live[-1].number
+        return f"tree/wal/{number}", SEGMENT_BYTES + 2 * 192, lost
+    damaged = next((one.path for one in live if one.header is None), "")
+    return {
+        NO_LOG: ("tree/wal", 0, None),
+        MISSING: (f"tree/wal/{segment_name(missing)}", 0, None),
+        DAMAGED: (damaged, 144, None),
+        FOREIGN: (f"tree/wal/{first}", 0, None),
+        FOREIGN_COMMIT: ("tree/COMMIT", 0, None),
+        BASE: (f"tree/wal/{min((one.number for one in live), default=0)}", 64, None),
+    }[expected]
+
+
 SITUATIONS = [Situation(*words) for words in itertools.product(*WORDS.values())]
 
 
-@pytest.mark.evidence("exhaustive", "FORMAT-42", "FORMAT-46", "FORMAT-54", "FORMAT-57")
+@pytest.mark.evidence("exhaustive", "FORMAT-42", "FORMAT-46", "FORMAT-54", "FORMAT-57", "FORMAT-74")
 def test_every_combination_has_its_verdict() -> None:
     """All 4,320 combinations of the situation words against the table of 26 rows, every row used.
 
-    An error names a path below the directory; it is a WalCorruptedError exactly where acknowledged
-    leaves of the log are the matter.
+    An error names its file and offset; it is a WalCorruptedError exactly where acknowledged leaves
+    of the log are the matter, and then it names them.
     """
     used = set()
     for situation in SITUATIONS:
         found = build(situation)
         number = verdict(situation)
         used.add(number)
-        expected = TABLE[number][-1].strip()
-        if expected == NEW.strip():
+        expected = TABLE[number][-1]
+        if expected == NEW:
             assert decide(found) is None
         elif expected in (CLEAN, OPEN, PROVE):
             decision = decide(found)
@@ -249,12 +294,9 @@ def test_every_combination_has_its_verdict() -> None:
         else:
             with pytest.raises(DataCorruptionError, match=expected) as caught:
                 decide(found)
-            assert caught.value.path.startswith("tree/")
-            if expected in (NO_LOG.strip(), MISSING.strip()):
-                assert str(caught.value).endswith(f", offset 0: {expected}")
-            lost = expected in (CUT.strip(), UNACKNOWLEDGED.strip(), PROMISED.strip())
-            assert isinstance(caught.value, WalCorruptedError) == lost
-            assert (caught.value.leaves is not None) == lost
+            error = caught.value
+            assert (error.path, error.offset, error.leaves) == place(expected, situation, found)
+            assert isinstance(error, WalCorruptedError) == (error.leaves is not None)
     assert used == set(range(len(TABLE)))
 
 
