@@ -52,7 +52,11 @@ TARGETS = (
 """The modules whose survivors are killed or explained, in the order in which they are run."""
 
 OPEN = (
-    _target("storage/recovery.py", "storage", "decide", "headers", "replay", "repair"),
+    _target(
+        "storage/recovery.py",
+        "storage",
+        *("decide", "survey", "headers", "replay", "repair", "damage"),
+    ),
     _target("storage/level_files.py", "storage", "repair", "layout", "replay"),
     _target("storage/durable.py", "storage", "faults", "layout", "locks"),
 )
