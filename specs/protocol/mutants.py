@@ -104,7 +104,7 @@ MUTANTS = (
     ),
     Mutant(
         "the log goes on after the name of a new segment failed",
-        _LOST,
+        "!(refused)",
         (
             _log(
                 "fail_rename(name_segment(open_segment + 1)); fail_names());",
@@ -236,7 +236,7 @@ MUTANTS = (
     ),
     Mutant(
         "recovery goes on in a segment that was not closed",
-        _LOST,
+        "others==",
         (
             _recovery(
                 "    :: found_clean -> reopen_segment()\n", "    :: true -> reopen_segment()\n"
