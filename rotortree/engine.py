@@ -82,12 +82,16 @@ class OpenedTree:
 
     def release(self) -> None:
         """Close and unlock everything."""
-        try:
-            if self.log is not None:
-                self.log.close()
-        finally:
-            if self.lock is not None:
-                durable.release_lock(self.lock)
+        _release(self.log, self.lock)
+
+
+def _release(log: SegmentWriter | None, lock: Lock | None) -> None:
+    try:
+        if log is not None:
+            log.close()
+    finally:
+        if lock is not None:
+            durable.release_lock(lock)
 
 
 class Engine:
@@ -458,12 +462,7 @@ class Engine:
         self._checkpoint_due = False
         self.durable.ring()
         self._checkpoint_bells.ring()
-        try:
-            if self._log is not None:
-                self._log.close()
-        finally:
-            if self._lock is not None:
-                durable.release_lock(self._lock)
+        _release(self._log, self._lock)
 
     def runs_here(self) -> bool:
         """Whether the caller is one of this tree's own background threads."""

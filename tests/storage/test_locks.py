@@ -25,6 +25,7 @@ from rotortree import (
 from rotortree.storage.durable import take_lock
 from rotortree.storage.files import OsFileSystem
 from tests.storage.interrupting import everywhere
+from tests.storage.processes import run_script
 from tests.storage.trees import check_tree, leaf, leaves
 
 HOLDER = """
@@ -174,7 +175,6 @@ def test_a_tree_forgotten_at_the_end_of_the_interpreter_is_closed(path: Path, po
 
 def in_a_child(body: str, path: Path) -> subprocess.CompletedProcess[str]:
     """Run a script in a fresh interpreter, where forking is safe: no threads but the tree's."""
-    root = Path(__file__).parents[2]
     prologue = """
         import gc, glob, os, sys, warnings
         from rotortree import *
@@ -198,22 +198,8 @@ def in_a_child(body: str, path: Path) -> subprocess.CompletedProcess[str]:
             assert os.waitpid(pid, 0)[1] == 0
             return said
     """
-    return subprocess.run(
-        [
-            sys.executable,
-            "-W",
-            "ignore::DeprecationWarning",
-            "-c",
-            textwrap.dedent(prologue) + textwrap.dedent(body),
-            str(path),
-        ],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "model")])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    script = textwrap.dedent(prologue) + textwrap.dedent(body)
+    return run_script(script, path, "-W", "ignore::DeprecationWarning")
 
 
 @pytest.mark.evidence("example", "DURABLE-48")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ from rotortree.levels import segment_nodes
 from rotortree.storage.environment import Environment
 from rotortree.storage.format import Identity
 from rotortree.storage.level_files import nodes_per_segment
+from tests.storage.processes import run_script
 from tests.storage.trees import check_tree, leaves, open_tree
 
 UNREADABLE = """
@@ -69,27 +67,13 @@ UNREADABLE = """
 """
 
 
-def run(script: str, path: Path) -> subprocess.CompletedProcess[str]:
-    """Run a script in a fresh interpreter, which a signal may kill."""
-    root = Path(__file__).parents[2]
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script), str(path)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "model")])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 @pytest.mark.evidence("fault", "DURABLE-44", "FORMAT-66")
 def test_a_sector_that_cannot_be_read_is_an_error_and_no_signal(tmp_path: Path) -> None:
     """With and without verification, for reading and for writing: IoFailedError, not SIGBUS.
 
     The last leaf of the checkpoint has no complete group, and is alone on a page that is lost.
     """
-    done = run(UNREADABLE, tmp_path / "tree")
+    done = run_script(UNREADABLE, tmp_path / "tree")
     assert (done.returncode, done.stdout) == (0, "EIO\n" * 4)
 
 
