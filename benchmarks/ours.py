@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 
 from benchmarks.crashes import crash_states
 from benchmarks.leaves import LEAF_BYTES, Leaves, index, split
@@ -62,16 +61,18 @@ def our_handlers(leaves: Leaves) -> Mapping[str, Handler]:
     }
 
 
+def _filled(leaves: Leaves, request: Request) -> LeanIMT:
+    """A new tree: of one that was not used for long, the host's caches and pages are measured."""
+    tree = LeanIMT(request.n, MAX_DEPTH, hasher(request.scheme))
+    tree.insert_many(leaves.row(request.size))
+    return tree
+
+
 class _InMemory:
-    """Insertion into trees in memory.  Every sample starts with a tree of the same size."""
+    """Insertion into trees in memory."""
 
     def __init__(self, leaves: Leaves) -> None:
         self._leaves = leaves
-
-    def _filled(self, request: Request) -> LeanIMT:
-        tree = LeanIMT(request.n, MAX_DEPTH, hasher(request.scheme))
-        tree.insert_many(self._leaves.row(request.size))
-        return tree
 
     def insert_many(self, request: Request, stopwatch: Stopwatch) -> Outcome:
         row, scheme = self._leaves.row(request.size), hasher(request.scheme)
@@ -81,7 +82,7 @@ class _InMemory:
         return Outcome(tree.size, root)
 
     def insert_thousands(self, request: Request, stopwatch: Stopwatch) -> Outcome:
-        tree = self._filled(request)
+        tree = _filled(self._leaves, request)
         batches = split(self._leaves.singles(request.amount), LEAF_BYTES * BATCH_LEAVES)
         insert_many = tree.insert_many
         with stopwatch:
@@ -90,7 +91,7 @@ class _InMemory:
         return Outcome(request.amount, tree.root)
 
     def insert(self, request: Request, stopwatch: Stopwatch) -> Outcome:
-        tree = self._filled(request)
+        tree = _filled(self._leaves, request)
         leaves = split(self._leaves.singles(request.amount))
         insert, root = tree.insert, b""
         with stopwatch:
@@ -100,7 +101,7 @@ class _InMemory:
         return Outcome(request.amount, root)
 
     def append(self, request: Request, stopwatch: Stopwatch) -> Outcome:
-        tree = self._filled(request)
+        tree = _filled(self._leaves, request)
         leaves = split(self._leaves.singles(request.amount))
         append = tree.append
         with stopwatch:
@@ -135,18 +136,9 @@ class _Proofs:
 
     def __init__(self, leaves: Leaves) -> None:
         self._leaves = leaves
-        self._tree = lru_cache(maxsize=None)(self._filled)
-
-    def _filled(self, scheme: str, n: int, size: int) -> LeanIMT:
-        tree = LeanIMT(n, MAX_DEPTH, hasher(scheme))
-        tree.insert_many(self._leaves.row(size))
-        return tree
-
-    def _tree_of(self, request: Request) -> LeanIMT:
-        return self._tree(request.scheme, request.n, request.size)
 
     def prove(self, request: Request, stopwatch: Stopwatch) -> Outcome:
-        snapshot = self._tree_of(request).snapshot()
+        snapshot = _filled(self._leaves, request).snapshot()
         prove, indices = snapshot.prove, _indices(request)
         with stopwatch:
             for at in indices:
@@ -154,7 +146,7 @@ class _Proofs:
         return Outcome(request.amount, snapshot.root)
 
     def prove_many(self, request: Request, stopwatch: Stopwatch) -> Outcome:
-        snapshot, indices = self._tree_of(request).snapshot(), _indices(request)
+        snapshot, indices = _filled(self._leaves, request).snapshot(), _indices(request)
         batches = [indices[at : at + PROOF_BATCH] for at in range(0, len(indices), PROOF_BATCH)]
         proofs = snapshot.prove_many(batches[-1])
         with stopwatch:
@@ -165,18 +157,18 @@ class _Proofs:
         return Outcome(request.amount, snapshot.root)
 
     def _included(self, request: Request) -> list[tuple[int, bytes, InclusionProof]]:
-        snapshot = self._tree_of(request).snapshot()
+        snapshot = _filled(self._leaves, request).snapshot()
         return [(at, snapshot.leaves(at, at + 1), snapshot.prove(at)) for at in _indices(request)]
 
     def verify(self, request: Request, stopwatch: Stopwatch) -> Outcome:
-        head, included = self._tree_of(request).head, self._included(request)
+        head, included = _filled(self._leaves, request).head, self._included(request)
         with stopwatch:
             for at, leaf, found in included:
                 verify_inclusion(head, at, leaf, found)
         return Outcome(request.amount, head.root)
 
     def verify_many(self, request: Request, stopwatch: Stopwatch) -> Outcome:
-        tree = self._tree_of(request)
+        tree = _filled(self._leaves, request)
         snapshot, head, indices = tree.snapshot(), tree.head, _indices(request)
         batches = []
         for start in range(0, len(indices), PROOF_BATCH):
@@ -189,7 +181,7 @@ class _Proofs:
         return Outcome(request.amount, head.root)
 
     def prove_consistency(self, request: Request, stopwatch: Stopwatch) -> Outcome:
-        snapshot = self._tree_of(request).snapshot()
+        snapshot = _filled(self._leaves, request).snapshot()
         prove, old_sizes = snapshot.prove_consistency, _indices(request)
         with stopwatch:
             for old_size in old_sizes:
@@ -197,7 +189,7 @@ class _Proofs:
         return Outcome(request.amount, snapshot.root)
 
     def verify_consistency(self, request: Request, stopwatch: Stopwatch) -> Outcome:
-        tree = self._tree_of(request)
+        tree = _filled(self._leaves, request)
         head, snapshot = tree.head, tree.snapshot()
         extended = [
             (tree.snapshot(old).head, snapshot.prove_consistency(old)) for old in _indices(request)

@@ -7,8 +7,6 @@
 
 mod measure;
 
-use std::any::Any;
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
 use std::path::PathBuf;
@@ -26,13 +24,12 @@ pub struct Request {
     count: usize,
 }
 
-/// What all commands share: input, and what they keep for the next one.
+/// What all commands share.
 pub struct Worker {
     directory: PathBuf,
     leaves_file: PathBuf,
     leaves: Vec<Leaf>,
     singles: Vec<Leaf>,
-    trees: HashMap<(usize, usize), Box<dyn Any>>,
 }
 
 /// The i-th leaf of so many to prove, spread over all of them: the same on every side.
@@ -79,7 +76,6 @@ impl Worker {
             leaves_file: PathBuf::from(&arguments[2]),
             leaves: Vec::new(),
             singles: read_leaves(&singles_file, 0, (bytes / 32) as usize)?,
-            trees: HashMap::new(),
         })
     }
 

@@ -109,19 +109,8 @@ impl<const N: usize, const MAX_DEPTH: usize> Operations<N, MAX_DEPTH> {
         Ok(Outcome::new(request.count, passed, tree.root()))
     }
 
-    fn kept<'a>(
-        worker: &'a mut Worker,
-        size: usize,
-    ) -> Result<&'a Memory<N, MAX_DEPTH>, String> {
-        if !worker.trees.contains_key(&(N, size)) {
-            let tree = Self::filled(&worker.leaves[..size])?;
-            worker.trees.insert((N, size), Box::new(tree));
-        }
-        worker.trees[&(N, size)].downcast_ref().ok_or("another tree".to_string())
-    }
-
-    fn prove(worker: &mut Worker, request: &Request) -> Result<Outcome, String> {
-        let snapshot = Self::kept(worker, request.size)?.snapshot();
+    fn prove(worker: &Worker, request: &Request) -> Result<Outcome, String> {
+        let snapshot = Self::filled(&worker.leaves[..request.size])?.snapshot();
         let stopwatch = Stopwatch::start();
         for i in 0..request.count {
             black_box(snapshot.generate_proof(index(i, request.size)).map_err(text)?);
@@ -130,8 +119,8 @@ impl<const N: usize, const MAX_DEPTH: usize> Operations<N, MAX_DEPTH> {
         Ok(Outcome::new(request.count, passed, snapshot.root()))
     }
 
-    fn verify(worker: &mut Worker, request: &Request) -> Result<Outcome, String> {
-        let snapshot = Self::kept(worker, request.size)?.snapshot();
+    fn verify(worker: &Worker, request: &Request) -> Result<Outcome, String> {
+        let snapshot = Self::filled(&worker.leaves[..request.size])?.snapshot();
         let root = snapshot.root().ok_or("no root")?;
         let mut proofs = Vec::with_capacity(request.count);
         for i in 0..request.count {
