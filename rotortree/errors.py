@@ -79,7 +79,7 @@ class RotorTreeError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without __init__, which makes the message of other arguments.
-        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]  # typeshed lacks it
 
 
 class TreeError(RotorTreeError):

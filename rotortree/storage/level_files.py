@@ -340,10 +340,10 @@ class LevelFiles:
             start = (start + damage.shard * self._identity.shard_nodes) * n
             stop = start + n
             break
-        path = self._path(0, start // self._identity.shard_nodes)
         message = f"of leaves {start} to {stop - 1} at least one is damaged"
         if start == stop:
             start, message = 0, "the leaves do not lead to the committed root"
+        path = self._path(0, start // self._identity.shard_nodes)
         return DataCorruptionError(path, self._offset(start), message, (start, stop))
 
     # Mapping.

@@ -1,0 +1,299 @@
+"""Level files by themselves: what is read, mapped, found damaged, and in which words."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from rotortree import Blake3Hasher, DataCorruptionError, IoFailedError, TieringConfig
+from rotortree.accumulator import Accumulator, new_accumulator
+from rotortree.geometry import complete_count, depth
+from rotortree.storage import level_files
+from rotortree.storage.format import Head, Identity
+from rotortree.storage.level_files import Damage, LevelFiles
+from rotortree_faultinject.disk import SimulatedDisk
+from tests.storage.disk import disk_of
+from tests.storage.trees import PATH, leaf, leaves, model_root
+
+N = 2
+SHARD = 4
+"""Nodes of a level file, and so of a segment in memory."""
+
+IDENTITY = Identity(n=N, max_depth=20, shard_nodes=SHARD, tree_id=b"ours" * 4, scheme="blake3")
+IN_MEMORY = TieringConfig(0)
+SIZES = [*range(1, 42), 64]
+
+HEADER_IS_WRONG = "the header is damaged, or another file's"
+
+
+def path_of(level: int, shard: int) -> str:
+    return f"{PATH}/levels/{level}/{shard:08d}.nodes"
+
+
+def empty_tree() -> Accumulator:
+    return new_accumulator(N, IDENTITY.max_depth, Blake3Hasher(), SHARD)
+
+
+def tree_of(size: int) -> Accumulator:
+    tree = empty_tree()
+    tree.extend(leaves(0, size))
+    return tree
+
+
+def head_of(size: int) -> Head:
+    root = model_root(size, N)
+    assert root is not None
+    return Head(size, root)
+
+
+def files_of(size: int) -> dict[str, bytes]:
+    """The level files of a checkpoint."""
+    disk = disk_of({f"{PATH}/LOCK": b""})
+    LevelFiles(disk, PATH, IDENTITY).write(tree_of(size), 0, size)
+    return {path: data for path, data in disk.files().items() if "/levels/" in path}
+
+
+def load(
+    files: dict[str, bytes] | SimulatedDisk,
+    head: Head,
+    *,
+    verify: bool = True,
+    tiering: TieringConfig | None = None,
+) -> tuple[Damage, ...]:
+    """What was repaired, after a look at all nodes that were loaded, and at the next leaf."""
+    disk = files if isinstance(files, SimulatedDisk) else disk_of(files)
+    tree = empty_tree()
+    stored = LevelFiles(disk, PATH, IDENTITY)
+    damages = stored.load(tree, head, tiering or TieringConfig(), verify=verify)
+    right = tree_of(head.size)
+    for level in range(depth(head.size, N) + 1):
+        count = complete_count(head.size, N, level)
+        for start in range(0, count, SHARD):
+            stop = min(count, start + SHARD)
+            found = b"".join(tree.views(level, start, stop))
+            assert found == b"".join(right.views(level, start, stop)), (level, start)
+    assert tree.root(head.size) == head.root
+    assert tree.insert(leaf(head.size)) == model_root(head.size + 1, N)
+    return damages
+
+
+def maps(disk: SimulatedDisk) -> list[str]:
+    """The files that were mapped, in order."""
+    return [call.path for call in disk.calls if call.kind == "map"]
+
+
+def full_shards(size: int, *, below: int = 99) -> list[str]:
+    """The files of levels ``below`` another that a checkpoint fills."""
+    return [
+        path_of(level, shard)
+        for level in range(min(below, depth(size, N) + 1))
+        for shard in range(complete_count(size, N, level) // SHARD)
+    ]
+
+
+def changed(files: dict[str, bytes], path: str, offset: int) -> dict[str, bytes]:
+    data = bytearray(files[path])
+    data[offset] ^= 4
+    return {**files, path: bytes(data)}
+
+
+@pytest.mark.parametrize("verify", [False, True])
+@pytest.mark.parametrize("tiering", [TieringConfig(), TieringConfig(1), IN_MEMORY], ids=str)
+def test_what_is_sound_is_neither_recomputed_nor_reported(
+    tiering: TieringConfig, verify: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of trees of all small sizes; recomputing would need another tree."""
+
+    def recomputed(*_: object) -> Accumulator:
+        raise AssertionError("recomputed")
+
+    stored = {size: files_of(size) for size in SIZES}
+    monkeypatch.setattr(level_files, "new_accumulator", recomputed)
+    for size in SIZES:
+        assert load(stored[size], head_of(size), verify=verify, tiering=tiering) == ()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_whole_segments_are_mapped_and_the_rest_is_read(size: int) -> None:
+    """Only of levels that are not kept in memory."""
+    for tiering, below in ((TieringConfig(), 99), (TieringConfig(1), 1), (IN_MEMORY, 0)):
+        disk = disk_of(files_of(size))
+        load(disk, head_of(size), tiering=tiering)
+        assert maps(disk) == full_shards(size, below=below)
+
+
+@pytest.mark.parametrize("size", [7, 8, 21, 22, 23])
+@pytest.mark.parametrize("tiering", [TieringConfig(), TieringConfig(1), IN_MEMORY], ids=str)
+def test_after_a_checkpoint_what_is_new_and_whole_is_mapped(
+    size: int, tiering: TieringConfig
+) -> None:
+    """Once; also by a tree that was never loaded; a file that is missing is passed over."""
+    below = 99 if tiering.pin_above_level is None else tiering.pin_above_level
+    disk = disk_of(files_of(size))
+    tree = empty_tree()
+    stored = LevelFiles(disk, PATH, IDENTITY)
+    stored.load(tree, head_of(size), tiering, verify=False)
+    before = maps(disk)
+    stored.map_segments(tree, size, tiering)
+    assert maps(disk) == before
+    tree.extend(leaves(size, size + 9))
+    stored.write(tree, size, size + 9)
+    stored.map_segments(tree, size + 9, tiering)
+    assert sorted(maps(disk)) == sorted(full_shards(size + 9, below=below))
+
+    missing = path_of(0, 0)
+    disk = disk_of({path: data for path, data in files_of(size).items() if path != missing})
+    tree = tree_of(size)
+    LevelFiles(disk, PATH, IDENTITY).map_segments(tree, size, tiering)
+    assert maps(disk) == [path for path in full_shards(size, below=below) if path != missing]
+    assert tree.insert(leaf(size)) == model_root(size + 1, N)
+
+
+def test_a_map_that_fails_is_an_error_that_says_so() -> None:
+    class Disk(SimulatedDisk):
+        """Maps nothing."""
+
+        def open(self, path: str, mode: Any) -> Any:
+            file: Any = super().open(path, mode)
+            return Replaced(file, map=_no_map)
+
+    disk = Disk(disk_of(files_of(8)).start)
+    with pytest.raises(IoFailedError) as caught:
+        load(disk, head_of(8))
+    assert (caught.value.path, caught.value.operation) == (path_of(0, 0), "map")
+
+
+def _no_map(length: int) -> memoryview:
+    raise OSError(errno.ENODEV, f"no map of {length} bytes")
+
+
+class Replaced:
+    """An object with other methods."""
+
+    def __init__(self, other: object, **methods: Callable[..., object]) -> None:
+        self._other = other
+        self._methods = methods
+
+    def __getattr__(self, name: str) -> Any:
+        return self._methods.get(name) or getattr(self._other, name)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_a_damaged_header_is_found_in_these_words(level: int) -> None:
+    for shard in range(complete_count(21, N, level) // SHARD):
+        path = path_of(level, shard)
+        found = load(changed(files_of(21), path, 9), head_of(21))
+        assert found == (Damage(level, shard, path, 0, HEADER_IS_WRONG),)
+        assert str(found[0]) == f"{path}, offset 0: {HEADER_IS_WRONG}"
+
+
+@pytest.mark.parametrize(("length", "held"), [(0, 0), (10, 0), (128, 0), (159, 0), (160, 1)])
+@pytest.mark.parametrize(("level", "shard"), [(1, 0), (1, 1), (2, 0)])
+def test_a_file_that_is_too_short_says_which_node_is_missing(
+    length: int, held: int, level: int, shard: int
+) -> None:
+    files, path = files_of(21), path_of(level, shard)
+    node = SHARD * shard + held
+    message = f"the file ends at {length}: node {node} of level {level} is missing"
+    cut = {**files, path: files[path][:length]}
+    assert load(cut, head_of(21)) == (Damage(level, shard, path, length, message),)
+    if not length:
+        del cut[path]
+        assert load(cut, head_of(21)) == (Damage(level, shard, path, length, message),)
+
+
+@pytest.mark.parametrize(("length", "held"), [(0, 0), (129, 0), (192, 2)])
+def test_a_file_of_leaves_that_is_too_short_is_an_error(length: int, held: int) -> None:
+    files, path = files_of(21), path_of(0, 3)
+    with pytest.raises(DataCorruptionError) as caught:
+        load({**files, path: files[path][:length]}, head_of(21))
+    message = f"the file ends at {length}: node {12 + held} of level 0 is missing"
+    assert str(caught.value) == f"{path}, offset {length}: {message}"
+    assert caught.value.leaves == (12 + held, 13 + held)
+
+
+def wrong_node(level: int, index: int) -> Damage:
+    shard, place = divmod(index, SHARD)
+    message = f"node {index} of level {level} is not the parent of its children"
+    return Damage(level, shard, path_of(level, shard), 128 + 32 * place, message)
+
+
+@pytest.mark.parametrize(
+    "wrong", [[(1, 0)], [(1, 5)], [(2, 4)], [(1, 2), (1, 9)], [(1, 1), (2, 0), (3, 1)]]
+)
+def test_each_wrong_node_is_found_where_it_is(wrong: Sequence[tuple[int, int]]) -> None:
+    files = files_of(21)
+    for level, index in wrong:
+        files = changed(files, wrong_node(level, index).path, wrong_node(level, index).offset + 31)
+    assert load(files, head_of(21)) == tuple(wrong_node(*node) for node in wrong)
+
+
+def test_a_file_is_reported_once_and_others_are_still_looked_at() -> None:
+    """A header and a node of one file, which are one repair; a node of the same shard elsewhere."""
+    files = changed(files_of(21), path_of(1, 0), 3)
+    files = changed(files, path_of(1, 0), 128)
+    files = changed(files, path_of(2, 0), 128)
+    header = Damage(1, 0, path_of(1, 0), 0, HEADER_IS_WRONG)
+    assert load(files, head_of(21)) == (header, wrong_node(2, 0))
+
+
+@pytest.mark.parametrize("at", range(21))
+def test_a_wrong_leaf_is_named_by_its_group(at: int) -> None:
+    path = path_of(0, at // SHARD)
+    with pytest.raises(DataCorruptionError) as caught:
+        load(changed(files_of(21), path, 128 + at % SHARD * 32), head_of(21))
+    start, stop = at - at % N, min(21, at - at % N + N)
+    message = f"of leaves {start} to {stop - 1} at least one is damaged"
+    assert str(caught.value) == f"{path}, offset {128 + start % SHARD * 32}: {message}"
+    assert caught.value.leaves == (start, stop)
+
+
+def test_leaves_that_agree_with_all_nodes_but_the_root_are_all_to_blame() -> None:
+    with pytest.raises(DataCorruptionError) as caught:
+        load(files_of(22), Head(22, bytes(31) + b"?"))
+    message = "the leaves do not lead to the committed root"
+    assert str(caught.value) == f"{path_of(0, 0)}, offset 128: {message}"
+    assert caught.value.leaves == (0, 22)
+
+
+class Shortening(SimulatedDisk):
+    """A disk on which reads of nodes of one file end early, so many times, then work."""
+
+    def __init__(self, files: dict[str, bytes], path: str, held: int, times: int) -> None:
+        super().__init__(disk_of(files).start)
+        self._path, self._held, self._times = path, held, times
+
+    def open(self, path: str, mode: Any) -> Any:
+        file: Any = super().open(path, mode)
+        return Replaced(file, pread=self._reading(file)) if path == self._path else file
+
+    def _reading(self, file: Any) -> Callable[[int, int], bytes]:
+        def pread(length: int, offset: int) -> bytes:
+            if offset == 0 or self._times <= 0:
+                whole: bytes = file.pread(length, offset)
+                return whole
+            found: bytes = file.pread(max(0, min(length, 128 + self._held - offset)), offset)
+            self._times -= not found
+            return found
+
+        return pread
+
+
+@pytest.mark.parametrize("held", [0, 32, 95])
+def test_leaves_that_cannot_be_read_any_more_are_an_error(held: int) -> None:
+    """The file has its length when it is opened, and a map of it; then a read ends early."""
+    path = path_of(0, 3)
+    with pytest.raises(DataCorruptionError) as caught:
+        load(Shortening(files_of(21), path, held, 9), head_of(21))
+    assert str(caught.value) == f"{path}, offset 128: the file became shorter"
+
+
+def test_nodes_that_could_not_be_read_once_are_in_the_tree_all_the_same() -> None:
+    """The last segment of level 1 is read to be used; it is whole when it is looked at again."""
+    path = path_of(1, 2)
+    disk = Shortening(files_of(21), path, 32, 1)
+    message = "the file ends at 160: node 9 of level 1 is missing"
+    assert load(disk, head_of(21)) == (Damage(1, 2, path, 160, message),)
