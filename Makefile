@@ -36,7 +36,7 @@ help:
 	@echo "make damage       damage every byte of small trees, and see what opening makes of it"
 	@echo "make spec         the protocol model, searched exhaustively, and mutants of it"
 	@echo "make symbolic     the pure functions, executed symbolically"
-	@echo "make mutants      small changes of some modules, which their tests must notice"
+	@echo "make mutants      small changes of what the tree rests on, which its tests must notice"
 	@echo "make trace        each requirement and its evidence: into build/trace, after those two"
 	@echo "make bench        the benchmarks, in full: into build/benchmarks"
 	@echo "make bench-quick  the benchmarks, at small sizes"

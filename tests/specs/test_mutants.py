@@ -11,7 +11,7 @@ from specs.mutants.__main__ import judge, main, problems
 from specs.mutants.plugin import FAILURES, read_failures
 from specs.mutants.running import MutationError, Result, read_results
 from specs.mutants.survivors import KEPT, KeptListError, Mutant, difference, read_kept
-from specs.mutants.targets import NOT_RUN, OPEN, TARGETS, Target
+from specs.mutants.targets import NOT_RUN, TARGETS, Target
 from tests.architecture.sources import ROOT
 
 TARGET = Target("shape", "rotortree/shape.py", ())
@@ -113,7 +113,7 @@ def test_what_is_not_noticed_is_explained_or_a_problem(
 
 def test_modules_and_tests_are_there() -> None:
     """Of each target, and of each entry of the kept list."""
-    paths = {path for target in (*TARGETS, *OPEN) for path in (target.path, *target.tests)}
+    paths = {path for target in TARGETS for path in (target.path, *target.tests)}
     paths |= {test.partition("::")[0] for test in NOT_RUN}
     assert [path for path in sorted(paths) if not (ROOT / path).is_file()] == []
     kept = read_kept(KEPT.read_text(encoding="utf-8"))

@@ -297,7 +297,19 @@ def test_every_combination_has_its_verdict() -> None:
             error = caught.value
             assert (error.path, error.offset, error.leaves) == place(expected, situation, found)
             assert isinstance(error, WalCorruptedError) == (error.leaves is not None)
+            if error.leaves is not None:
+                start, stop = error.leaves
+                lost = f"from {start} on" if expected == PROMISED else f"{start} to {stop - 1}"
+                assert f": leaves {lost} are damaged" in str(error)
     assert used == set(range(len(TABLE)))
+
+
+@pytest.mark.parametrize("last", [1, 2, 5])
+def test_a_missing_last_segment_is_missed_whatever_its_number(last: int) -> None:
+    """Even if a later one begins where the checkpoint is."""
+    commit = Commit(IDENTITY, EMPTY, some_head(4), first_segment=last, last_segment=last)
+    with pytest.raises(DataCorruptionError, match=f"{segment_name(last)}{MISSING}"):
+        decide(Survey("tree", commit, None, (scan(last + 1, EMPTY),), False))
 
 
 @pytest.mark.evidence("example", "FORMAT-33", "FORMAT-46", "DURABLE-43")

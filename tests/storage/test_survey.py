@@ -27,15 +27,16 @@ def found_in(files: dict[str, bytes]) -> Survey:
 @pytest.mark.evidence("example", "FORMAT-2", "FORMAT-4")
 def test_segments_are_found_by_their_names_in_the_order_of_their_numbers() -> None:
     """Of any number of digits that is theirs; whatever else lies there is not looked at."""
-    names = ["00000002", "00000010", "00000001", "123456789"]
+    names = ["00000002", "00000010", "123456789", "00000001", "99999999"]
     files = {f"wal/{name}.wal": log_of() for name in names}
     others = ("1.wal", "000000001.wal", "00000000.wal", "x.wal", "00000003.wal.tmp", "00000003")
     found = found_in(files | {f"wal/{name}": b"?" for name in others})
-    assert [one.number for one in found.segments] == [1, 2, 10, 123456789]
+    assert [one.number for one in found.segments] == [1, 2, 10, 99999999, 123456789]
     assert [one.path for one in found.segments] == [
-        f"{PATH}/wal/{name}.wal" for name in ("00000001", "00000002", "00000010", "123456789")
+        f"{PATH}/wal/{name}.wal"
+        for name in ("00000001", "00000002", "00000010", "99999999", "123456789")
     ]
-    assert [one.header == HEADER for one in found.segments] == [True, False, False, False]
+    assert [one.header == HEADER for one in found.segments] == [True, False, False, False, False]
     assert found.directory == PATH
 
 
