@@ -46,9 +46,7 @@ def _names() -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m specs.mutants", description=main.__doc__)
     cores = os.cpu_count() or 1
-    parser.add_argument(
-        "modules", nargs="*", choices=[[], *_names()], help="all, if none is named"
-    )
+    parser.add_argument("modules", nargs="*", choices=[[], *_names()], help="all, if none is named")
     parser.add_argument("--jobs", type=int, default=cores, help=f"mutants at once ({cores})")
     parser.add_argument("--again", action="store_true", help="print what the last run found")
     return parser
