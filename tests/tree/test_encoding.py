@@ -361,7 +361,7 @@ def test_any_bytes_are_refused_or_are_canonical_and_quickly(data: bytes) -> None
         assert time.process_time() - started < 1
 
 
-@pytest.mark.evidence("example", "PROOF-26")
+@pytest.mark.evidence("benchmark", "PROOF-26")
 @pytest.mark.parametrize("n", [2, 3, 255])
 def test_decoding_takes_memory_for_the_bytes_that_there_are(n: int) -> None:
     """Headers that claim 2**63 - 1 leaves, with no hashes, a few, a thousand: all are refused.
