@@ -132,7 +132,7 @@ def read_exactly(file: File, path: str, length: int, offset: int) -> bytes:
             parts.append(part)
             length -= len(part)
             offset += len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    return b"".join(parts)  # of one part: itself, not a copy
 
 
 def write_all(file: File, path: str, buffers: Sequence[bytes | memoryview], offset: int) -> int:
@@ -143,7 +143,7 @@ def write_all(file: File, path: str, buffers: Sequence[bytes | memoryview], offs
         while rest:
             written = file.pwritev(rest[: -_MAX_BUFFERS - 1 : -1], offset)
             if written <= 0:
-                raise OSError(None, "the system wrote nothing")
+                raise OSError("the system wrote nothing")
             offset += written
             while rest and written >= len(rest[-1]):
                 written -= len(rest.pop())

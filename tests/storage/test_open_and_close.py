@@ -177,7 +177,7 @@ def test_behind_the_largest_segment_number_there_is_no_segment() -> None:
         tree.checkpoint()
         assert log_path(disk.files()) == f"{PATH}/wal/{segment_name(MAX_SEGMENT)}"
         tree.insert(leaf(2))
-        with pytest.raises(CheckpointFailedError, match=": no number is left$"):
+        with pytest.raises(CheckpointFailedError, match=r": no number is left$"):
             tree.checkpoint()
         tree.insert_durable(leaf(3))
     tree = open_tree(disk)

@@ -72,6 +72,6 @@ def test_a_log_that_became_shorter_is_no_payload(kept: int) -> None:
     """Between scan and replay: DataCorruptionError where the file now ends."""
     data = log_of(Written(2))[: SEGMENT_BYTES + FRAME_BYTES + kept]
     reader = SegmentReader(disk_of({LOG: data}).open(LOG, "read"), LOG)
-    with pytest.raises(DataCorruptionError, match=": the file ends within a frame$") as caught:
+    with pytest.raises(DataCorruptionError, match=r": the file ends within a frame$") as caught:
         list(reader.payload(SEGMENT_BYTES + FRAME_BYTES, 2))
     assert (caught.value.path, caught.value.offset) == (LOG, len(data))
