@@ -297,3 +297,42 @@ def test_nodes_that_could_not_be_read_once_are_in_the_tree_all_the_same() -> Non
     disk = Shortening(files_of(21), path, 32, 1)
     message = "the file ends at 160: node 9 of level 1 is missing"
     assert load(disk, head_of(21)) == (Damage(1, 2, path, 160, message),)
+
+
+def test_without_verification_nodes_are_believed_and_not_read() -> None:
+    """But for the last segments, which are used."""
+    files = changed(files_of(24), path_of(0, 1), 128)
+    files = changed(files, path_of(1, 0), 160)
+    disk = disk_of(files)
+    stored = LevelFiles(disk, PATH, IDENTITY)
+    assert stored.load(empty_tree(), head_of(24), TieringConfig(), verify=False) == ()
+    read = [call.path for call in disk.calls if call.kind == "pread"]
+    assert read.count(path_of(0, 1)) == read.count(path_of(1, 0)) == 1  # the header
+    assert read.count(path_of(2, 1)) == 2
+
+
+@pytest.mark.parametrize("size", [4, 5, 7, 12, 13])
+def test_a_file_of_several_segments_is_mapped_once_more_when_it_grew(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then all of it is read through the new map, and the old one is let go."""
+    monkeypatch.setattr(level_files, "segment_nodes", lambda n: SHARD)
+    identity = IDENTITY._replace(shard_nodes=4 * SHARD)
+    disk, tree = disk_of({f"{PATH}/LOCK": b""}), empty_tree()
+    stored, old = LevelFiles(disk, PATH, identity), 0
+    for new in range(size, 64, size):
+        tree.extend(leaves(old, new))
+        stored.write(tree, old, new)
+        stored.map_segments(tree, new, TieringConfig())
+        for level in range(depth(new, N) + 1):
+            count = complete_count(new, N, level)
+            for start in range(0, count, SHARD):
+                stop = min(count, start + SHARD)
+                right = b"".join(tree_of(new).views(level, start, stop))
+                assert b"".join(tree.views(level, start, stop)) == right
+        old = new
+    assert set(maps(disk)) == {
+        path_of(level, shard // 4)
+        for level in range(depth(old, N) + 1)
+        for shard in range(complete_count(old, N, level) // SHARD)
+    }
