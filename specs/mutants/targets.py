@@ -55,5 +55,8 @@ TARGETS = (
         "storage",
         *("decide", "survey", "headers", "replay", "repair", "damage"),
     ),
+    _target(
+        "opening.py", "storage", "opening", "open_and_close", "directory", "repair", "promises"
+    ),
 )
 """The modules, in the order in which they are run.  Their survivors are killed or explained."""
