@@ -352,6 +352,24 @@ def test_who_waits_for_a_checkpoint_does_not_wait_for_ever_when_the_tree_is_clos
     assert ended == [True]
 
 
+def test_who_waits_for_a_checkpoint_waits_for_one_that_runs_too() -> None:
+    """Whoever called for it; so many seconds, and then it is not settled."""
+    disk = SimulatedDisk()
+    with open_tree(disk, 2) as tree:
+        tree.insert(leaf(0))
+        settled = []
+
+        def wait(call: Call) -> None:
+            if call.path.endswith(".nodes"):
+                disk.on_call = None
+                settled.append(tree.wait_for_checkpoint(0))
+
+        disk.on_call = wait
+        tree.checkpoint()
+        settled.append(tree.wait_for_checkpoint(0))
+        assert settled == [False, True]
+
+
 # Release.
 
 
