@@ -332,7 +332,10 @@ class LevelFiles:
                     break
 
     def _bad_leaves(self, fresh: Accumulator, head: Head) -> DataCorruptionError:
-        """The group of leaves to blame: one whose stored parent says otherwise, or the last."""
+        """Which leaves not to trust: a group whose stored parent says otherwise, or the last.
+
+        Not for certain: it may be that parent, or the root, that is damaged, and leaves elsewhere.
+        """
         n = self._identity.n
         start, stop = head.size - head.size % n, head.size
         for damage in self._differences(fresh, 1, complete_count(head.size, n, 1)):
@@ -340,10 +343,12 @@ class LevelFiles:
             start = (start + damage.shard * self._identity.shard_nodes) * n
             stop = start + n
             break
-        message = f"of leaves {start} to {stop - 1} at least one is damaged"
         if start == stop:
-            start, message = 0, "the leaves do not lead to the committed root"
+            start = 0
         path = self._path(0, start // self._identity.shard_nodes)
+        message = (
+            f"the root is not the committed one: leaves {start} to {stop - 1} cannot be trusted"
+        )
         return DataCorruptionError(path, self._offset(start), message, (start, stop))
 
     # Mapping.
@@ -354,9 +359,7 @@ class LevelFiles:
         Raises IoFailedError; the segments then stay in memory until the next time.
         """
         for level, count in self._counts(size):
-            if not tiering.is_mapped(level):
-                continue
-            whole = count - count % self._segment_nodes
+            whole = count - count % self._segment_nodes if tiering.is_mapped(level) else 0
             for shard, start, stop in self._shards(self._mapped.get(level, 0), whole):
                 path = self._path(level, shard)
                 file = durable.open_file(self._fs, path, "read")

@@ -49,7 +49,9 @@ TARGETS = (
         "model_agreement",
     ),
     _target("storage/durable.py", "storage", "durable"),
-    _target("storage/level_files.py", "storage", "level_files", "layout", "replay", "repair"),
+    _target(
+        "storage/level_files.py", "storage", "level_files", "mapping", "layout", "replay", "repair"
+    ),
     _target(
         "storage/recovery.py",
         "storage",
@@ -57,6 +59,11 @@ TARGETS = (
     ),
     _target(
         "opening.py", "storage", "opening", "open_and_close", "directory", "repair", "promises"
+    ),
+    _target(
+        "engine.py",
+        "storage",
+        *("engine", "policies", "promises", "open_and_close", "tokens_and_policies", "locks"),
     ),
 )
 """The modules, in the order in which they are run.  Their survivors are killed or explained."""

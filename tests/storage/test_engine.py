@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
+import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -19,12 +21,14 @@ from rotortree import (
     IoFailedError,
     RotorTree,
 )
+from rotortree.geometry import NODE_BYTES
 from rotortree.storage.environment import Environment
 from rotortree.storage.files import File, OpenMode
-from rotortree.storage.format import SEGMENT_BYTES, Commit, Frame, SegmentHeader
+from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES, Commit, Frame, SegmentHeader
 from rotortree_faultinject.disk import Call, SimulatedDisk
+from tests.storage.calls import WRITE_COMMIT, Replaced, taken, write_segment
 from tests.storage.disk import go_wrong
-from tests.storage.test_opening import WRITE_COMMIT, taken, write_segment
+from tests.storage.test_life import Running
 from tests.storage.test_policies import Clock
 from tests.storage.trees import PATH, abandon, check_tree, leaf, leaves, log_path, open_tree
 
@@ -47,7 +51,7 @@ def calls_counted(disk: SimulatedDisk) -> list[int]:
     key, at, found = SegmentHeader.decode(data, "").key(), SEGMENT_BYTES, []
     while (frame := Frame.decode(data[at:], key)) is not None:
         found.append(frame.calls)
-        at += 128 + 32 * frame.leaves
+        at += FRAME_BYTES + NODE_BYTES * frame.leaves
     return found
 
 
@@ -62,6 +66,14 @@ class Failing:
         if self.fails:
             raise RuntimeError("no hash today")
         return children[0]
+
+
+def until(is_true: Callable[[], bool]) -> None:
+    """Return when another thread made it true."""
+    end = time.monotonic() + 20
+    while not is_true():
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
 
 # Flush.
@@ -133,20 +145,12 @@ def test_a_flush_in_the_background_that_cannot_hash_tells_who_waits_and_tries_ag
         tree.insert_many(leaves(0, 2))
         token = tree.insert(leaf(2))[1]
         failing.fails = True
-        caught: list[BaseException] = []
-
-        def wait() -> None:
-            try:
-                token.wait(20)
-            except FlushFailedError as error:
-                caught.append(error)
-
-        waiting = threading.Thread(target=wait)
-        waiting.start()
-        while waiting.is_alive():
-            clock.wait(1)
-            waiting.join(0.01)
-        assert [str(error) for error in caught] == ["RuntimeError: no hash today"]
+        waiting = Running(lambda: token.wait(20))
+        until(lambda: bool(tree._engine.durable._bells._waiting))
+        clock.wait(1)
+        assert waiting.ends()
+        assert isinstance(waiting.error, FlushFailedError)
+        assert str(waiting.error) == "RuntimeError: no hash today"
         failing.fails = False
         clock.wait(1)
         assert token.is_durable
@@ -261,6 +265,39 @@ def test_a_record_acknowledges_all_that_is_durable_when_it_is_written() -> None:
     abandon(tree)
 
 
+def test_no_record_acknowledges_less_than_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flush recorded what it did not call durable yet when the checkpoint writes its record."""
+    disk = SimulatedDisk()
+    tree = open_tree(disk, 2, record_acknowledgements=True)
+    tree.insert_durable(leaf(0))
+    recorded, committed = threading.Event(), threading.Event()
+    rise = tree._engine.durable.rise
+    flushing: list[Running] = []
+
+    def rise_later(value: int) -> None:
+        recorded.set()
+        assert committed.wait(20)
+        rise(value)
+
+    def flush(call: Call) -> None:
+        if call.kind == "sync" and call.path.endswith(".nodes"):
+            disk.on_call = None
+            tree.insert(leaf(1))
+            monkeypatch.setattr(tree._engine.durable, "rise", rise_later)
+            flushing.append(Running(tree.flush))
+            assert recorded.wait(20)
+
+    disk.on_call = flush
+    tree.checkpoint()
+    assert tree.durable_size == 1
+    commit = Commit.decode(disk.files()[f"{PATH}/COMMIT"], "")
+    assert (commit.checkpoint.size, commit.acknowledged.size) == (1, 2)
+    committed.set()
+    assert flushing[0].ends()
+    assert tree.durable_size == 2
+    abandon(tree)
+
+
 # The background.
 
 
@@ -335,21 +372,22 @@ def test_a_failed_tree_makes_no_checkpoint_in_the_background() -> None:
     tree.insert(leaf(0))
     go_wrong(disk, "x", kind="sync_directory")
     assert clock.run_due() == 1
+    with pytest.raises(FlushFailedError, match=r"^the tree is failed: "):
+        tree.flush()
+    assert tree.checkpoint_size == 0
     assert not any(task.is_due for task in clock.tasks)
     abandon(tree)
 
 
 def test_who_waits_for_a_checkpoint_does_not_wait_for_ever_when_the_tree_is_closed() -> None:
-    clock, ended = Clock(), list[bool]()
+    clock, settled = Clock(), list[bool]()
     tree = timed(SimulatedDisk(), clock, checkpoint_policy=CheckpointPolicy.EveryNEntries(1))
     tree.insert(leaf(0))  # due, and the clock stands still
-    waiting = threading.Thread(target=lambda: ended.append(tree.wait_for_checkpoint(20)))
-    waiting.start()
-    waiting.join(0.05)
-    assert waiting.is_alive()
+    waiting = Running(lambda: settled.append(tree.wait_for_checkpoint(20)))
+    until(lambda: bool(tree._engine._checkpoint_bells._waiting))
     tree.close()
-    waiting.join(10)
-    assert ended == [True]
+    assert waiting.ends()
+    assert settled == [True]
 
 
 def test_who_waits_for_a_checkpoint_waits_for_one_that_runs_too() -> None:
@@ -381,24 +419,16 @@ class Counting(SimulatedDisk):
         self.opened: list[str] = []
 
     def open(self, path: str, mode: OpenMode) -> File:
-        file: Any = super().open(path, mode)
+        file = super().open(path, mode)
         self.opened.append(path)
-        return _Counted(file, lambda: self.opened.remove(path))
 
+        def close() -> None:
+            with contextlib.suppress(ValueError):  # it was closed before
+                self.opened.remove(path)
+            file.close()
 
-class _Counted:
-    def __init__(self, file: Any, closed: Callable[[], object]) -> None:
-        self._file = file
-        self._closed: Callable[[], object] | None = closed
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-    def close(self) -> None:
-        closed, self._closed = self._closed, None
-        if closed is not None:
-            closed()
-        self._file.close()
+        counted: Any = Replaced(file, close=close)
+        return cast(File, counted)
 
 
 @pytest.mark.parametrize("read_only", [False, True])

@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
-from rotortree import Blake3Hasher, DataCorruptionError, IoFailedError, TieringConfig
+from rotortree import Blake3Hasher, DataCorruptionError, IoFailedError, TieringConfig, accumulator
 from rotortree.accumulator import Accumulator, new_accumulator
 from rotortree.geometry import complete_count, depth
 from rotortree.storage import level_files
 from rotortree.storage.format import Head, Identity
 from rotortree.storage.level_files import Damage, LevelFiles
 from rotortree_faultinject.disk import SimulatedDisk
+from tests.storage.calls import Replaced
 from tests.storage.disk import disk_of
+from tests.storage.test_repair import flip
 from tests.storage.trees import PATH, leaf, leaves, model_root
 
 N = 2
@@ -68,16 +70,21 @@ def load(
     tree = empty_tree()
     stored = LevelFiles(disk, PATH, IDENTITY)
     damages = stored.load(tree, head, tiering or TieringConfig(), verify=verify)
-    right = tree_of(head.size)
-    for level in range(depth(head.size, N) + 1):
-        count = complete_count(head.size, N, level)
+    check_nodes(tree, head.size)
+    assert tree.root(head.size) == head.root
+    assert tree.insert(leaf(head.size)) == model_root(head.size + 1, N)
+    return damages
+
+
+def check_nodes(tree: Accumulator, size: int) -> None:
+    """Every complete node is right."""
+    right = tree_of(size)
+    for level in range(depth(size, N) + 1):
+        count = complete_count(size, N, level)
         for start in range(0, count, SHARD):
             stop = min(count, start + SHARD)
             found = b"".join(tree.views(level, start, stop))
             assert found == b"".join(right.views(level, start, stop)), (level, start)
-    assert tree.root(head.size) == head.root
-    assert tree.insert(leaf(head.size)) == model_root(head.size + 1, N)
-    return damages
 
 
 def maps(disk: SimulatedDisk) -> list[str]:
@@ -92,12 +99,6 @@ def full_shards(size: int, *, below: int = 99) -> list[str]:
         for level in range(min(below, depth(size, N) + 1))
         for shard in range(complete_count(size, N, level) // SHARD)
     ]
-
-
-def changed(files: dict[str, bytes], path: str, offset: int) -> dict[str, bytes]:
-    data = bytearray(files[path])
-    data[offset] ^= 4
-    return {**files, path: bytes(data)}
 
 
 @pytest.mark.parametrize("verify", [False, True])
@@ -170,22 +171,11 @@ def _no_map(length: int) -> memoryview:
     raise OSError(errno.ENODEV, f"no map of {length} bytes")
 
 
-class Replaced:
-    """An object with other methods."""
-
-    def __init__(self, other: object, **methods: Callable[..., object]) -> None:
-        self._other = other
-        self._methods = methods
-
-    def __getattr__(self, name: str) -> Any:
-        return self._methods.get(name) or getattr(self._other, name)
-
-
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_a_damaged_header_is_found_in_these_words(level: int) -> None:
     for shard in range(complete_count(21, N, level) // SHARD):
         path = path_of(level, shard)
-        found = load(changed(files_of(21), path, 9), head_of(21))
+        found = load(flip(files_of(21), path, 9), head_of(21))
         assert found == (Damage(level, shard, path, 0, HEADER_IS_WRONG),)
         assert str(found[0]) == f"{path}, offset 0: {HEADER_IS_WRONG}"
 
@@ -227,15 +217,15 @@ def wrong_node(level: int, index: int) -> Damage:
 def test_each_wrong_node_is_found_where_it_is(wrong: Sequence[tuple[int, int]]) -> None:
     files = files_of(21)
     for level, index in wrong:
-        files = changed(files, wrong_node(level, index).path, wrong_node(level, index).offset + 31)
+        files = flip(files, wrong_node(level, index).path, wrong_node(level, index).offset + 31)
     assert load(files, head_of(21)) == tuple(wrong_node(*node) for node in wrong)
 
 
 def test_a_file_is_reported_once_and_others_are_still_looked_at() -> None:
     """A header and a node of one file, which are one repair; a node of the same shard elsewhere."""
-    files = changed(files_of(21), path_of(1, 0), 3)
-    files = changed(files, path_of(1, 0), 128)
-    files = changed(files, path_of(2, 0), 128)
+    files = flip(files_of(21), path_of(1, 0), 3)
+    files = flip(files, path_of(1, 0), 128)
+    files = flip(files, path_of(2, 0), 128)
     header = Damage(1, 0, path_of(1, 0), 0, HEADER_IS_WRONG)
     assert load(files, head_of(21)) == (header, wrong_node(2, 0))
 
@@ -244,19 +234,23 @@ def test_a_file_is_reported_once_and_others_are_still_looked_at() -> None:
 def test_a_wrong_leaf_is_named_by_its_group(at: int) -> None:
     path = path_of(0, at // SHARD)
     with pytest.raises(DataCorruptionError) as caught:
-        load(changed(files_of(21), path, 128 + at % SHARD * 32), head_of(21))
+        load(flip(files_of(21), path, 128 + at % SHARD * 32), head_of(21))
     start, stop = at - at % N, min(21, at - at % N + N)
-    message = f"of leaves {start} to {stop - 1} at least one is damaged"
-    assert str(caught.value) == f"{path}, offset {128 + start % SHARD * 32}: {message}"
+    offset, message = 128 + start % SHARD * 32, untrusted(start, stop)
+    assert str(caught.value) == f"{path}, offset {offset}: {message}"
     assert caught.value.leaves == (start, stop)
 
 
-def test_leaves_that_agree_with_all_nodes_but_the_root_are_all_to_blame() -> None:
+@pytest.mark.parametrize("size", [22, 24])
+def test_leaves_that_agree_with_all_nodes_but_the_root_are_all_to_blame(size: int) -> None:
     with pytest.raises(DataCorruptionError) as caught:
-        load(files_of(22), Head(22, bytes(31) + b"?"))
-    message = "the leaves do not lead to the committed root"
-    assert str(caught.value) == f"{path_of(0, 0)}, offset 128: {message}"
-    assert caught.value.leaves == (0, 22)
+        load(files_of(size), Head(size, bytes(31) + b"?"))
+    assert str(caught.value) == f"{path_of(0, 0)}, offset 128: {untrusted(0, size)}"
+    assert caught.value.leaves == (0, size)
+
+
+def untrusted(start: int, stop: int) -> str:
+    return f"the root is not the committed one: leaves {start} to {stop - 1} cannot be trusted"
 
 
 class Shortening(SimulatedDisk):
@@ -301,8 +295,8 @@ def test_nodes_that_could_not_be_read_once_are_in_the_tree_all_the_same() -> Non
 
 def test_without_verification_nodes_are_believed_and_not_read() -> None:
     """But for the last segments, which are used."""
-    files = changed(files_of(24), path_of(0, 1), 128)
-    files = changed(files, path_of(1, 0), 160)
+    files = flip(files_of(24), path_of(0, 1), 128)
+    files = flip(files, path_of(1, 0), 160)
     disk = disk_of(files)
     stored = LevelFiles(disk, PATH, IDENTITY)
     assert stored.load(empty_tree(), head_of(24), TieringConfig(), verify=False) == ()
@@ -311,28 +305,35 @@ def test_without_verification_nodes_are_believed_and_not_read() -> None:
     assert read.count(path_of(2, 1)) == 2
 
 
-@pytest.mark.parametrize("size", [4, 5, 7, 12, 13])
-def test_a_file_of_several_segments_is_mapped_once_more_when_it_grew(
-    size: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("step", [4, 5, 7, 12, 13])
+def test_a_file_is_mapped_again_when_one_more_of_its_segments_is_whole(
+    step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Then all of it is read through the new map, and the old one is let go."""
+    """Once in each checkpoint that fills some, and not otherwise; all nodes are right after each.
+
+    Nodes of segments that were mapped before are read through the new map.
+    """
     monkeypatch.setattr(level_files, "segment_nodes", lambda n: SHARD)
     identity = IDENTITY._replace(shard_nodes=4 * SHARD)
     disk, tree = disk_of({f"{PATH}/LOCK": b""}), empty_tree()
     stored, old = LevelFiles(disk, PATH, identity), 0
-    for new in range(size, 64, size):
+    for new in range(step, 64, step):
         tree.extend(leaves(old, new))
         stored.write(tree, old, new)
+        disk.calls.clear()
         stored.map_segments(tree, new, TieringConfig())
+        expected = []
         for level in range(depth(new, N) + 1):
-            count = complete_count(new, N, level)
-            for start in range(0, count, SHARD):
-                stop = min(count, start + SHARD)
-                right = b"".join(tree_of(new).views(level, start, stop))
-                assert b"".join(tree.views(level, start, stop)) == right
+            before, after = (complete_count(size, N, level) // SHARD for size in (old, new))
+            shards = {segment // 4 for segment in range(before, after)}
+            expected += [path_of(level, shard) for shard in sorted(shards)]
+        assert maps(disk) == expected
+        check_nodes(tree, new)
         old = new
-    assert set(maps(disk)) == {
-        path_of(level, shard // 4)
-        for level in range(depth(old, N) + 1)
-        for shard in range(complete_count(old, N, level) // SHARD)
-    }
+
+
+def test_recomputed_nodes_come_in_the_segments_of_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in those of another tree, which would be by default."""
+    monkeypatch.setattr(accumulator, "segment_nodes", lambda n: SHARD + N)
+    damage = wrong_node(1, 1)
+    assert load(flip(files_of(41), damage.path, damage.offset), head_of(41)) == (damage,)

@@ -21,42 +21,15 @@ from rotortree import (
     TreeNotFoundError,
 )
 from rotortree.storage.environment import Environment
-from rotortree.storage.format import SEGMENT_BYTES, Commit, Frame, SegmentHeader
+from rotortree.storage.format import SEGMENT_BYTES, Frame, SegmentHeader
 from rotortree_faultinject.disk import SimulatedDisk
+from tests.storage.calls import WRITE_COMMIT, taken, write_segment
 from tests.storage.disk import disk_of, go_wrong
-from tests.storage.logs import HEADER, Written, log_of
+from tests.storage.logs import Written, log_of
+from tests.storage.test_directory import record
 from tests.storage.trees import PATH, abandon, check_tree, leaf, leaves, open_tree
 
-CHANGING = ("mkdir", "rename", "unlink", "pwritev", "truncate", "sync", "sync_directory")
-
 FIRST, SECOND, THIRD = (f"wal/{number:08d}.wal" for number in (1, 2, 3))
-
-WRITE_COMMIT = [
-    "unlink COMMIT.tmp",
-    "pwritev COMMIT.tmp",
-    "sync COMMIT.tmp",
-    "rename COMMIT",
-    "sync_directory .",
-]
-
-
-def taken(disk: SimulatedDisk) -> list[str]:
-    """The calls since the last time that change the disk; paths are below the tree's."""
-    found = [
-        f"{call.kind} {call.path.removeprefix(PATH).removeprefix('/') or '.'}"
-        if call.path != "."
-        else f"{call.kind} .."
-        for call in disk.calls
-        if call.kind in CHANGING
-    ]
-    disk.calls.clear()
-    return found
-
-
-def write_segment(name: str, *, recovered: bool = False) -> list[str]:
-    """The calls that make a segment, of which one with what was recovered is written twice."""
-    unit = [f"pwritev {name}.tmp", f"sync {name}.tmp"]
-    return [f"unlink {name}.tmp", *unit, *(unit if recovered else []), f"rename {name}"]
 
 
 def test_a_new_tree_is_durable_before_it_is_used() -> None:
@@ -94,7 +67,7 @@ def test_a_tree_that_was_closed_goes_on_in_its_segment() -> None:
             assert taken(disk) == ["sync_directory wal", "sync_directory .", f"sync {FIRST}"]
 
 
-def killed(*, checkpoint: bool = False, size: int = 3) -> SimulatedDisk:
+def killed(*, checkpoint: bool = False) -> SimulatedDisk:
     """What a process leaves that was killed after a flush that it did not record."""
     disk = SimulatedDisk()
     with open_tree(disk, 2) as tree:
@@ -102,7 +75,7 @@ def killed(*, checkpoint: bool = False, size: int = 3) -> SimulatedDisk:
         if checkpoint:
             tree.checkpoint()
     tree = open_tree(disk)
-    tree.insert_many(leaves(2, size))
+    tree.insert(leaf(2))
     tree.flush()
     abandon(tree)
     return disk.restarted()
@@ -123,8 +96,8 @@ def test_what_may_be_in_memory_only_is_written_anew_before_it_is_shown() -> None
             check_tree(tree, 2, 3)
         files = disk.files()
         assert f"{PATH}/{last}" in files
-        scan_header = SegmentHeader.decode(files[f"{PATH}/{name}"], name)
-        assert scan_header.base.size == 2  # what the record says was durable
+        header = SegmentHeader.decode(files[f"{PATH}/{name}"], name)
+        assert header.base.size == 2  # what the record says was durable
 
 
 def test_a_recovered_unit_counts_no_call() -> None:
@@ -151,14 +124,14 @@ def test_a_recovered_tree_without_a_record_gets_one_and_its_parent_is_synced() -
             "sync_directory wal",
             *WRITE_COMMIT,
         ]
-        assert record(disk)[:4] == (HEADER.identity.n, 0, 3, 1)
+        check_record(disk, checkpoint=0, first=1, last=2)
 
 
-def record(disk: SimulatedDisk) -> tuple[int, int, int, int, int]:
-    """Arity, sizes of the checkpoint and acknowledged, first and last segment of the record."""
-    commit = Commit.decode(disk.files()[f"{PATH}/COMMIT"], "COMMIT")
-    sizes = commit.checkpoint.size, commit.acknowledged.size
-    return commit.identity.n, *sizes, commit.first_segment, commit.last_segment
+def check_record(disk: SimulatedDisk, *, checkpoint: int, first: int, last: int) -> None:
+    """The record acknowledges all three leaves."""
+    found = record(disk)
+    assert (found.checkpoint.size, found.acknowledged.size) == (checkpoint, 3)
+    assert (found.first_segment, found.last_segment) == (first, last)
 
 
 def test_segments_that_are_of_no_more_use_go_when_a_new_record_is_durable() -> None:
@@ -168,7 +141,7 @@ def test_segments_that_are_of_no_more_use_go_when_a_new_record_is_durable() -> N
     disk = disk_of({**disk.files(), f"{PATH}/{FIRST}": old})
     with open_tree(disk):
         assert taken(disk)[-len(WRITE_COMMIT) - 1 :] == [*WRITE_COMMIT, f"unlink {FIRST}"]
-        assert record(disk) == (2, 2, 3, 2, 3)
+        check_record(disk, checkpoint=2, first=2, last=3)
     assert f"{PATH}/{FIRST}" not in disk.files()
 
 
@@ -176,7 +149,7 @@ def test_segments_that_are_of_no_more_use_go_when_a_new_record_is_durable() -> N
 def test_a_record_is_replaced_where_acknowledgements_are_recorded_and_it_says_less(
     acknowledged: bool,
 ) -> None:
-    """And then only; one that is right stays, and is what a close compares with."""
+    """And then only; one that is right stays."""
     disk = killed()
     if acknowledged:  # a life that was killed behind its record
         with open_tree(disk, record_acknowledgements=True):
@@ -186,11 +159,18 @@ def test_a_record_is_replaced_where_acknowledgements_are_recorded_and_it_says_le
     taken(disk)
     with open_tree(disk, record_acknowledgements=True) as tree:
         assert not tree.recovery.clean
-        assert (taken(disk)[-5:] == WRITE_COMMIT) == (not acknowledged)
+        last = THIRD if acknowledged else SECOND
+        assert taken(disk) == [
+            "sync_directory wal",
+            "sync_directory .",
+            *write_segment(last, recovered=not acknowledged),
+            "sync_directory wal",
+            *([] if acknowledged else WRITE_COMMIT),
+        ]
 
 
 def test_zeros_ahead_are_cut_off_before_more_is_written() -> None:
-    """Nobody knows whether the disk has them; and nothing is cut where there are none."""
+    """Nobody knows whether the disk has them."""
     disk = SimulatedDisk()
     with open_tree(disk, 2) as tree:
         tree.insert_many(leaves(0, 2))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rotortree import IoFailedError, WalCorruptedError
+from rotortree.storage import recovery
 from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES
 from rotortree.storage.parallel import count_passing, made_ahead
 from rotortree.storage.recovery import _rows
@@ -173,3 +174,24 @@ def test_items_made_ahead_are_the_same_items() -> None:
     assert next(ahead) == 0
     del ahead
     assert not any("reader" in thread.name for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("size", range(1, 8))
+def test_a_log_that_fits_in_one_row_is_read_without_a_thread(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it can be where no thread can be started any more; a row is of three leaves here."""
+    threads = []
+
+    def noted(rows: Iterator[memoryview]) -> Iterator[memoryview]:
+        threads.append(size)
+        return made_ahead(rows)
+
+    disk = SimulatedDisk()
+    with open_tree(disk, 2) as tree:
+        tree.insert_many(leaves(0, size))
+    monkeypatch.setattr(recovery, "_ROW_BYTES", 96)
+    monkeypatch.setattr(recovery, "made_ahead", noted)
+    with open_tree(disk) as tree:
+        check_tree(tree, 2, size)
+    assert bool(threads) == (size > 3)
