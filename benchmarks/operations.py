@@ -106,7 +106,7 @@ OPERATIONS: Mapping[str, Operation] = {
         "BLAKE3 in cache", "256 KiB again and again as one message; BLAKE3 blocks"
     ),
     "bulk_dram": Operation("BLAKE3 from memory", "all leaves as one message; BLAKE3 blocks"),
-    "prove": Operation("prove", "inclusion proofs of leaves all over the tree, one by one"),
+    "prove": Operation("prove", "inclusion proofs of leaves all over a tree just made, one by one"),
     "prove_many": Operation("prove_many", "the same leaves in calls of 1,000"),
     "verify": Operation("verify_inclusion", "those proofs against the head, leaf and index"),
     "verify_many": Operation("verify_many", "the same proofs in calls of 1,000"),

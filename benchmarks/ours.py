@@ -13,7 +13,6 @@ from rotortree import (
     Blake3Hasher,
     Blake3PlainHasher,
     Hasher,
-    InclusionProof,
     LeanIMT,
     kernel,
     verify_consistency,
@@ -156,12 +155,10 @@ class _Proofs:
         assert proofs[-1] == snapshot.prove(indices[-1])
         return Outcome(request.amount, snapshot.root)
 
-    def _included(self, request: Request) -> list[tuple[int, bytes, InclusionProof]]:
-        snapshot = _filled(self._leaves, request).snapshot()
-        return [(at, snapshot.leaves(at, at + 1), snapshot.prove(at)) for at in _indices(request)]
-
     def verify(self, request: Request, stopwatch: Stopwatch) -> Outcome:
-        head, included = _filled(self._leaves, request).head, self._included(request)
+        snapshot = _filled(self._leaves, request).snapshot()
+        head, prove = snapshot.head, snapshot.prove
+        included = [(at, snapshot.leaves(at, at + 1), prove(at)) for at in _indices(request)]
         with stopwatch:
             for at, leaf, found in included:
                 verify_inclusion(head, at, leaf, found)
