@@ -219,7 +219,7 @@ def test_problems_are_printed_one_to_a_line_and_exit_with_1(tree: Path) -> None:
     flip(tree / "levels/0/00000000.nodes", 130)
     result = run("check", tree, status=1)
     assert result.stderr == f"rotortree: {tree}: 2 damaged found\n"
-    message = "of leaves 0 to 2 at least one is damaged"
+    message = "the root is not the committed one: leaves 0 to 2 cannot be trusted"
     assert result.stdout.splitlines() == [
         f"damaged     {tree}/levels/0/00000000.nodes, offset 128: {message}",
         f"damaged     {tree}/COMMIT, offset 160: the header's seal does not match",

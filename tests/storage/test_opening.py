@@ -291,6 +291,7 @@ def test_a_directory_of_something_else_is_refused() -> None:
         open_tree(disk_of(files))
 
 
+@pytest.mark.usefixtures("unread")  # the reader is given a directory
 def test_a_path_that_is_no_directory_is_no_tree_and_one_that_cannot_be_listed_is_an_error() -> None:
     disk = disk_of({PATH: b"a file"})
     with pytest.raises(NotATreeError, match=r": not a tree: it is not a directory$"):
