@@ -5,17 +5,14 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from blake3 import blake3
 
 from rotortree import (
     ChecksumMismatchError,
-    ConfigMismatchError,
     DataCorruptionError,
     NotATreeError,
-    Sha256Hasher,
     UnsupportedFormatError,
 )
 from rotortree.storage.format import (
@@ -275,17 +272,6 @@ def test_a_copy_without_its_lock_file_can_be_read() -> None:
     with open_tree(disk, read_only=True) as tree, open_tree(disk, read_only=True):
         check_tree(tree, 2, 3)
     assert disk.files() == files
-
-
-@pytest.mark.evidence("example", "FORMAT-15")
-@pytest.mark.parametrize("given", [{"n": 3}, {"max_depth": 7}, {"hasher": Sha256Hasher()}], ids=str)
-def test_parameters_that_are_not_the_stored_ones_are_refused(given: dict[str, Any]) -> None:
-    """Each by itself; the error has both values, and nothing is changed."""
-    disk = disk_of(FILES)
-    with pytest.raises(ConfigMismatchError) as caught:
-        open_tree(disk, **given)
-    assert caught.value.stored != caught.value.given
-    assert disk.files() == FILES
 
 
 @pytest.mark.evidence("damage", "FORMAT-58")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.storage.processes import run_python
 
 
 @pytest.mark.evidence("crash", "DURABLE-1", "DURABLE-2", "DURABLE-3", "DURABLE-47")
@@ -19,17 +18,7 @@ def test_a_killed_writer_loses_nothing_that_was_acknowledged(tmp_path: Path, see
     below 300 leaves verifies.  Arities 2 to 5, all policies, checkpoints in the background in half
     of the rounds.
     """
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.storage.killing", str(tmp_path), "60", str(seed)],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "model")])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run_python("-m", "tests.storage.killing", str(tmp_path), "60", str(seed), seconds=300)
     assert done.returncode == 0, done.stdout
     counts = {name: int(count) for count, _, name in map(_parted, done.stdout.splitlines())}
     assert counts["kills"] == 60

@@ -210,6 +210,7 @@ def test_a_tree_is_created_as_it_was_asked_for() -> None:
         assert lengths == [16, 16]
 
 
+@pytest.mark.evidence("example", "FORMAT-15")
 @pytest.mark.parametrize(
     ("given", "parameter", "stored", "wanted"),
     [
@@ -218,15 +219,18 @@ def test_a_tree_is_created_as_it_was_asked_for() -> None:
         ({"hasher": Sha256Hasher()}, "scheme", "blake3", "sha256"),
     ],
 )
-def test_other_parameters_than_the_stored_ones_are_named(
+def test_parameters_that_are_not_the_stored_ones_are_refused(
     given: dict[str, Any], parameter: str, stored: object, wanted: object
 ) -> None:
+    """Each by itself; the error has both values, and nothing is changed."""
     disk = killed()
+    files = disk.files()
     with pytest.raises(ConfigMismatchError) as caught:
         open_tree(disk, **given)
     error = caught.value
     assert (error.path, error.parameter) == (PATH, parameter)
     assert (error.stored, error.given) == (stored, wanted)
+    assert disk.files() == files
 
 
 def test_a_scheme_that_is_not_built_in_must_be_given_again() -> None:
