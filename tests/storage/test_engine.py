@@ -68,6 +68,17 @@ class Failing:
         return children[0]
 
 
+def within(disk: SimulatedDisk, kind: str, end: str, act: Callable[[], object]) -> None:
+    """Have something done within the next call of a kind on a path that ends so, once."""
+
+    def on_call(call: Call) -> None:
+        if call.kind == kind and call.path.endswith(end):
+            disk.on_call = None
+            act()
+
+    disk.on_call = on_call
+
+
 def until(is_true: Callable[[], bool]) -> None:
     """Return when another thread made it true."""
     end = time.monotonic() + 20
@@ -101,13 +112,7 @@ def test_calls_of_a_flush_that_failed_are_counted_with_those_that_came_meanwhile
     with open_tree(disk, 2) as tree:
         tree.insert(leaf(0))
         tree.insert(leaf(1))
-
-        def insert_once(call: Call) -> None:
-            if call.kind == "pwritev":
-                disk.on_call = None
-                tree.insert(leaf(2))
-
-        disk.on_call = insert_once
+        within(disk, "pwritev", ".wal", lambda: tree.insert(leaf(2)))
         go_wrong(disk, letter, kind="pwritev")
         with pytest.raises((FlushFailedError, KeyboardInterrupt)):
             tree.flush()
@@ -179,16 +184,14 @@ def test_the_last_flush_takes_no_more_leaves() -> None:
     tree.insert(leaf(0))
     refused = []
 
-    def insert(call: Call) -> None:
-        if call.kind == "pwritev":
-            disk.on_call = None
-            with pytest.raises(ClosedError):
-                tree.insert(leaf(1))
-            refused.append(call.path)
+    def insert() -> None:
+        with pytest.raises(ClosedError):
+            tree.insert(leaf(1))
+        refused.append(leaf(1))
 
-    disk.on_call = insert
+    within(disk, "pwritev", "wal/00000001.wal", insert)
     tree.close()
-    assert refused == [f"{PATH}/wal/00000001.wal"]
+    assert refused == [leaf(1)]
     with open_tree(disk) as tree:
         check_tree(tree, 2, 1)
 
@@ -252,13 +255,7 @@ def test_a_record_acknowledges_all_that_is_durable_when_it_is_written() -> None:
     disk = SimulatedDisk()
     tree = open_tree(disk, 2)
     tree.insert_durable(leaf(0))
-
-    def insert(call: Call) -> None:
-        if call.kind == "sync" and call.path.endswith(".nodes"):
-            disk.on_call = None
-            tree.insert_durable(leaf(1))
-
-    disk.on_call = insert
+    within(disk, "sync", ".nodes", lambda: tree.insert_durable(leaf(1)))
     tree.checkpoint()
     commit = Commit.decode(disk.files()[f"{PATH}/COMMIT"], "")
     assert (commit.checkpoint.size, commit.acknowledged.size) == (1, 2)
@@ -279,15 +276,13 @@ def test_no_record_acknowledges_less_than_the_one_before(monkeypatch: pytest.Mon
         assert committed.wait(20)
         rise(value)
 
-    def flush(call: Call) -> None:
-        if call.kind == "sync" and call.path.endswith(".nodes"):
-            disk.on_call = None
-            tree.insert(leaf(1))
-            monkeypatch.setattr(tree._engine.durable, "rise", rise_later)
-            flushing.append(Running(tree.flush))
-            assert recorded.wait(20)
+    def flush() -> None:
+        tree.insert(leaf(1))
+        monkeypatch.setattr(tree._engine.durable, "rise", rise_later)
+        flushing.append(Running(tree.flush))
+        assert recorded.wait(20)
 
-    disk.on_call = flush
+    within(disk, "sync", ".nodes", flush)
     tree.checkpoint()
     assert tree.durable_size == 1
     commit = Commit.decode(disk.files()[f"{PATH}/COMMIT"], "")
@@ -328,13 +323,7 @@ def test_a_checkpoint_for_which_leaves_came_meanwhile_is_followed_by_another_at_
     disk, clock = SimulatedDisk(), Clock()
     with timed(disk, clock, checkpoint_policy=CheckpointPolicy.EveryNEntries(2)) as tree:
         tree.insert_many(leaves(0, 2))
-
-        def insert(call: Call) -> None:
-            if call.path.endswith(".nodes"):
-                disk.on_call = None
-                tree.insert_many(leaves(2, 5))
-
-        disk.on_call = insert
+        within(disk, "open", ".nodes", lambda: tree.insert_many(leaves(2, 5)))
         assert clock.run_due() == 1
         assert tree.checkpoint_size == 2
         clock.wait(0)
@@ -395,14 +384,8 @@ def test_who_waits_for_a_checkpoint_waits_for_one_that_runs_too() -> None:
     disk = SimulatedDisk()
     with open_tree(disk, 2) as tree:
         tree.insert(leaf(0))
-        settled = []
-
-        def wait(call: Call) -> None:
-            if call.path.endswith(".nodes"):
-                disk.on_call = None
-                settled.append(tree.wait_for_checkpoint(0))
-
-        disk.on_call = wait
+        settled = list[bool]()
+        within(disk, "open", ".nodes", lambda: settled.append(tree.wait_for_checkpoint(0)))
         tree.checkpoint()
         settled.append(tree.wait_for_checkpoint(0))
         assert settled == [False, True]
