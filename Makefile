@@ -16,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # What an installation depends on.  The folders are source roots: a new package changes them.
-SOURCES := pyproject.toml setup.py rotortree/_native.c rotortree/_paths.h rotortree/_tree.h rotortree/_hashing.h model faultinject
+SOURCES := pyproject.toml setup.py rotortree/kernel/_native.c rotortree/kernel/_paths.h rotortree/kernel/_tree.h rotortree/kernel/_hashing.h model faultinject
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -133,7 +133,7 @@ instructions: $(VENV)/.installed
 sanitize: $(VENV)/.installed-dev
 	@rm -rf build/sanitize && mkdir -p build/sanitize
 	@cp -r rotortree model faultinject tests specs pyproject.toml setup.py README.md LICENSE-* \
-	    build/sanitize && rm -f build/sanitize/rotortree/*.so
+	    build/sanitize && rm -f build/sanitize/rotortree/kernel/*.so
 	@echo "building the kernel with -fsanitize=address,undefined"
 	@cd build/sanitize && ROTORTREE_REQUIRE_NATIVE=1 \
 	    CFLAGS="-g -fsanitize=address,undefined -fno-sanitize-recover=all" \
@@ -154,7 +154,7 @@ cross: $(VENV)/.installed-dev
 clean:
 	@rm -rf $(VENV) build dist *.egg-info .coverage* htmlcov
 	@rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	@rm -f rotortree/*.so
+	@rm -f rotortree/kernel/*.so
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps: an installation is repeated only when what it depends on is newer.

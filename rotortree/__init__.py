@@ -12,6 +12,9 @@ from rotortree.config import (
     RotorTreeConfig,
     TieringConfig,
 )
+from rotortree.durable.opening import RecoveryReport
+from rotortree.durable.rotor_tree import RotorTree
+from rotortree.durable.watermark import DurabilityToken
 from rotortree.errors import (
     CapacityExceededError,
     CheckpointFailedError,
@@ -46,8 +49,6 @@ from rotortree.hashing import (
     Hasher,
     Sha256Hasher,
 )
-from rotortree.lean_imt import LeanIMT
-from rotortree.opening import RecoveryReport
 from rotortree.proof import (
     ConsistencyProof,
     InclusionProof,
@@ -57,9 +58,8 @@ from rotortree.proof import (
     verify_inclusion,
     verify_inclusion_many,
 )
-from rotortree.rotor_tree import RotorTree
-from rotortree.snapshot import Snapshot
-from rotortree.watermark import DurabilityToken
+from rotortree.tree.lean_imt import LeanIMT
+from rotortree.tree.snapshot import Snapshot
 
 __all__ = [
     "Blake3Hasher",

@@ -11,7 +11,7 @@ import sys
 def others() -> list[str]:
     """Such as "off", "4" and "8" where 16 lanes are the best; none where nothing was built."""
     try:
-        from rotortree import _native
+        import rotortree.kernel._native as _native
     except ImportError:
         print("The native kernel was not built: all was tested without it.", file=sys.stderr)
         return []

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from rotortree.errors import TreeNotFoundError
 from rotortree.geometry import NODE_BYTES
-from rotortree.storage import durable
+from rotortree.storage import calls
 from rotortree.storage.audit import shared_lock
 from rotortree.storage.files import File, FileSystem
 from rotortree.storage.format import (
@@ -36,7 +36,7 @@ def described(fs: FileSystem, directory: str) -> Description:
 
     Raises TreeNotFoundError, FileLockedError, IoFailedError.
     """
-    if {WAL, COMMIT, LEVELS}.isdisjoint(durable.listdir(fs, directory)):
+    if {WAL, COMMIT, LEVELS}.isdisjoint(calls.listdir(fs, directory)):
         raise TreeNotFoundError(directory)
     with shared_lock(fs, directory):
         found = survey(fs, directory)
@@ -82,7 +82,7 @@ def _segment(fs: FileSystem, scan: SegmentScan) -> Description:
 
 def _frames(fs: FileSystem, scan: SegmentScan) -> Iterator[Description]:
     """The headers of the frames that the survey found valid."""
-    file = durable.open_file(fs, scan.path, "read")
+    file = calls.open_file(fs, scan.path, "read")
     if file is None or scan.header is None:
         return
     try:
@@ -95,7 +95,7 @@ def _frames(fs: FileSystem, scan: SegmentScan) -> Iterator[Description]:
 
 
 def _frame(file: File, path: str, offset: int, key: bytes) -> Iterator[Description]:
-    frame = Frame.decode(durable.read_exactly(file, path, FRAME_BYTES, offset), key)
+    frame = Frame.decode(calls.read_exactly(file, path, FRAME_BYTES, offset), key)
     if frame is not None:
         names = "number", "first", "leaves", "calls", "promise", "more"
         values = {name: getattr(frame, name) for name in names}
@@ -103,15 +103,15 @@ def _frame(file: File, path: str, offset: int, key: bytes) -> Iterator[Descripti
 
 
 def _level_files(fs: FileSystem, directory: str) -> Iterator[Description]:
-    names = filter(is_level, durable.listdir(fs, directory))
+    names = filter(is_level, calls.listdir(fs, directory))
     for level in sorted(names, key=int):
-        for name in durable.listdir(fs, f"{directory}/{level}"):
+        for name in calls.listdir(fs, f"{directory}/{level}"):
             path = f"{directory}/{level}/{name}"
-            file = durable.open_file(fs, path, "read")
+            file = calls.open_file(fs, path, "read")
             if file is None:
                 continue
             try:
-                size = durable.file_size(file, path)
+                size = calls.file_size(file, path)
             finally:
                 file.close()
             nodes = max(0, size - SHARD_BYTES) // NODE_BYTES

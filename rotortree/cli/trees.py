@@ -12,7 +12,7 @@ from rotortree.cli.options import Directory, Json, Output, Size
 from rotortree.cli.output import hexadecimal, show
 from rotortree.geometry import NODE_BYTES, capacity
 from rotortree.hashing import builtin_hasher
-from rotortree.snapshot import check_range
+from rotortree.tree.snapshot import check_range
 
 __all__ = [
     "checkpoint",

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from rotortree import kernel
-from rotortree.accumulator import Accumulator, new_accumulator
 from rotortree.config import TieringConfig
 from rotortree.errors import (
     ConfigMismatchError,
@@ -25,7 +24,7 @@ from rotortree.errors import (
 )
 from rotortree.geometry import NODE_BYTES, complete_count, depth
 from rotortree.hashing import Hasher, builtin_hasher
-from rotortree.storage import durable
+from rotortree.storage import calls
 from rotortree.storage.files import FileSystem
 from rotortree.storage.format import (
     COMMIT,
@@ -44,6 +43,7 @@ from rotortree.storage.format import (
 )
 from rotortree.storage.level_files import LevelFiles, nodes_per_segment
 from rotortree.storage.recovery import Decision, Survey, decide, load, survey
+from rotortree.tree.accumulator import Accumulator, new_accumulator
 
 __all__ = ["Finding", "Severity", "audit", "shared_lock"]
 
@@ -82,7 +82,7 @@ def shared_lock(fs: FileSystem, directory: str) -> Iterator[None]:
 
     A copy without its lock file is nobody's.  Raises FileLockedError, IoFailedError.
     """
-    lock = durable.take_lock(fs, f"{directory}/{LOCK}", shared=True)
+    lock = calls.take_lock(fs, f"{directory}/{LOCK}", shared=True)
     try:
         yield
     finally:
@@ -97,7 +97,7 @@ def audit(fs: FileSystem, directory: str, hasher: Hasher | None = None) -> list[
     held in memory.  Raises TreeNotFoundError, FileLockedError, ConfigMismatchError when the scheme
     is not known, IoFailedError when COMMIT or the log cannot be read.
     """
-    if {WAL, COMMIT, LEVELS}.isdisjoint(durable.listdir(fs, directory)):
+    if {WAL, COMMIT, LEVELS}.isdisjoint(calls.listdir(fs, directory)):
         raise TreeNotFoundError(directory)
     with shared_lock(fs, directory):
         found = survey(fs, directory)
@@ -305,13 +305,13 @@ class _StoredNodes:
             return b""  # `_file_findings` has named it
 
     def _read(self, path: str, length: int, offset: int) -> bytes:
-        file = durable.open_file(self._fs, path, "read")
+        file = calls.open_file(self._fs, path, "read")
         if file is None:
             return b""
         try:
-            return durable.read_exactly(file, path, length, offset)
+            return calls.read_exactly(file, path, length, offset)
         finally:
-            durable.close_file(file)
+            calls.close_file(file)
 
     def _finding(self, level: int, index: int, message: str) -> Finding:
         shard, place = divmod(index, self._identity.shard_nodes)
@@ -352,16 +352,16 @@ def _notes(fs: FileSystem, found: Survey, decision: Decision | None) -> Iterator
 
 def _foreign_names(fs: FileSystem, directory: str) -> Iterator[Finding]:
     known = {LOCK, COMMIT, WAL, LEVELS}
-    for name in durable.listdir(fs, directory):
+    for name in calls.listdir(fs, directory):
         if name not in known:
             yield _foreign(f"{directory}/{name}")
-    for name in durable.listdir(fs, f"{directory}/{WAL}"):
+    for name in calls.listdir(fs, f"{directory}/{WAL}"):
         if segment_number(name) is None:
             yield _foreign(f"{directory}/{WAL}/{name}")
 
 
 def _foreign(path: str) -> Finding:
-    unfinished = path.endswith(durable.TEMPORARY)
+    unfinished = path.endswith(calls.TEMPORARY)
     message = "a file that was never finished" if unfinished else "not part of the tree"
     return Finding(path, None, message, "note")
 
@@ -372,11 +372,11 @@ def _level_leftovers(fs: FileSystem, directory: str, decision: Decision) -> Iter
         shard_name(level, shard): length
         for level, shard, length in _expected_files(decision.base.size, decision.identity)
     }
-    for level in durable.listdir(fs, f"{directory}/{LEVELS}"):
+    for level in calls.listdir(fs, f"{directory}/{LEVELS}"):
         if not is_level(level):
             yield _foreign(f"{directory}/{LEVELS}/{level}")
             continue
-        for name in durable.listdir(fs, f"{directory}/{LEVELS}/{level}"):
+        for name in calls.listdir(fs, f"{directory}/{LEVELS}/{level}"):
             path = f"{directory}/{LEVELS}/{level}/{name}"
             length = expected.get(f"{level}/{name}", 0)
             try:
@@ -390,10 +390,10 @@ def _level_leftovers(fs: FileSystem, directory: str, decision: Decision) -> Iter
 
 
 def _file_size(fs: FileSystem, path: str) -> int:
-    file = durable.open_file(fs, path, "read")
+    file = calls.open_file(fs, path, "read")
     if file is None:
         return 0
     try:
-        return durable.file_size(file, path)
+        return calls.file_size(file, path)
     finally:
-        durable.close_file(file)
+        calls.close_file(file)

@@ -2,7 +2,7 @@
 
 `FileSystem` and `File` are the dozen operations that the storage engine is made of.
 `OsFileSystem` is the real thing; a simulated disk implements the same protocols.  They fail as the
-operating system does, by OSError; `rotortree.storage.durable` turns that into this library's
+operating system does, by OSError; `rotortree.storage.calls` turns that into this library's
 errors.  Paths are strings with ``/`` between their parts.
 """
 

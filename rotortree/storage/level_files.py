@@ -11,12 +11,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from rotortree import kernel
-from rotortree.accumulator import Accumulator, new_accumulator
 from rotortree.config import TieringConfig
 from rotortree.errors import DataCorruptionError
 from rotortree.geometry import NODE_BYTES, complete_count, depth
-from rotortree.levels import segment_nodes
-from rotortree.storage import durable
+from rotortree.storage import calls
 from rotortree.storage.files import File, FileSystem
 from rotortree.storage.format import (
     LEVELS,
@@ -27,6 +25,8 @@ from rotortree.storage.format import (
     shard_name,
 )
 from rotortree.storage.parallel import count_passing
+from rotortree.tree.accumulator import Accumulator, new_accumulator
+from rotortree.tree.levels import segment_nodes
 
 __all__ = ["Damage", "LevelFiles", "default_shard_nodes", "nodes_per_segment"]
 
@@ -106,20 +106,20 @@ class LevelFiles:
         """
         old_size = max(old_size, self._durable_size)
         names = {self._directory: self._root}
-        durable.make_directory(self._fs, self._directory)
+        calls.make_directory(self._fs, self._directory)
         for level, count in self._counts(size):
             directory = f"{self._directory}/{level}"
             old = complete_count(old_size, self._identity.n, level)
             if old == count:
                 break
             names[directory] = self._directory
-            durable.make_directory(self._fs, directory)
+            calls.make_directory(self._fs, directory)
             for shard, start, stop in self._shards(old, count):
                 names[self._path(level, shard)] = directory
                 self._write_shard(tree, level, shard, start, stop)
         new = {name: parent for name, parent in names.items() if name not in self._durable_names}
         for directory in sorted(set(new.values())):
-            durable.sync_directory(self._fs, directory)
+            calls.sync_directory(self._fs, directory)
         self._durable_names.update(new)
         self._durable_size = size
 
@@ -135,15 +135,15 @@ class LevelFiles:
         self._write_durably(self._path(level, shard), buffers, offset)
 
     def _write_durably(self, path: str, buffers: list[bytes | memoryview], offset: int) -> None:
-        file = durable.open_file(self._fs, path, "create")
+        file = calls.open_file(self._fs, path, "create")
         assert file is not None  # "create" does
         try:
-            durable.write_all(file, path, buffers, offset)
-            durable.sync_file(file, path)
+            calls.write_all(file, path, buffers, offset)
+            calls.sync_file(file, path)
             # The log that also has these leaves goes, and the memory is given up for the file.
-            durable.check_written(file, path, buffers, offset)
+            calls.check_written(file, path, buffers, offset)
         finally:
-            durable.close_file(file)
+            calls.close_file(file)
 
     def repair(self, tree: Accumulator, size: int, damages: tuple[Damage, ...]) -> None:
         """Write again, durably, every shard that was found damaged.  Raises IoFailedError.
@@ -152,7 +152,7 @@ class LevelFiles:
         """
         if not damages:
             return
-        durable.make_directory(self._fs, self._directory)
+        calls.make_directory(self._fs, self._directory)
         for level, shard in sorted({(damage.level, damage.shard) for damage in damages}):
             if level == 0:
                 header: list[bytes | memoryview] = [shard_header(self._identity, level, shard)]
@@ -161,11 +161,11 @@ class LevelFiles:
                 start = shard * self._identity.shard_nodes
                 count = complete_count(size, self._identity.n, level)
                 stop = min(count, start + self._identity.shard_nodes)
-                durable.make_directory(self._fs, f"{self._directory}/{level}")
+                calls.make_directory(self._fs, f"{self._directory}/{level}")
                 self._write_shard(tree, level, shard, start, stop)
-                durable.sync_directory(self._fs, f"{self._directory}/{level}")
-        durable.sync_directory(self._fs, self._directory)
-        durable.sync_directory(self._fs, self._root)
+                calls.sync_directory(self._fs, f"{self._directory}/{level}")
+        calls.sync_directory(self._fs, self._directory)
+        calls.sync_directory(self._fs, self._root)
 
     # Reading.
 
@@ -210,12 +210,12 @@ class LevelFiles:
         path = self._path(level, shard)
         length = self._offset(stop - 1) + NODE_BYTES
         damages = []
-        file = durable.open_file(self._fs, path, "read")
+        file = calls.open_file(self._fs, path, "read")
         try:
-            size = 0 if file is None else durable.file_size(file, path)
+            size = 0 if file is None else calls.file_size(file, path)
             if file is None or size < length:
                 return [], [self._missing(level, shard, path, start, size)]
-            header = durable.read_exactly(file, path, SHARD_BYTES, 0)
+            header = calls.read_exactly(file, path, SHARD_BYTES, 0)
             if header != shard_header(self._identity, level, shard):
                 message = "the header is damaged, or another file's"
                 damages.append(Damage(level, shard, path, 0, message))
@@ -225,7 +225,7 @@ class LevelFiles:
                 parts.append((start, self._map(file, path, whole)))
             if whole < stop:
                 at, length = self._offset(whole), (stop - whole) * NODE_BYTES
-                nodes = durable.read_exactly(file, path, length, at)
+                nodes = calls.read_exactly(file, path, length, at)
                 if len(nodes) < length:  # it became shorter, or the disk read something else
                     return [], [*damages, self._missing(level, shard, path, start, at + len(nodes))]
                 parts.append((whole, memoryview(nodes)))
@@ -233,14 +233,14 @@ class LevelFiles:
             return parts, damages
         finally:
             if file is not None:
-                durable.close_file(file)
+                calls.close_file(file)
 
     def _map(self, file: File, path: str, stop: int) -> memoryview:
         """The nodes of a shard below ``stop``, from its first on.
 
         Every map keeps a descriptor open: so there is only this one of each file.
         """
-        with durable.translated(path, "map"):
+        with calls.translated(path, "map"):
             return file.map(self._offset(stop - 1) + NODE_BYTES)[SHARD_BYTES:]
 
     def _missing(self, level: int, shard: int, path: str, start: int, size: int) -> Damage:
@@ -260,14 +260,14 @@ class LevelFiles:
             if first <= start:
                 return bytes(nodes[(start - first) * NODE_BYTES : (stop - first) * NODE_BYTES])
         path = self._path(level, start // self._identity.shard_nodes)
-        file = durable.open_file(self._fs, path, "read")
+        file = calls.open_file(self._fs, path, "read")
         if file is None:
             return b""
         try:
             length = (stop - start) * NODE_BYTES
-            return durable.read_exactly(file, path, length, self._offset(start))
+            return calls.read_exactly(file, path, length, self._offset(start))
         finally:
-            durable.close_file(file)
+            calls.close_file(file)
 
     def _segments(self, count: int) -> Iterator[tuple[int, int]]:
         """The first ``count`` nodes of a level in parts, each of one file and of whole groups."""
@@ -362,13 +362,13 @@ class LevelFiles:
             whole = count - count % self._segment_nodes if tiering.is_mapped(level) else 0
             for shard, start, stop in self._shards(self._mapped.get(level, 0), whole):
                 path = self._path(level, shard)
-                file = durable.open_file(self._fs, path, "read")
+                file = calls.open_file(self._fs, path, "read")
                 if file is None:
                     continue
                 try:
                     nodes = self._map(file, path, stop)
                 finally:
-                    durable.close_file(file)
+                    calls.close_file(file)
                 # All of the shard, so that what was mapped of it before is given up.
                 tree.install(level, start - start % self._identity.shard_nodes, nodes)
                 self._mapped[level] = stop

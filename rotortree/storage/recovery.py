@@ -17,7 +17,6 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from rotortree.accumulator import Accumulator
 from rotortree.config import TieringConfig
 from rotortree.errors import (
     DataCorruptionError,
@@ -27,7 +26,7 @@ from rotortree.errors import (
     WalCorruptedError,
 )
 from rotortree.geometry import NODE_BYTES, capacity
-from rotortree.storage import durable
+from rotortree.storage import calls
 from rotortree.storage.files import FileSystem
 from rotortree.storage.format import (
     COMMIT,
@@ -47,6 +46,7 @@ from rotortree.storage.format import (
 from rotortree.storage.level_files import Damage, LevelFiles
 from rotortree.storage.parallel import made_ahead
 from rotortree.storage.wal import SegmentReader, SegmentScan, Unit, scan_segment
+from rotortree.tree.accumulator import Accumulator
 
 __all__ = ["Decision", "Survey", "decide", "load", "survey"]
 
@@ -86,16 +86,16 @@ def survey(fs: FileSystem, directory: str) -> Survey:
     """Read COMMIT and all of the log.  Raises IoFailedError only."""
     commit, commit_error = _read_commit(fs, f"{directory}/{COMMIT}")
     scans = []
-    for name in durable.listdir(fs, f"{directory}/{WAL}"):
+    for name in calls.listdir(fs, f"{directory}/{WAL}"):
         number = segment_number(name)
         path = f"{directory}/{WAL}/{name}"
-        file = durable.open_file(fs, path, "read") if number is not None else None
+        file = calls.open_file(fs, path, "read") if number is not None else None
         if number is None or file is None:
             continue
         try:
             scans.append(scan_segment(file, path, number))
         finally:
-            durable.close_file(file)
+            calls.close_file(file)
     scans.sort(key=lambda scan: scan.number)
     return Survey(
         directory, commit, commit_error, tuple(scans), _has_level_files(fs, f"{directory}/{LEVELS}")
@@ -103,23 +103,23 @@ def survey(fs: FileSystem, directory: str) -> Survey:
 
 
 def _read_commit(fs: FileSystem, path: str) -> tuple[Commit | None, StorageError | None]:
-    file = durable.open_file(fs, path, "read")
+    file = calls.open_file(fs, path, "read")
     if file is None:
         return None, None
     try:
-        data = durable.read_exactly(file, path, COMMIT_BYTES + 1, 0)
+        data = calls.read_exactly(file, path, COMMIT_BYTES + 1, 0)
         return Commit.decode(data, path), None
     except IoFailedError:
         raise
     except StorageError as error:
         return None, error
     finally:
-        durable.close_file(file)
+        calls.close_file(file)
 
 
 def _has_level_files(fs: FileSystem, path: str) -> bool:
-    levels = [name for name in durable.listdir(fs, path) if is_level(name)]
-    return any(durable.listdir(fs, f"{path}/{level}") for level in levels)
+    levels = [name for name in calls.listdir(fs, path) if is_level(name)]
+    return any(calls.listdir(fs, f"{path}/{level}") for level in levels)
 
 
 class Decision(NamedTuple):
@@ -316,7 +316,7 @@ def load(
 
 
 def _replay(fs: FileSystem, tree: Accumulator, path: str, units: Iterable[Unit]) -> None:
-    file = durable.open_file(fs, path, "read")
+    file = calls.open_file(fs, path, "read")
     if file is None:
         raise DataCorruptionError(path, 0, "the log segment vanished")
     try:
@@ -327,7 +327,7 @@ def _replay(fs: FileSystem, tree: Accumulator, path: str, units: Iterable[Unit])
         for row in made_ahead(rows) if length > _ROW_BYTES else rows:
             tree.extend(row)
     finally:
-        durable.close_file(file)
+        calls.close_file(file)
 
 
 def _rows(parts: Iterable[memoryview], length: int) -> Iterator[memoryview]:

@@ -26,7 +26,7 @@ from blake3 import blake3
 
 from rotortree.errors import DataCorruptionError, IoFailedError, StorageError
 from rotortree.geometry import NODE_BYTES
-from rotortree.storage import durable
+from rotortree.storage import calls
 from rotortree.storage.environment import Environment
 from rotortree.storage.files import File
 from rotortree.storage.format import (
@@ -147,7 +147,7 @@ class SegmentWriter:
     def write(
         self,
         stop: int,
-        calls: int,
+        count: int,
         leaves: Callable[[int, int], Iterable[memoryview]],
         root: Callable[[int], bytes],
     ) -> None:
@@ -165,7 +165,7 @@ class SegmentWriter:
                 number=frames,
                 first=first,
                 leaves=end - first,
-                calls=calls if end == stop else 0,
+                calls=count if end == stop else 0,
                 promise=self._offset,
                 root=root(end),
                 chain=chain,
@@ -174,7 +174,7 @@ class SegmentWriter:
             chain = frame[-SEAL_BYTES:]
             buffers += (frame, *payload)
             frames, first = frames + 1, end
-        offset = durable.write_all(self._file, self.path, buffers, self._offset)
+        offset = calls.write_all(self._file, self.path, buffers, self._offset)
         if offset > self._allocated:
             self._allocated = self._write_zeros(offset)
         self._next = offset, chain, frames, stop
@@ -186,7 +186,7 @@ class SegmentWriter:
         """
         try:
             zeros = bytes(min(start, self._zeros_ahead))
-            return durable.write_all(self._file, self.path, [zeros], start)
+            return calls.write_all(self._file, self.path, [zeros], start)
         except IoFailedError:
             with contextlib.suppress(IoFailedError):
                 self._cut(start)
@@ -198,7 +198,7 @@ class SegmentWriter:
 
     def sync(self) -> None:
         """Make what was written durable.  Raises IoFailedError."""
-        durable.sync_file(self._file, self.path)
+        calls.sync_file(self._file, self.path)
 
     def advance(self) -> None:
         """What was written and synced is now part of the log."""
@@ -218,16 +218,16 @@ class SegmentWriter:
             self.cut_back()
 
     def _cut(self, length: int) -> None:
-        with durable.translated(self.path, "truncate"):
+        with calls.translated(self.path, "truncate"):
             self._file.truncate(length)
 
     def close(self) -> None:
         """Release the file."""
-        durable.close_file(self._file)
+        calls.close_file(self._file)
 
 
 def create_writer(environment: Environment, directory: str, header: SegmentHeader) -> SegmentWriter:
-    """A new, empty segment, durable under its temporary name; `durable.publish` comes next.
+    """A new, empty segment, durable under its temporary name; `calls.publish` comes next.
 
     Raises IoFailedError, also when no number is left for it.
     """
@@ -235,7 +235,7 @@ def create_writer(environment: Environment, directory: str, header: SegmentHeade
     if header.number > MAX_SEGMENT:
         raise IoFailedError(path, "create", OSError(errno.EOVERFLOW, "no number is left"))
     data = header.encode()
-    file = durable.write_temporary(environment.files, path, data)
+    file = calls.write_temporary(environment.files, path, data)
     scan = SegmentScan(header.number, path, len(data), header, None, chain=data[-SEAL_BYTES:])
     return SegmentWriter(file, path, header, environment, scan)
 
@@ -249,8 +249,8 @@ def _payload_seal(parts: Iterable[memoryview], key: bytes) -> bytes:
 
 def scan_segment(file: File, path: str, number: int) -> SegmentScan:
     """Read a whole segment.  Damage is a fact in the result; raises IoFailedError only."""
-    size = durable.file_size(file, path)
-    data = durable.read_exactly(file, path, SEGMENT_BYTES, 0)
+    size = calls.file_size(file, path)
+    data = calls.read_exactly(file, path, SEGMENT_BYTES, 0)
     try:
         header = SegmentHeader.decode(data, path)
         if header.number != number:
@@ -277,7 +277,7 @@ class SegmentReader:
         at = offset - self._start
         if at < 0 or at + length > len(self._piece):
             length_read = max(length, _READ_BYTES)
-            data = durable.read_exactly(self._file, self._path, length_read, offset)
+            data = calls.read_exactly(self._file, self._path, length_read, offset)
             self._start, self._piece, at = offset, memoryview(data), 0
         return self._piece[at : at + length]
 
@@ -393,7 +393,7 @@ class _Scanner:
         """The largest promise of any sealed frame from ``offset`` on, wherever it begins."""
         promise = 0
         while offset < self._size:
-            data = durable.read_exactly(self._file, self._path, _READ_BYTES + FRAME_BYTES, offset)
+            data = calls.read_exactly(self._file, self._path, _READ_BYTES + FRAME_BYTES, offset)
             at = data.find(FRAME_MAGIC)
             while 0 <= at < _READ_BYTES:
                 if at % _ALIGNMENT == 0:
@@ -408,7 +408,7 @@ class _Scanner:
         end = self._size
         while offset < end:
             start = max(offset, end - _READ_BYTES)
-            data = durable.read_exactly(self._file, self._path, end - start, start)
+            data = calls.read_exactly(self._file, self._path, end - start, start)
             if used := data.rstrip(b"\0"):
                 return start + len(used)
             end = start

@@ -25,7 +25,7 @@ from types import ModuleType
 from typing import cast
 
 import rotortree_model as model
-from rotortree.accumulator import Accumulator
+from rotortree.tree.accumulator import Accumulator
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.image import fingerprint
 from rotortree_faultinject.profiles import Profile
@@ -84,7 +84,7 @@ class Walk:
     def _inside(self, value: object) -> Iterator[object]:
         if isinstance(value, SimulatedDisk | ModuleType):
             return  # the disk is a part of its own; modules have no state
-        if type(value).__module__ == "rotortree._native":
+        if type(value).__module__ == "rotortree.kernel._native":
             yield from _nodes(cast(Accumulator, value))
         elif hasattr(value, "locked"):
             yield value.locked()

@@ -17,7 +17,7 @@ from rotortree import (
     RotorTree,
     TreeNotFoundError,
 )
-from rotortree.storage import durable
+from rotortree.storage import calls
 from rotortree.storage.audit import Finding, audit
 from rotortree.storage.files import File, OpenMode, OsFileSystem
 from tests.cli.support import leaf, make_tree, run, values
@@ -352,4 +352,4 @@ def test_a_gap_in_the_log_is_named(tmp_path: Path) -> None:
         f"{tree}/wal/00000002.wal",
         "the log segment is missing",
     )
-    assert durable.listdir(FILES, f"{tree}/wal") == ["00000001.wal", "00000003.wal"]
+    assert calls.listdir(FILES, f"{tree}/wal") == ["00000001.wal", "00000003.wal"]

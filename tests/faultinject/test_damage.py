@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from rotortree import DataCorruptionError, opening
+from rotortree import DataCorruptionError
+from rotortree.durable import opening
 from rotortree.storage import recovery, wal
 from rotortree.storage.files import File, FileSystem
 from rotortree.storage.level_files import LevelFiles

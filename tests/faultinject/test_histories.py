@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from rotortree.engine import Engine
+from rotortree.durable.engine import Engine
 from rotortree_faultinject.finding import Finding, replay
 from rotortree_faultinject.tree.fuzz import trial
 from tests.faultinject import machine

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from rotortree.engine import Engine
-from rotortree.life import Life
-from rotortree.storage import durable
+from rotortree.durable.engine import Engine
+from rotortree.durable.state import Life
+from rotortree.storage import calls
 from rotortree.storage.wal import SegmentScan, SegmentWriter, Unit
 from rotortree_faultinject.tree.battery import BATTERY, Trial
 from rotortree_faultinject.tree.kill_score import Row, ask, judge, kill_score, score
@@ -101,7 +101,7 @@ def test_a_fault_is_there_within_its_context_and_gone_after_it() -> None:
     [
         (Edit(SegmentWriter.sync, "no such piece", "pass"), "0 times"),
         (Edit(Engine._flush, "stop", "pass"), "times, not once"),
-        (Edit(SegmentWriter.sync, "durable.sync_file", "("), "SegmentWriter.sync"),
+        (Edit(SegmentWriter.sync, "calls.sync_file", "("), "SegmentWriter.sync"),
         (Edit(len, "x", "y"), "no function of rotortree"),
         (Edit(codes, "found", "lost"), "no function of rotortree"),
         (Edit(7, "x", "y"), "no function of rotortree"),
@@ -114,7 +114,7 @@ def test_an_edit_that_does_not_fit_is_an_error(edit: Edit, message: str) -> None
     Nothing is planted then, also of the edits that fit.
     """
     right = codes()
-    fits = Edit(durable.sync_file, "file.sync()", "pass")
+    fits = Edit(calls.sync_file, "file.sync()", "pass")
     fault = PlantedFault("rotten", "does not fit", (fits, edit))
     with pytest.raises(PlantingError, match=message), fault.apply():
         raise AssertionError("it was planted")

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from rotortree import opening, rotor_tree
-from rotortree.engine import Engine
+from rotortree.durable import opening, rotor_tree
+from rotortree.durable.engine import Engine
 from rotortree.storage.level_files import LevelFiles
 from rotortree.storage.wal import SegmentWriter, _Scanner
 from rotortree_faultinject.disk import SimulatedDisk

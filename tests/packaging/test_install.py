@@ -37,7 +37,7 @@ TOP_LEVEL = frozenset(
 )
 """What a source distribution holds: the project, PKG-INFO, and what setuptools adds."""
 
-KERNEL = "rotortree/_native.abi3.so"
+KERNEL = "rotortree/kernel/_native.abi3.so"
 """The native kernel in a wheel."""
 
 COMPILER = shutil.which(os.environ.get("CC") or (sysconfig.get_config_var("CC") or "cc").split()[0])
@@ -200,10 +200,10 @@ def test_the_source_distribution_holds_the_project(built: Path) -> None:
     assert {
         "tests/README.md",
         ".ci/run",
-        "rotortree/_native.c",
-        "rotortree/_paths.h",
-        "rotortree/_tree.h",
-        "rotortree/_hashing.h",
+        "rotortree/kernel/_native.c",
+        "rotortree/kernel/_paths.h",
+        "rotortree/kernel/_tree.h",
+        "rotortree/kernel/_hashing.h",
         "specs/trace/plugin.py",
         "specs/tree.md",
         "tests/packaging/test_install.py",

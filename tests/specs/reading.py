@@ -19,8 +19,8 @@ from typing import TypeAlias
 
 import pytest
 
-import rotortree.opening
-import rotortree.rotor_tree
+import rotortree.durable.opening
+import rotortree.durable.rotor_tree
 from rotortree import (
     DataCorruptionError,
     FileLockedError,
@@ -30,9 +30,9 @@ from rotortree import (
     UnsupportedFormatError,
 )
 from rotortree.config import RotorTreeConfig
-from rotortree.engine import OpenedTree
+from rotortree.durable.engine import OpenedTree
+from rotortree.durable.opening import RecoveryReport
 from rotortree.errors import ConfigMismatchError, StorageError
-from rotortree.opening import RecoveryReport
 from rotortree.storage.environment import Environment
 from rotortree.storage.files import FileSystem, OsFileSystem
 from rotortree_faultinject.disk import SimulatedDisk
@@ -92,11 +92,11 @@ class Reading:
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Watch `RotorTree.open`."""
-        opening = rotortree.rotor_tree.open_tree  # type: ignore[attr-defined]  # imported there
-        survey = rotortree.opening.survey  # type: ignore[attr-defined]
+        opening = rotortree.durable.rotor_tree.open_tree  # type: ignore[attr-defined]  # imported there
+        survey = rotortree.durable.opening.survey  # type: ignore[attr-defined]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(rotortree.rotor_tree, "open_tree", partial(self._open, opening))
-            patch.setattr(rotortree.opening, "survey", partial(self._survey, survey))
+            patch.setattr(rotortree.durable.rotor_tree, "open_tree", partial(self._open, opening))
+            patch.setattr(rotortree.durable.opening, "survey", partial(self._survey, survey))
             yield
 
     def _survey(self, survey: Callable[..., object], fs: FileSystem, directory: str) -> object:

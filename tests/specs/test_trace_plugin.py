@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rotortree import _portable, kernel
+from rotortree import kernel
+from rotortree.kernel import _portable
 from specs.trace.matrix import build
 from specs.trace.pages import markdown
 from specs.trace.plugin import INPUTS

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rotortree import FileLockedError, IoFailedError
-from rotortree.storage import durable
+from rotortree.storage import calls
 
 PATH = "tree/file"
 
@@ -48,29 +48,29 @@ def failing(code: int) -> OSError:
 
 
 CALLS: Sequence[tuple[str, str, str, Callable[[Any], object]]] = (
-    ("absolute", "getcwd", PATH, lambda seam: durable.absolute(seam, PATH)),
-    ("lock", "lock", PATH, lambda seam: durable.take_lock(seam, PATH, shared=False)),
-    ("lock", "lock", PATH, lambda seam: durable.take_lock(seam, PATH, shared=True)),
-    ("listdir", "list", PATH, lambda seam: durable.listdir(seam, PATH)),
-    ("open", "open", PATH, lambda seam: durable.open_file(seam, PATH, "read")),
-    ("size", "stat", PATH, lambda seam: durable.file_size(seam, PATH)),
-    ("pread", "read", PATH, lambda seam: durable.read_exactly(seam, PATH, 5, 0)),
-    ("pwritev", "write", PATH, lambda seam: durable.write_all(seam, PATH, [b"12"], 0)),
-    ("pread", "read", PATH, lambda seam: durable.check_written(seam, PATH, [b"12"], 0)),
-    ("sync", "fsync", PATH, lambda seam: durable.sync_file(seam, PATH)),
+    ("absolute", "getcwd", PATH, lambda seam: calls.absolute(seam, PATH)),
+    ("lock", "lock", PATH, lambda seam: calls.take_lock(seam, PATH, shared=False)),
+    ("lock", "lock", PATH, lambda seam: calls.take_lock(seam, PATH, shared=True)),
+    ("listdir", "list", PATH, lambda seam: calls.listdir(seam, PATH)),
+    ("open", "open", PATH, lambda seam: calls.open_file(seam, PATH, "read")),
+    ("size", "stat", PATH, lambda seam: calls.file_size(seam, PATH)),
+    ("pread", "read", PATH, lambda seam: calls.read_exactly(seam, PATH, 5, 0)),
+    ("pwritev", "write", PATH, lambda seam: calls.write_all(seam, PATH, [b"12"], 0)),
+    ("pread", "read", PATH, lambda seam: calls.check_written(seam, PATH, [b"12"], 0)),
+    ("sync", "fsync", PATH, lambda seam: calls.sync_file(seam, PATH)),
     (
         "sync_directory",
         "fsync of the directory",
         PATH,
-        lambda seam: durable.sync_directory(seam, PATH),
+        lambda seam: calls.sync_directory(seam, PATH),
     ),
-    ("mkdir", "mkdir", PATH, lambda seam: durable.make_directory(seam, PATH)),
-    ("unlink", "unlink", PATH, lambda seam: durable.unlink(seam, PATH)),
-    ("rename", "rename", PATH, lambda seam: durable.publish(seam, PATH)),
-    ("unlink", "unlink", PATH + ".tmp", lambda seam: durable.write_temporary(seam, PATH, b"")),
-    ("open", "create", PATH + ".tmp", lambda seam: durable.write_temporary(seam, PATH, b"")),
-    ("pwritev", "write", PATH + ".tmp", lambda seam: durable.write_temporary(seam, PATH, b"1")),
-    ("sync", "fsync", PATH + ".tmp", lambda seam: durable.write_temporary(seam, PATH, b"")),
+    ("mkdir", "mkdir", PATH, lambda seam: calls.make_directory(seam, PATH)),
+    ("unlink", "unlink", PATH, lambda seam: calls.unlink(seam, PATH)),
+    ("rename", "rename", PATH, lambda seam: calls.publish(seam, PATH)),
+    ("unlink", "unlink", PATH + ".tmp", lambda seam: calls.write_temporary(seam, PATH, b"")),
+    ("open", "create", PATH + ".tmp", lambda seam: calls.write_temporary(seam, PATH, b"")),
+    ("pwritev", "write", PATH + ".tmp", lambda seam: calls.write_temporary(seam, PATH, b"1")),
+    ("sync", "fsync", PATH + ".tmp", lambda seam: calls.write_temporary(seam, PATH, b"")),
 )
 """A call of the seam; the operation and the path that its error is to name; who makes it."""
 
@@ -88,18 +88,18 @@ def test_an_error_of_the_system_names_the_file_and_the_operation(
 
 def test_what_may_be_missing_may_be_missing_and_nothing_else() -> None:
     gone = failing(errno.ENOENT)
-    assert durable.take_lock(answering(lock=gone), PATH, shared=True) is None
-    assert durable.listdir(answering(listdir=gone), PATH) == []
+    assert calls.take_lock(answering(lock=gone), PATH, shared=True) is None
+    assert calls.listdir(answering(listdir=gone), PATH) == []
     for mode in ("read", "write"):
-        assert durable.open_file(answering(open=gone), PATH, mode) is None
-    durable.unlink(answering(unlink=gone), PATH)
-    durable.make_directory(answering(mkdir=failing(errno.EEXIST)), PATH)
+        assert calls.open_file(answering(open=gone), PATH, mode) is None
+    calls.unlink(answering(unlink=gone), PATH)
+    calls.make_directory(answering(mkdir=failing(errno.EEXIST)), PATH)
     others: Sequence[Callable[[Any], object]] = (
-        lambda seam: durable.take_lock(seam, PATH, shared=False),
-        lambda seam: durable.open_file(seam, PATH, "create"),
-        lambda seam: durable.make_directory(seam, PATH),
-        lambda seam: durable.file_size(seam, PATH),
-        lambda seam: durable.publish(seam, PATH),
+        lambda seam: calls.take_lock(seam, PATH, shared=False),
+        lambda seam: calls.open_file(seam, PATH, "create"),
+        lambda seam: calls.make_directory(seam, PATH),
+        lambda seam: calls.file_size(seam, PATH),
+        lambda seam: calls.publish(seam, PATH),
     )
     names = ("lock", "open", "mkdir", "size", "rename")
     for name, run in zip(names, others, strict=True):
@@ -111,29 +111,29 @@ def test_what_may_be_missing_may_be_missing_and_nothing_else() -> None:
 def test_a_lock_that_is_held_elsewhere_is_its_own_error(shared: bool) -> None:
     seam = answering(lock=failing(errno.EAGAIN))
     with pytest.raises(FileLockedError) as caught:
-        durable.take_lock(seam, PATH, shared=shared)
+        calls.take_lock(seam, PATH, shared=shared)
     assert caught.value.path == PATH
     assert seam.calls == [("lock", PATH, shared)]
 
 
 def test_giving_back_never_fails() -> None:
     seam = answering(close=failing(errno.EIO), release=failing(errno.EIO))
-    durable.close_file(seam)
-    durable.release_lock(seam)
+    calls.close_file(seam)
+    calls.release_lock(seam)
     assert seam.calls == [("close",), ("release",)]
 
 
 def test_answers_are_passed_on() -> None:
     seam = answering(absolute="/here", listdir=("b", "a"), size=7)
-    assert durable.absolute(seam, PATH) == "/here"
-    assert durable.listdir(seam, PATH) == ["a", "b"]
-    assert durable.file_size(seam, PATH) == 7
-    file: object = durable.open_file(seam, PATH, "write")
-    lock: object = durable.take_lock(seam, PATH, shared=True)
+    assert calls.absolute(seam, PATH) == "/here"
+    assert calls.listdir(seam, PATH) == ["a", "b"]
+    assert calls.file_size(seam, PATH) == 7
+    file: object = calls.open_file(seam, PATH, "write")
+    lock: object = calls.take_lock(seam, PATH, shared=True)
     assert [file, lock] == [seam, seam]
-    for run in (durable.sync_directory, durable.make_directory, durable.unlink):
+    for run in (calls.sync_directory, calls.make_directory, calls.unlink):
         run(seam, PATH)
-    durable.sync_file(seam, PATH)
+    calls.sync_file(seam, PATH)
     assert [call for call in seam.calls if call[0] != "size"] == [
         ("absolute", PATH),
         ("listdir", PATH),
@@ -148,15 +148,15 @@ def test_answers_are_passed_on() -> None:
 
 def test_reading_goes_on_until_all_is_there_or_the_file_ends() -> None:
     seam = answering(pread=[b"abc", b"d", b"ef"])
-    assert durable.read_exactly(seam, PATH, 6, 10) == b"abcdef"
+    assert calls.read_exactly(seam, PATH, 6, 10) == b"abcdef"
     assert seam.calls == [("pread", 6, 10), ("pread", 3, 13), ("pread", 2, 14)]
-    assert durable.read_exactly(answering(pread=[b"abc", b"", b"x"]), PATH, 6, 0) == b"abc"
-    assert durable.read_exactly(answering(pread=b""), PATH, 6, 0) == b""
+    assert calls.read_exactly(answering(pread=[b"abc", b"", b"x"]), PATH, 6, 0) == b"abc"
+    assert calls.read_exactly(answering(pread=b""), PATH, 6, 0) == b""
     seam = answering()
-    assert durable.read_exactly(seam, PATH, 0, 0) == b""
+    assert calls.read_exactly(seam, PATH, 0, 0) == b""
     assert not seam.calls
     whole = b"one read, and no copy"
-    assert durable.read_exactly(answering(pread=whole), PATH, len(whole), 0) is whole
+    assert calls.read_exactly(answering(pread=whole), PATH, len(whole), 0) is whole
 
 
 class Taking:
@@ -182,7 +182,7 @@ def test_writing_goes_on_where_the_system_stopped(takes: Sequence[int]) -> None:
     file: Any = Taking(*takes)
     file.contents += b"##"
     rows: list[bytes | memoryview] = [b"ab", b"", memoryview(b"cde"), b"", b"fg"]
-    assert durable.write_all(file, PATH, rows, 2) == 9
+    assert calls.write_all(file, PATH, rows, 2) == 9
     assert file.contents == b"##abcdefg"
     assert 0 not in file.buffers
 
@@ -190,27 +190,27 @@ def test_writing_goes_on_where_the_system_stopped(takes: Sequence[int]) -> None:
 def test_no_write_has_more_buffers_than_systems_take_and_all_are_written() -> None:
     file: Any = Taking()
     rows: list[bytes | memoryview] = [bytes([number % 256]) for number in range(1_200)]
-    assert durable.write_all(file, PATH, rows, 0) == 1_200
+    assert calls.write_all(file, PATH, rows, 0) == 1_200
     assert file.contents == b"".join(rows)
     assert file.buffers == [512, 512, 176]
 
 
 def test_nothing_to_write_is_no_call() -> None:
     seam = answering()
-    assert durable.write_all(seam, PATH, [b"", b""], 7) == 7
+    assert calls.write_all(seam, PATH, [b"", b""], 7) == 7
     assert not seam.calls
 
 
 @pytest.mark.parametrize("written", [0, -1])
 def test_a_system_that_writes_nothing_is_an_error_and_no_endless_loop(written: int) -> None:
     with pytest.raises(IoFailedError, match=r": the system wrote nothing$") as caught:
-        durable.write_all(answering(pwritev=written), PATH, [b"a"], 0)
+        calls.write_all(answering(pwritev=written), PATH, [b"a"], 0)
     assert (caught.value.operation, caught.value.errno) == ("write", None)
 
 
 def test_what_was_written_is_read_back_buffer_by_buffer() -> None:
     seam = answering(pread=[b"ab", b"cde"])
-    durable.check_written(seam, PATH, [b"ab", memoryview(b"cde")], 100)
+    calls.check_written(seam, PATH, [b"ab", memoryview(b"cde")], 100)
     assert seam.calls == [("pread", 2, 100), ("pread", 3, 102)]
 
 
@@ -218,13 +218,13 @@ def test_what_was_written_is_read_back_buffer_by_buffer() -> None:
 def test_something_else_than_what_was_written_is_an_error_that_says_where(second: bytes) -> None:
     answers = [b"ab", second, b""]
     with pytest.raises(IoFailedError, match=r"read back failed.*offset 102") as caught:
-        durable.check_written(answering(pread=answers), PATH, [b"ab", b"cde"], 100)
+        calls.check_written(answering(pread=answers), PATH, [b"ab", b"cde"], 100)
     assert (caught.value.operation, caught.value.errno) == ("read back", errno.EIO)
 
 
 def test_a_small_file_is_replaced_call_by_call() -> None:
     seam = answering(pwritev=3)
-    durable.replace_file(seam, "tree", "name", b"new")
+    calls.replace_file(seam, "tree", "name", b"new")
     assert seam.calls == [
         ("unlink", "tree/name.tmp"),
         ("open", "tree/name.tmp", "create"),
@@ -238,11 +238,11 @@ def test_a_small_file_is_replaced_call_by_call() -> None:
 
 def test_a_temporary_file_stays_open_unless_it_failed() -> None:
     seam = answering(pwritev=3)
-    file: object = durable.write_temporary(seam, PATH, b"new")
+    file: object = calls.write_temporary(seam, PATH, b"new")
     assert file == seam
     assert ("close",) not in seam.calls
     for name in ("pwritev", "sync"):
         seam = answering(**{"pwritev": 3, name: failing(errno.EIO)})
         with pytest.raises(IoFailedError):
-            durable.write_temporary(seam, PATH, b"new")
+            calls.write_temporary(seam, PATH, b"new")
         assert seam.calls[-1] == ("close",)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rotortree import FlushFailedError, FlushPolicy, RotorTree, StorageError
-from rotortree.watermark import Watermark
+from rotortree.durable.watermark import Watermark
 from rotortree_faultinject.disk import Call, SimulatedDisk
 from rotortree_faultinject.schedule import Interleaver
 from tests.storage.disk import CRASHES, after_crashes
@@ -221,7 +221,7 @@ def test_waiting_depends_on_no_notification() -> None:
 @pytest.mark.parametrize("how", ["rise", "fail"])
 def test_who_waits_is_told_at_once(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Looking without being told is for emergencies: here nobody does, and the wait ends."""
-    monkeypatch.setattr("rotortree.watermark._LOOK_AGAIN_SECONDS", 1000.0)
+    monkeypatch.setattr("rotortree.durable.watermark._LOOK_AGAIN_SECONDS", 1000.0)
     watermark = Watermark(0)
     waiter = start(lambda: watermark.wait(5, None, lambda: None))
     time.sleep(0.02)

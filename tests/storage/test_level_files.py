@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from rotortree import Blake3Hasher, DataCorruptionError, IoFailedError, TieringConfig, accumulator
-from rotortree.accumulator import Accumulator, new_accumulator
+from rotortree import Blake3Hasher, DataCorruptionError, IoFailedError, TieringConfig
 from rotortree.geometry import complete_count, depth
 from rotortree.storage import level_files
 from rotortree.storage.format import Head, Identity
 from rotortree.storage.level_files import Damage, LevelFiles
+from rotortree.tree import accumulator
+from rotortree.tree.accumulator import Accumulator, new_accumulator
 from rotortree_faultinject.disk import SimulatedDisk
 from tests.storage.calls import Replaced
 from tests.storage.disk import disk_of

@@ -369,7 +369,7 @@ def test_the_error_of_a_background_checkpoint_outlives_the_retry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It failed, the retry did not: the next wait raises the error, the one after that nothing."""
-    monkeypatch.setattr("rotortree.engine._RETRY_SECONDS", 0.001)
+    monkeypatch.setattr("rotortree.durable.engine._RETRY_SECONDS", 0.001)
     disk = SimulatedDisk()
     failures = itertools.count()
 

@@ -22,7 +22,7 @@ from rotortree import (
     FlushPolicy,
     RotorTree,
 )
-from rotortree.storage.durable import take_lock
+from rotortree.storage.calls import take_lock
 from rotortree.storage.files import OsFileSystem
 from tests.storage.interrupting import everywhere
 from tests.storage.processes import run_script

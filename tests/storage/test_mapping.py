@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from rotortree import RotorTree
-from rotortree.levels import segment_nodes
 from rotortree.storage.environment import Environment
 from rotortree.storage.format import Identity
 from rotortree.storage.level_files import nodes_per_segment
+from rotortree.tree.levels import segment_nodes
 from tests.storage.processes import run_script
 from tests.storage.trees import check_tree, leaves, open_tree
 

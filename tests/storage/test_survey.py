@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rotortree import ChecksumMismatchError, DataCorruptionError
-from rotortree.storage import durable
+from rotortree.storage import calls
 from rotortree.storage.files import File, FileSystem, OpenMode
 from rotortree.storage.format import EMPTY, SEGMENT_BYTES, Commit, Head
 from rotortree.storage.recovery import Survey, decide, survey
@@ -80,7 +80,7 @@ def test_a_survey_closes_what_it_opens(monkeypatch: pytest.MonkeyPatch) -> None:
         tree.insert_many(leaves(0, 5))
     files = disk.files()
     opened, closed = list[File](), list[File]()
-    real_open, real_close = durable.open_file, durable.close_file
+    real_open, real_close = calls.open_file, calls.close_file
 
     def open_file(fs: FileSystem, path: str, mode: OpenMode) -> File | None:
         file = real_open(fs, path, mode)
@@ -91,8 +91,8 @@ def test_a_survey_closes_what_it_opens(monkeypatch: pytest.MonkeyPatch) -> None:
         closed.append(file)
         real_close(file)
 
-    monkeypatch.setattr(durable, "open_file", open_file)
-    monkeypatch.setattr(durable, "close_file", close_file)
+    monkeypatch.setattr(calls, "open_file", open_file)
+    monkeypatch.setattr(calls, "close_file", close_file)
     for damaged in (files, {path: data[:20] for path, data in files.items()}):
         survey(disk_of(damaged), PATH)
     assert len(opened) == 4

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rotortree import Blake3Hasher, Blake3PlainHasher, Hasher
-from rotortree.accumulator import Accumulator, PortableAccumulator, _no_room
 from rotortree.geometry import capacity, complete_count, depth
 from rotortree.leaves import leaf_row, one_leaf
-from rotortree.levels import segment_nodes
+from rotortree.tree.accumulator import Accumulator, PortableAccumulator, _no_room
+from rotortree.tree.levels import segment_nodes
 
 if TYPE_CHECKING:
-    from rotortree._native import Accumulator as NativeAccumulator
+    from rotortree.kernel._native import Accumulator as NativeAccumulator
 
 
 def native_module() -> Any:
-    """`rotortree._native`; where it was not built the tests are skipped, unless it is required.
+    """The native kernel; where it was not built the tests are skipped, unless it is required.
 
     Then importing `rotortree` fails already, except with ROTORTREE_NATIVE=off.
     """
     try:
-        import rotortree._native as native
+        import rotortree.kernel._native as native
     except ModuleNotFoundError:
         if os.environ.get("ROTORTREE_REQUIRE_NATIVE", "0") not in ("", "0"):
             raise

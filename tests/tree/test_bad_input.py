@@ -27,8 +27,8 @@ from rotortree import (
     TieringConfig,
     verify_inclusion,
 )
-from rotortree.accumulator import PortableAccumulator
 from rotortree.geometry import MAX_SIZE
+from rotortree.tree.accumulator import PortableAccumulator
 from tests.storage.interrupting import everywhere
 from tests.tree.support import head_of, make_leaves, model_root
 

@@ -22,7 +22,7 @@ from rotortree.geometry import (
     inclusion_groups,
     level_length,
 )
-from rotortree.levels import LevelArray, segment_nodes
+from rotortree.tree.levels import LevelArray, segment_nodes
 
 relaxed = settings(deadline=None, max_examples=300)
 arities = st.integers(2, 255)

@@ -25,14 +25,14 @@ from rotortree import (
     InvalidConfigError,
     LeanIMT,
     Sha256Hasher,
-    _portable,
     kernel,
 )
+from rotortree.kernel import _portable
 from tests.tree.hazards import interrupted
 from tests.tree.support import make_leaves
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILT = "rotortree._native" in sys.modules
+BUILT = "rotortree.kernel._native" in sys.modules
 """Whether the native kernel was built; `rotortree.kernel` imports it, whether it is used or not."""
 
 KERNELS = pytest.mark.parametrize("which", [kernel, _portable], ids=lambda which: str(which.NAME))
@@ -183,14 +183,15 @@ def name_in(environment: Iterable[tuple[str, str]], before: str = "") -> str:
     return last_line(environment, f"{before}\nfrom rotortree import kernel\nprint(kernel.NAME)")
 
 
-ABSENT = "import sys; sys.modules['rotortree._native'] = None"
+ABSENT = "import sys; sys.modules['rotortree.kernel._native'] = None"
 
 
 def stub(version: int, *lanes: int) -> str:
     """Code that puts a native kernel of that version into place, on a machine of those lanes."""
     return (
         "import sys, types\n"
-        "stub = sys.modules['rotortree._native'] = types.ModuleType('rotortree._native')\n"
+        "name = 'rotortree.kernel._native'\n"
+        "stub = sys.modules[name] = types.ModuleType(name)\n"
         f"stub.VERSION = {version}\n"
         f"stub.machine_has = {lanes!r}.__contains__\n"
         "stub.Encoded = type('Encoded', (), {'__slots__': ('_encoded',)})\n"
@@ -258,7 +259,7 @@ def test_a_broken_kernel_is_an_import_error() -> None:
         "import sys\n"
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'rotortree._native':\n"
+        "        if name == 'rotortree.kernel._native':\n"
         "            raise ImportError('undefined symbol')\n"
         "sys.meta_path.insert(0, Finder())\n"
     )

@@ -145,7 +145,7 @@ def test_memory_that_cannot_be_had_is_a_memory_error() -> None:
     """And the call works again when it can."""
     code = (
         "import mmap, resource\n"
-        "from rotortree import _native\n"
+        "from rotortree.kernel import _native\n"
         "children = mmap.mmap(-1, 2**30)\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, resource.RLIM_INFINITY))\n"
@@ -224,7 +224,7 @@ def test_a_child_process_hashes_as_well() -> None:
     """There is no state that a fork could tear."""
     code = (
         "import os, sys\n"
-        "from rotortree import _native\n"
+        "from rotortree.kernel import _native\n"
         "before = _native.hash_groups(bytes(640), 2, True, 4)\n"
         "child = os.fork()\n"
         "if child == 0:\n"

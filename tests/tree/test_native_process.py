@@ -14,7 +14,7 @@ import time
 import pytest
 
 from rotortree import InclusionProof, LeanIMT, TreeHead, kernel, verify_inclusion
-from rotortree.accumulator import PortableAccumulator
+from rotortree.tree.accumulator import PortableAccumulator
 from tests.tree.hazards import interrupted, run_together
 from tests.tree.native import (
     SANITIZED,

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from rotortree import InclusionProof, _portable
+from rotortree import InclusionProof
 from rotortree.encoding import CONSISTENCY_MAGIC, HEADER_BYTES
 from rotortree.geometry import consistency_groups, inclusion_groups
+from rotortree.kernel import _portable
 from tests.tree.hazards import guarded_bytes
 from tests.tree.native import MOST, lanes_here, native_module, native_tree, scheme_of
 

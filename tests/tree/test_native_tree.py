@@ -19,9 +19,9 @@ from hypothesis.stateful import (
 )
 
 import rotortree_model as model
-from rotortree.accumulator import Accumulator, PortableAccumulator
 from rotortree.geometry import complete_count, depth
-from rotortree.levels import segment_nodes
+from rotortree.tree.accumulator import Accumulator, PortableAccumulator
+from rotortree.tree.levels import segment_nodes
 from tests.tree.native import (
     MOST,
     all_nodes,

@@ -24,12 +24,12 @@ from rotortree import (
     LeanIMT,
     Sha256Hasher,
     TreeHead,
-    _portable,
     kernel,
     verify_inclusion,
     verify_inclusion_many,
 )
 from rotortree.geometry import inclusion_groups
+from rotortree.kernel import _portable
 from tests.tree.support import make_leaves, tree_of
 
 KERNELS = pytest.mark.parametrize("which", [kernel, _portable], ids=lambda which: str(which.NAME))

@@ -15,7 +15,7 @@ from multiprocessing import get_context
 from typing import Literal, TypeAlias
 from unittest.mock import patch
 
-from rotortree import rotor_tree
+from rotortree.durable import rotor_tree
 from rotortree_faultinject.explorer import describe_error
 from rotortree_faultinject.tree.battery import BATTERY, Check
 from rotortree_faultinject.tree.planted import PLANTED

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rotortree.engine import Engine
-from rotortree.life import Life
-from rotortree.opening import open_tree
-from rotortree.rotor_tree import RotorTree
-from rotortree.storage import durable
+from rotortree.durable.engine import Engine
+from rotortree.durable.opening import open_tree
+from rotortree.durable.rotor_tree import RotorTree
+from rotortree.durable.state import Life
+from rotortree.storage import calls
 from rotortree.storage.wal import SegmentWriter
 from rotortree_faultinject.tree.planting import Edit, PlantedFault
 
@@ -79,7 +79,7 @@ _ERRORS = (
         "an fsync that failed is tried again, and believed",
         (
             Edit(
-                durable.sync_file,
+                calls.sync_file,
                 "        file.sync()\n",
                 "        try:\n"
                 "            file.sync()\n"
@@ -93,7 +93,7 @@ _ERRORS = (
         "an fsync of a directory that failed is tried again, and believed",
         (
             Edit(
-                durable.sync_directory,
+                calls.sync_directory,
                 "        fs.sync_directory(path)\n",
                 "        try:\n"
                 "            fs.sync_directory(path)\n"
@@ -121,8 +121,8 @@ _ERRORS = (
         "failed directory sync retryable",
         "a tree whose fsync of a directory failed goes on",
         (
-            Edit(Engine._flush, "error.operation == durable.SYNC_DIRECTORY", "False"),
-            Edit(Engine._checkpoint, "error.operation == durable.SYNC_DIRECTORY", "False"),
+            Edit(Engine._flush, "error.operation == calls.SYNC_DIRECTORY", "False"),
+            Edit(Engine._checkpoint, "error.operation == calls.SYNC_DIRECTORY", "False"),
         ),
     ),
     PlantedFault(
@@ -187,7 +187,7 @@ _ERRORS = (
             Edit(
                 Engine._write_unit,
                 "log.cut_back()",
-                "log._offset = durable.file_size(log._file, log.path)",
+                "log._offset = calls.file_size(log._file, log.path)",
             ),
         ),
     ),
@@ -281,7 +281,7 @@ _LOCKS = (
         (
             Edit(
                 open_tree,
-                "lock = durable.take_lock(environment.files, path, shared=config.read_only)",
+                "lock = calls.take_lock(environment.files, path, shared=config.read_only)",
                 "lock = None",
             ),
         ),
@@ -300,7 +300,7 @@ _LOCKS = (
     PlantedFault(
         "lock kept after a failed open",
         "an open that fails does not give its lock back",
-        (Edit(open_tree, "durable.release_lock(lock)", "pass"),),
+        (Edit(open_tree, "calls.release_lock(lock)", "pass"),),
     ),
     PlantedFault(
         "lock kept after close",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rotortree.engine import Engine, remove_segments
-from rotortree.storage import durable
+from rotortree.durable.engine import Engine, remove_segments
+from rotortree.storage import calls
 from rotortree.storage.level_files import LevelFiles
 from rotortree.storage.wal import SegmentWriter
 from rotortree_faultinject.tree.planting import Edit, PlantedFault
@@ -14,14 +14,14 @@ _SYNCS = (
     PlantedFault(
         "no fsync of the log",
         "a flush is acknowledged without fsync",
-        (Edit(SegmentWriter.sync, "durable.sync_file(self._file, self.path)", "pass"),),
+        (Edit(SegmentWriter.sync, "calls.sync_file(self._file, self.path)", "pass"),),
     ),
     PlantedFault(
         "no fsync of a new segment",
         "the header of a new segment is not synced before it gets its name",
         (
             Edit(
-                durable.write_temporary,
+                calls.write_temporary,
                 "sync_file(file, temporary)",
                 "temporary.endswith('.wal.tmp') or sync_file(file, temporary)",
             ),
@@ -32,7 +32,7 @@ _SYNCS = (
         "the commit record is renamed into place without being synced",
         (
             Edit(
-                durable.write_temporary,
+                calls.write_temporary,
                 "sync_file(file, temporary)",
                 "temporary.endswith('COMMIT.tmp') or sync_file(file, temporary)",
             ),
@@ -41,7 +41,7 @@ _SYNCS = (
     PlantedFault(
         "no fsync of level files",
         "a checkpoint commits level files that are not synced",
-        (Edit(LevelFiles._write_durably, "durable.sync_file(file, path)", "pass"),),
+        (Edit(LevelFiles._write_durably, "calls.sync_file(file, path)", "pass"),),
     ),
     PlantedFault(
         "no fsync of leaves",
@@ -49,8 +49,8 @@ _SYNCS = (
         (
             Edit(
                 LevelFiles._write_durably,
-                "durable.sync_file(file, path)",
-                "'/levels/0/' in path or durable.sync_file(file, path)",
+                "calls.sync_file(file, path)",
+                "'/levels/0/' in path or calls.sync_file(file, path)",
             ),
         ),
     ),
@@ -60,8 +60,8 @@ _SYNCS = (
         (
             Edit(
                 LevelFiles._write_durably,
-                "durable.sync_file(file, path)",
-                "offset or durable.sync_file(file, path)",
+                "calls.sync_file(file, path)",
+                "offset or calls.sync_file(file, path)",
             ),
         ),
     ),
@@ -71,7 +71,7 @@ _NAMES = (
     PlantedFault(
         "no sync of wal/ by a checkpoint",
         "a new segment is written to before its name is durable",
-        (Edit(Engine._next_segment, "durable.sync_directory(self._fs, directory)", "pass"),),
+        (Edit(Engine._next_segment, "calls.sync_directory(self._fs, directory)", "pass"),),
     ),
     PlantedFault(
         "no sync of levels/",
@@ -79,8 +79,8 @@ _NAMES = (
         (
             Edit(
                 LevelFiles.write,
-                "durable.sync_directory(self._fs, directory)",
-                "directory == self._directory or durable.sync_directory(self._fs, directory)",
+                "calls.sync_directory(self._fs, directory)",
+                "directory == self._directory or calls.sync_directory(self._fs, directory)",
             ),
         ),
     ),
@@ -90,9 +90,9 @@ _NAMES = (
         (
             Edit(
                 LevelFiles.write,
-                "durable.sync_directory(self._fs, directory)",
+                "calls.sync_directory(self._fs, directory)",
                 "directory.startswith(f'{self._directory}/') or"
-                " durable.sync_directory(self._fs, directory)",
+                " calls.sync_directory(self._fs, directory)",
             ),
         ),
     ),
@@ -102,8 +102,8 @@ _NAMES = (
         (
             Edit(
                 LevelFiles.write,
-                "durable.sync_directory(self._fs, directory)",
-                "directory == self._root or durable.sync_directory(self._fs, directory)",
+                "calls.sync_directory(self._fs, directory)",
+                "directory == self._root or calls.sync_directory(self._fs, directory)",
             ),
         ),
         redundant="Every profile: creation makes the name durable before there is a segment, every"
@@ -116,7 +116,7 @@ _NAMES = (
             Edit(
                 LevelFiles.write,
                 "names[self._path(level, shard)] = directory",
-                "if durable.open_file(self._fs, self._path(level, shard), 'read') is None:\n"
+                "if calls.open_file(self._fs, self._path(level, shard), 'read') is None:\n"
                 "                names[self._path(level, shard)] = directory",
             ),
         ),
@@ -124,7 +124,7 @@ _NAMES = (
     PlantedFault(
         "no directory sync after the commit",
         "segments are deleted before the commit record's name is durable",
-        (Edit(durable.replace_file, "    sync_directory(fs, directory)\n", ""),),
+        (Edit(calls.replace_file, "    sync_directory(fs, directory)\n", ""),),
     ),
 )
 
@@ -142,13 +142,13 @@ _ORDER = (
         "the commit record is renamed into place, then synced",
         (
             Edit(
-                durable.replace_file,
+                calls.replace_file,
                 "close_file(write_temporary(fs, path, contents))",
                 "file = fs.open(path + TEMPORARY, 'create')\n"
                 "    write_all(file, path, [contents], 0)",
             ),
             Edit(
-                durable.replace_file,
+                calls.replace_file,
                 "sync_directory(fs, directory)",
                 "sync_file(file, path)\n    sync_directory(fs, directory)",
             ),
@@ -159,7 +159,7 @@ _ORDER = (
         "the directory is synced, then the commit record is renamed into place",
         (
             Edit(
-                durable.replace_file,
+                calls.replace_file,
                 "publish(fs, path)\n    sync_directory(fs, directory)",
                 "sync_directory(fs, directory)\n    publish(fs, path)",
             ),
@@ -169,12 +169,12 @@ _ORDER = (
         "wal/ synced before the new segment's rename",
         "a checkpoint syncs wal/, then gives the new segment its name",
         (
-            Edit(Engine._next_segment, "durable.publish(self._fs, new.path)", "pass"),
+            Edit(Engine._next_segment, "calls.publish(self._fs, new.path)", "pass"),
             Edit(
                 Engine._next_segment,
-                "durable.sync_directory(self._fs, directory)",
-                "durable.sync_directory(self._fs, directory)\n"
-                "        durable.publish(self._fs, new.path)",
+                "calls.sync_directory(self._fs, directory)",
+                "calls.sync_directory(self._fs, directory)\n"
+                "        calls.publish(self._fs, new.path)",
             ),
         ),
     ),
@@ -183,14 +183,14 @@ _ORDER = (
         "a new segment gets its name, then its header is synced",
         (
             Edit(
-                durable.write_temporary,
+                calls.write_temporary,
                 "sync_file(file, temporary)",
                 "temporary.endswith('.wal.tmp') or sync_file(file, temporary)",
             ),
             Edit(
                 Engine._next_segment,
-                "durable.publish(self._fs, new.path)",
-                "durable.publish(self._fs, new.path)\n        new.sync()",
+                "calls.publish(self._fs, new.path)",
+                "calls.publish(self._fs, new.path)\n        new.sync()",
             ),
         ),
     ),
@@ -199,7 +199,7 @@ _ORDER = (
         "the commit record is written over, not replaced",
         (
             Edit(
-                durable.replace_file,
+                calls.replace_file,
                 "close_file(write_temporary(fs, path, contents))\n    publish(fs, path)",
                 "file = fs.open(path, 'create')\n"
                 "    write_all(file, path, [contents], 0)\n"
@@ -242,12 +242,12 @@ _ORDER = (
         (
             Edit(
                 Engine._write_commit,
-                "durable.replace_file(self._fs, self.config.path, COMMIT, commit.encode())",
+                "calls.replace_file(self._fs, self.config.path, COMMIT, commit.encode())",
                 "path = f'{self.config.path}/{COMMIT}'\n"
-                "            durable.write_temporary(self._fs, path, commit.encode()).close()\n"
-                "            durable.publish(self._fs, path)\n"
+                "            calls.write_temporary(self._fs, path, commit.encode()).close()\n"
+                "            calls.publish(self._fs, path)\n"
                 "            remove_segments(self._environment, self.config.path, first)\n"
-                "            durable.sync_directory(self._fs, self.config.path)",
+                "            calls.sync_directory(self._fs, self.config.path)",
             ),
         ),
     ),
@@ -322,9 +322,9 @@ _LEVELS = (
         (
             Edit(
                 LevelFiles._write_durably,
-                "durable.write_all(file, path, buffers, offset)",
-                "if durable.file_size(file, path) < offset + sum(map(len, buffers)):\n"
-                "            durable.write_all(file, path, buffers, offset)",
+                "calls.write_all(file, path, buffers, offset)",
+                "if calls.file_size(file, path) < offset + sum(map(len, buffers)):\n"
+                "            calls.write_all(file, path, buffers, offset)",
             ),
         ),
     ),
@@ -372,9 +372,9 @@ _ZEROS = (
         (
             Edit(
                 SegmentWriter.sync,
-                "durable.sync_file(self._file, self.path)",
+                "calls.sync_file(self._file, self.path)",
                 "if self._next[0] == self._allocated or self._zeros_ahead == 0:\n"
-                "        durable.sync_file(self._file, self.path)",
+                "        calls.sync_file(self._file, self.path)",
             ),
         ),
     ),
@@ -389,8 +389,8 @@ _ZEROS = (
         (
             Edit(
                 SegmentWriter.sync,
-                "durable.sync_file(self._file, self.path)",
-                "self.cut_zeros()\n    durable.sync_file(self._file, self.path)",
+                "calls.sync_file(self._file, self.path)",
+                "self.cut_zeros()\n    calls.sync_file(self._file, self.path)",
             ),
         ),
     ),

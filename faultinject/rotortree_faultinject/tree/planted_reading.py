@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rotortree import opening
+from rotortree.durable import opening
 from rotortree.storage import recovery
 from rotortree.storage.format import Frame, Identity, SegmentHeader
 from rotortree.storage.level_files import LevelFiles
@@ -311,10 +311,10 @@ _LOADING = (
                 "if not damages:\n        return",
                 "if not damages:\n"
                 "        return\n"
-                "    sync = durable.sync_file\n"
+                "    sync = calls.sync_file\n"
                 "    self = LevelFiles(self._fs, self._root, self._identity)\n"
-                "    self._write_durably = lambda path, buffers, offset: durable.write_all(\n"
-                "        durable.open_file(self._fs, path, 'create'), path, buffers, offset\n"
+                "    self._write_durably = lambda path, buffers, offset: calls.write_all(\n"
+                "        calls.open_file(self._fs, path, 'create'), path, buffers, offset\n"
                 "    )",
             ),
         ),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rotortree import opening
-from rotortree.storage import durable, recovery
+from rotortree.durable import opening
+from rotortree.storage import calls, recovery
 from rotortree.storage.wal import SegmentScan
 from rotortree_faultinject.tree.planting import Edit, PlantedFault
 
@@ -29,8 +29,8 @@ _WRITING_ANEW = (
                 opening._go_on,
                 "base = Head(decision.durable_size, tree.root(decision.durable_size))",
                 "base = decision.head\n"
-                "    old = durable.open_file(fs, decision.last.path, 'write')\n"
-                "    durable.sync_file(old, decision.last.path)",
+                "    old = calls.open_file(fs, decision.last.path, 'write')\n"
+                "    calls.sync_file(old, decision.last.path)",
             ),
         ),
     ),
@@ -73,12 +73,12 @@ _WRITING_ANEW = (
             Edit(
                 opening._go_on,
                 "if base != decision.head:",
-                "durable.publish(fs, writer.path)\n        if base != decision.head:",
+                "calls.publish(fs, writer.path)\n        if base != decision.head:",
             ),
             Edit(
                 opening._go_on,
-                "durable.publish(fs, writer.path)\n        durable.sync_directory",
-                "durable.sync_directory",
+                "calls.publish(fs, writer.path)\n        calls.sync_directory",
+                "calls.sync_directory",
             ),
         ),
     ),
@@ -95,7 +95,7 @@ _WRITING_ANEW = (
                 opening._go_on,
                 "base = Head(decision.durable_size, tree.root(decision.durable_size))",
                 "base = Head(decision.durable_size, tree.root(decision.durable_size))\n"
-                "    old = durable.open_file(fs, decision.last.path, 'write')\n"
+                "    old = calls.open_file(fs, decision.last.path, 'write')\n"
                 "    old.truncate(decision.last.end)",
             ),
         ),
@@ -105,7 +105,7 @@ _WRITING_ANEW = (
     PlantedFault(
         "leftover of a recovery not removed",
         "a new segment is written over the temporary file that a crashed recovery left",
-        (Edit(durable.write_temporary, "    unlink(fs, temporary)\n", ""),),
+        (Edit(calls.write_temporary, "    unlink(fs, temporary)\n", ""),),
     ),
 )
 
@@ -116,7 +116,7 @@ _NAMES_AT_OPEN = (
         (
             Edit(
                 opening._go_on,
-                'durable.sync_directory(fs, f"{path}/{WAL}")\n    # A commit',
+                'calls.sync_directory(fs, f"{path}/{WAL}")\n    # A commit',
                 "# A commit",
             ),
         ),
@@ -127,7 +127,7 @@ _NAMES_AT_OPEN = (
         (
             Edit(
                 opening._go_on,
-                'durable.sync_directory(fs, f"{path}/{WAL}")\n        levels.repair',
+                'calls.sync_directory(fs, f"{path}/{WAL}")\n        levels.repair',
                 "levels.repair",
             ),
         ),
@@ -140,7 +140,7 @@ _NAMES_AT_OPEN = (
                 opening._go_on,
                 "_sync_names(environment, path, with_parent=found.commit is None)",
                 "if found.commit is None:\n"
-                "        durable.sync_directory(fs, posixpath.dirname(path) or '.')",
+                "        calls.sync_directory(fs, posixpath.dirname(path) or '.')",
             ),
         ),
         redundant="Every profile: creation syncs it before there is a segment, and a commit record"
@@ -162,7 +162,7 @@ _NAMES_AT_OPEN = (
     PlantedFault(
         "no sync of the root directory",
         "neither creation nor opening makes the names in the root directory durable",
-        (Edit(opening._sync_names, "durable.sync_directory(environment.files, path)", "pass"),),
+        (Edit(opening._sync_names, "calls.sync_directory(environment.files, path)", "pass"),),
     ),
     PlantedFault(
         "no sync of the parent",
@@ -236,16 +236,16 @@ _DECIDED = (
         (
             Edit(
                 opening._go_on,
-                "durable.publish(fs, writer.path)\n"
-                '        durable.sync_directory(fs, f"{path}/{WAL}")\n'
+                "calls.publish(fs, writer.path)\n"
+                '        calls.sync_directory(fs, f"{path}/{WAL}")\n'
                 "        levels.repair",
                 "levels.repair",
             ),
             Edit(
                 opening._go_on,
                 "with contextlib.suppress(IoFailedError):",
-                "durable.publish(fs, writer.path)\n"
-                '        durable.sync_directory(fs, f"{path}/{WAL}")\n'
+                "calls.publish(fs, writer.path)\n"
+                '        calls.sync_directory(fs, f"{path}/{WAL}")\n'
                 "        with contextlib.suppress(IoFailedError):",
             ),
         ),

@@ -14,9 +14,9 @@ from types import MappingProxyType
 from typing import ParamSpec, TypeVar
 from unittest.mock import patch
 
-from rotortree import opening, rotor_tree
-from rotortree.engine import Engine, OpenedTree
-from rotortree.opening import RecoveryReport
+from rotortree.durable import opening, rotor_tree
+from rotortree.durable.engine import Engine, OpenedTree
+from rotortree.durable.opening import RecoveryReport
 from rotortree.storage.level_files import LevelFiles
 from rotortree.storage.recovery import Decision, Survey
 from rotortree.storage.wal import SegmentWriter, _Scanner

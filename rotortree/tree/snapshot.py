@@ -6,7 +6,6 @@ import operator
 from collections.abc import Iterable
 from typing import SupportsIndex
 
-from rotortree.accumulator import Accumulator
 from rotortree.errors import IndexOutOfRangeError
 from rotortree.geometry import (
     NODE_BYTES,
@@ -16,6 +15,7 @@ from rotortree.geometry import (
     level_length,
 )
 from rotortree.proof import ConsistencyProof, InclusionProof, InclusionProofs, TreeHead
+from rotortree.tree.accumulator import Accumulator
 
 __all__ = ["Snapshot", "check_range"]
 

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from typing_extensions import Buffer
 
-from rotortree._portable import Encoded as Encoded
 from rotortree.hashing import Hasher
+from rotortree.kernel._portable import Encoded as Encoded
 
 _Proof = TypeVar("_Proof", bound=Encoded)
 
@@ -68,7 +68,7 @@ def boundary_nodes(
     """
 
 class Accumulator:
-    """See `rotortree.accumulator.Accumulator`.
+    """See `rotortree.tree.accumulator.Accumulator`.
 
     It settles lazily: nodes above leaves that were appended are hashed when somebody asks for them,
     or when there are some thousands to be hashed together.  Batches are hashed by several threads

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import SupportsIndex
 
-from rotortree.accumulator import Accumulator, new_accumulator
 from rotortree.geometry import check_parameters
 from rotortree.hashing import Blake3Hasher, Hasher, check_hasher
 from rotortree.leaves import Leaf, LeafBatch
 from rotortree.proof import TreeHead
-from rotortree.snapshot import Snapshot, check_range
+from rotortree.tree.accumulator import Accumulator, new_accumulator
+from rotortree.tree.snapshot import Snapshot, check_range
 
 __all__ = ["LeanIMT", "TreeReads"]
 

@@ -1,4 +1,4 @@
-"""The one place that chooses the kernel: `rotortree._native`, else its twins in pure Python.
+"""The one place that chooses the kernel: `rotortree.kernel._native`, else its twins in pure Python.
 
 Both make the same nodes.  The native one has trees (`new_native`), and hashes groups and verifies
 proofs, of the schemes ``blake3`` and ``blake3-plain`` where a group is one BLAKE3 chunk, 4, 8 or 16
@@ -24,12 +24,12 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from rotortree import _portable
 from rotortree.geometry import NODE_BYTES
 from rotortree.hashing import Blake3Hasher, Blake3PlainHasher, Hasher
+from rotortree.kernel import _portable
 
 try:
-    import rotortree._native as _native
+    import rotortree.kernel._native as _native
 
     _BUILT_VERSION = _native.VERSION
 except ModuleNotFoundError:
@@ -38,7 +38,7 @@ except ModuleNotFoundError:
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from rotortree._native import Accumulator as NativeAccumulator
+    from rotortree.kernel._native import Accumulator as NativeAccumulator
 
 __all__ = [
     "LANES",
@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 NATIVE_VERSION = 3
-"""The version of `rotortree._native` that belongs to this module."""
+"""The version of `rotortree.kernel._native` that belongs to this module."""
 
 _SCHEMES: Mapping[type, tuple[bool, int]] = {
     Blake3Hasher: (True, 31),
@@ -107,16 +107,16 @@ LANES = _choose_lanes()
 """How many groups are hashed at a time; 0 for the portable kernel."""
 
 if TYPE_CHECKING or not LANES:
-    from rotortree._portable import Encoded, leads_to
+    from rotortree.kernel._portable import Encoded, leads_to
 else:
-    from rotortree._native import Encoded, leads_to
+    from rotortree.kernel._native import Encoded, leads_to
 
 THREADS = _choose_threads()
 """How many threads may hash together."""
 
 
 def _native_hash_group(hasher: Hasher, children: bytes) -> bytes:
-    """The parent of one group of 2 to 255 children.  See `rotortree._portable.hash_group`."""
+    """The parent of one group of 2 to 255 children.  See `_portable.hash_group`."""
     tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
     if len(children) <= most * NODE_BYTES:
         return _native.hash_groups(children, len(children) // NODE_BYTES, tagged, LANES)
@@ -124,7 +124,7 @@ def _native_hash_group(hasher: Hasher, children: bytes) -> bytes:
 
 
 def _native_hash_groups(hasher: Hasher, children: Buffer, k: int) -> bytes:
-    """The parents of groups of k children.  See `rotortree._portable.hash_groups`."""
+    """The parents of groups of k children.  See `rotortree.kernel._portable.hash_groups`."""
     tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
     if k <= most:
         return _native.hash_groups(children, k, tagged, LANES)
@@ -134,7 +134,7 @@ def _native_hash_groups(hasher: Hasher, children: Buffer, k: int) -> bytes:
 def _native_path_roots(
     hasher: Hasher, n: int, size: int, indices: list[int], leaves: bytes, proofs: list[bytes]
 ) -> bytes:
-    """The roots that proofs lead to.  See `rotortree._portable.path_roots`."""
+    """The roots that proofs lead to.  See `rotortree.kernel._portable.path_roots`."""
     tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
     if n <= most:
         return _native.path_roots(n, size, indices, leaves, proofs, tagged, LANES)
@@ -144,7 +144,7 @@ def _native_path_roots(
 def _native_boundary_nodes(
     hasher: Hasher, n: int, size: int, old_size: int, hashes: bytes
 ) -> bytes:
-    """The nodes between two trees.  See `rotortree._portable.boundary_nodes`."""
+    """The nodes between two trees.  See `rotortree.kernel._portable.boundary_nodes`."""
     tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
     if n <= most:
         return _native.boundary_nodes(n, size, old_size, hashes, tagged, LANES)
@@ -189,13 +189,13 @@ NAME = f"native, {LANES} lanes" if LANES else _portable.NAME
 """What the kernel in use is called."""
 
 hash_group = _native_hash_group if LANES else _portable.hash_group
-"""See `rotortree._portable.hash_group`."""
+"""See `rotortree.kernel._portable.hash_group`."""
 
 hash_groups = _native_hash_groups if LANES else _portable.hash_groups
-"""See `rotortree._portable.hash_groups`."""
+"""See `rotortree.kernel._portable.hash_groups`."""
 
 path_roots = _native_path_roots if LANES else _portable.path_roots
-"""See `rotortree._portable.path_roots`."""
+"""See `rotortree.kernel._portable.path_roots`."""
 
 boundary_nodes = _native_boundary_nodes if LANES else _portable.boundary_nodes
-"""See `rotortree._portable.boundary_nodes`."""
+"""See `rotortree.kernel._portable.boundary_nodes`."""

@@ -10,21 +10,21 @@ from pathlib import PurePath
 from types import TracebackType
 from typing import Self
 
-from rotortree.accumulator import Accumulator
 from rotortree.config import (
     AnyCheckpointPolicy,
     AnyFlushPolicy,
     RotorTreeConfig,
     TieringConfig,
 )
-from rotortree.engine import Engine
+from rotortree.durable.engine import Engine
+from rotortree.durable.opening import RecoveryReport, open_tree
+from rotortree.durable.watermark import DurabilityToken
 from rotortree.hashing import Hasher
-from rotortree.lean_imt import TreeReads
 from rotortree.leaves import Leaf, LeafBatch, leaf_row
-from rotortree.opening import RecoveryReport, open_tree
-from rotortree.storage import durable
+from rotortree.storage import calls
 from rotortree.storage.environment import Environment
-from rotortree.watermark import DurabilityToken
+from rotortree.tree.accumulator import Accumulator
+from rotortree.tree.lean_imt import TreeReads
 
 __all__ = ["RotorTree"]
 
@@ -98,7 +98,7 @@ class RotorTree(TreeReads):
         changes = {name: value for name, value in given.items() if value is not None}
         config = replace(config, **changes)  # type: ignore[arg-type]  # it checks its values itself
         environment = Environment() if environment is None else environment
-        config = replace(config, path=durable.absolute(environment.files, config.path))
+        config = replace(config, path=calls.absolute(environment.files, config.path))
         opened, report = open_tree(config, environment)
         engine = None
         try:

@@ -8,9 +8,8 @@ import posixpath
 from dataclasses import dataclass
 from functools import partial
 
-from rotortree.accumulator import Accumulator, new_accumulator
 from rotortree.config import RotorTreeConfig
-from rotortree.engine import OpenedTree, remove_segments
+from rotortree.durable.engine import OpenedTree, remove_segments
 from rotortree.errors import (
     ConfigMismatchError,
     InvalidConfigError,
@@ -19,7 +18,7 @@ from rotortree.errors import (
     TreeNotFoundError,
 )
 from rotortree.hashing import Blake3Hasher, Hasher, builtin_hasher
-from rotortree.storage import durable
+from rotortree.storage import calls
 from rotortree.storage.environment import Environment
 from rotortree.storage.files import FileSystem, Lock
 from rotortree.storage.format import (
@@ -43,10 +42,11 @@ from rotortree.storage.level_files import (
 )
 from rotortree.storage.recovery import Decision, Survey, decide, load, survey
 from rotortree.storage.wal import SegmentWriter, create_writer
+from rotortree.tree.accumulator import Accumulator, new_accumulator
 
 __all__ = ["RecoveryReport", "open_tree"]
 
-_OUR_NAMES = frozenset({LOCK, COMMIT, COMMIT + durable.TEMPORARY, WAL, LEVELS})
+_OUR_NAMES = frozenset({LOCK, COMMIT, COMMIT + calls.TEMPORARY, WAL, LEVELS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +81,12 @@ def open_tree(
     started = environment.scheduler.now()
     _prepare_directory(config, environment)
     path = f"{config.path}/{LOCK}"
-    lock = durable.take_lock(environment.files, path, shared=config.read_only)
+    lock = calls.take_lock(environment.files, path, shared=config.read_only)
     try:
         opened, report = _open_locked(config, environment, lock, started)
     except BaseException:
         if lock is not None:
-            durable.release_lock(lock)
+            calls.release_lock(lock)
         raise
     return opened, report
 
@@ -95,12 +95,12 @@ def _prepare_directory(config: RotorTreeConfig, environment: Environment) -> Non
     """Make the directory if it may be made; refuse one that is something else's."""
     fs, path = environment.files, config.path
     try:
-        names = set(durable.listdir(fs, path))
+        names = set(calls.listdir(fs, path))
     except IoFailedError as error:
         if error.errno == errno.ENOTDIR:
             raise NotATreeError(path, "it is not a directory") from error
         raise
-    log = map(segment_number, durable.listdir(fs, f"{path}/{WAL}") if WAL in names else ())
+    log = map(segment_number, calls.listdir(fs, f"{path}/{WAL}") if WAL in names else ())
     if COMMIT in names or any(log):
         return
     if names - _OUR_NAMES:
@@ -108,7 +108,7 @@ def _prepare_directory(config: RotorTreeConfig, environment: Environment) -> Non
     if not names & {WAL, LEVELS}:
         if config.read_only or not config.create:
             raise TreeNotFoundError(path)
-        durable.make_directory(fs, path)
+        calls.make_directory(fs, path)
 
 
 def _open_locked(
@@ -179,19 +179,19 @@ def _create(config: RotorTreeConfig, environment: Environment) -> None:
         tree_id=environment.random_bytes(16),
         scheme=hasher.name,
     )
-    durable.make_directory(fs, f"{path}/{WAL}")
-    durable.make_directory(fs, f"{path}/{LEVELS}")
+    calls.make_directory(fs, f"{path}/{WAL}")
+    calls.make_directory(fs, f"{path}/{LEVELS}")
     _sync_names(environment, path, with_parent=True)
     header = SegmentHeader(identity, 1, EMPTY, environment.random_bytes(SALT_BYTES))
     writer = create_writer(environment, f"{path}/{WAL}", header)
     writer.close()
-    durable.publish(fs, writer.path)
+    calls.publish(fs, writer.path)
 
 
 def _sync_names(environment: Environment, path: str, *, with_parent: bool) -> None:
-    durable.sync_directory(environment.files, path)
+    calls.sync_directory(environment.files, path)
     if with_parent:
-        durable.sync_directory(environment.files, posixpath.dirname(path) or ".")
+        calls.sync_directory(environment.files, posixpath.dirname(path) or ".")
 
 
 def _matching_hasher(config: RotorTreeConfig, identity: Identity) -> Hasher:
@@ -227,7 +227,7 @@ def _go_on(
     older is changed.
     """
     fs, path = environment.files, config.path
-    durable.sync_directory(fs, f"{path}/{WAL}")
+    calls.sync_directory(fs, f"{path}/{WAL}")
     # A commit record shows that creation was finished, and the parent's names are durable.
     _sync_names(environment, path, with_parent=found.commit is None)
     if decision.clean and not damages:
@@ -242,8 +242,8 @@ def _go_on(
             writer.write(decision.head.size, 0, partial(tree.views, 0), tree.root)
             writer.sync()
             writer.advance()
-        durable.publish(fs, writer.path)
-        durable.sync_directory(fs, f"{path}/{WAL}")
+        calls.publish(fs, writer.path)
+        calls.sync_directory(fs, f"{path}/{WAL}")
         levels.repair(tree, decision.base.size, damages)
         commit = found.commit
         if _needs_commit(config, found, decision):
@@ -274,13 +274,13 @@ def _write_commit(fs: FileSystem, path: str, decision: Decision, last_segment: i
     commit = Commit(
         decision.identity, decision.base, decision.head, decision.first_segment, last_segment
     )
-    durable.replace_file(fs, path, COMMIT, commit.encode())
+    calls.replace_file(fs, path, COMMIT, commit.encode())
     return commit
 
 
 def _reopen_segment(environment: Environment, decision: Decision, *, is_new: bool) -> SegmentWriter:
     scan = decision.last
-    file = durable.open_file(environment.files, scan.path, "write")
+    file = calls.open_file(environment.files, scan.path, "write")
     assert file is not None  # it was read under the lock just now
     assert scan.header is not None  # and was sound
     writer = SegmentWriter(file, scan.path, scan.header, environment, scan)

@@ -29,7 +29,7 @@ from rotortree.geometry import (
 )
 from rotortree.hashing import Hasher
 from rotortree.leaves import Leaf, LeafBatch, leaf_row, one_leaf
-from rotortree.levels import LevelArray, segment_nodes
+from rotortree.tree.levels import LevelArray, segment_nodes
 
 __all__ = ["Accumulator", "PortableAccumulator", "new_accumulator"]
 

@@ -127,11 +127,11 @@ static PyMemberDef encoded_members[] = {
 static PyType_Slot encoded_slots[] = {
     {Py_tp_dealloc, encoded_dealloc},
     {Py_tp_members, encoded_members},
-    {Py_tp_doc, "What has an encoding; see rotortree._portable."},
+    {Py_tp_doc, "What has an encoding; see rotortree.kernel._portable."},
     {0, NULL},
 };
 
-static PyType_Spec encoded_spec = {"rotortree._native.Encoded", sizeof(Encoded), 0,
+static PyType_Spec encoded_spec = {"rotortree.kernel._native.Encoded", sizeof(Encoded), 0,
                                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, encoded_slots};
 
 /* An object of this kind of Encoded, whose encoding is still to be written. */
@@ -586,11 +586,11 @@ static PyType_Slot tree_slots[] = {
     {Py_tp_dealloc, tree_dealloc},
     {Py_tp_methods, tree_methods},
     {Py_tp_members, tree_members},
-    {Py_tp_doc, "The tree in memory; see rotortree.accumulator."},
+    {Py_tp_doc, "The tree in memory; see rotortree.tree.accumulator."},
     {0, NULL},
 };
 
-static PyType_Spec tree_spec = {"rotortree._native.Accumulator", sizeof(Tree), 0,
+static PyType_Spec tree_spec = {"rotortree.kernel._native.Accumulator", sizeof(Tree), 0,
                                 Py_TPFLAGS_DEFAULT, tree_slots};
 
 static PyType_Slot memory_slots[] = {
@@ -599,7 +599,7 @@ static PyType_Slot memory_slots[] = {
     {0, NULL},
 };
 
-static PyType_Spec memory_spec = {"rotortree._native.Memory", sizeof(Memory), 0,
+static PyType_Spec memory_spec = {"rotortree.kernel._native.Memory", sizeof(Memory), 0,
                                   Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
                                   memory_slots};
 
@@ -807,7 +807,7 @@ static PyModuleDef_Slot slots[] = {{Py_mod_exec, (void *)fill_module}, {0, NULL}
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "rotortree._native",
+    .m_name = "rotortree.kernel._native",
     .m_doc = "The bulk-hash kernel in C; rotortree.kernel chooses whether it is used.",
     .m_methods = methods,
     .m_slots = slots,

@@ -12,7 +12,7 @@ insert lock        the level arrays: held while leaves are appended in memory, n
 
 Reads take none of them.
 
-A tree is open, and may be failed, until its last flush, which closes it (`rotortree.life`); then it
+A tree is open, and may be failed, until its last flush, which closes it (`state`); then it
 releases its files and its lock.  Background tasks run until it is closed, and find nothing to do
 then.  So a close that is interrupted before that leaves an open tree, as it was.
 """
@@ -25,8 +25,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from rotortree.accumulator import Accumulator
 from rotortree.config import CheckpointPolicy, FlushPolicy, RotorTreeConfig
+from rotortree.durable.state import Life
+from rotortree.durable.watermark import Bells, Watermark, checked_timeout
 from rotortree.errors import (
     CheckpointFailedError,
     ClosedError,
@@ -36,9 +37,8 @@ from rotortree.errors import (
     StorageError,
 )
 from rotortree.geometry import NODE_BYTES
-from rotortree.life import Life
 from rotortree.scheduler import Scheduler, Task
-from rotortree.storage import durable
+from rotortree.storage import calls
 from rotortree.storage.environment import Environment
 from rotortree.storage.files import Lock
 from rotortree.storage.format import (
@@ -53,7 +53,7 @@ from rotortree.storage.format import (
 )
 from rotortree.storage.level_files import LevelFiles
 from rotortree.storage.wal import SegmentWriter, create_writer
-from rotortree.watermark import Bells, Watermark, checked_timeout
+from rotortree.tree.accumulator import Accumulator
 
 __all__ = ["Engine", "OpenedTree", "remove_segments"]
 
@@ -91,7 +91,7 @@ def _release(log: SegmentWriter | None, lock: Lock | None) -> None:
             log.close()
     finally:
         if lock is not None:
-            durable.release_lock(lock)
+            calls.release_lock(lock)
 
 
 class Engine:
@@ -209,31 +209,31 @@ class Engine:
 
     def _flush(self, log: SegmentWriter) -> None:
         with self._insert_lock:
-            stop, calls = self.tree.size, self._calls
+            stop, count = self.tree.size, self._calls
             self._calls = 0
         try:
             if log.stop < stop:
-                self._write_unit(log, stop, calls)
+                self._write_unit(log, stop, count)
             if self.config.record_acknowledgements and self.durable.value < stop:
                 self._write_commit(stop)
         except IoFailedError as error:
-            if error.operation == durable.SYNC_DIRECTORY:
+            if error.operation == calls.SYNC_DIRECTORY:
                 self.life.failure = error
                 raise self._fail(error) from error
             with self._insert_lock:
-                self._calls += calls
+                self._calls += count
             message = f"{stop - self.durable.value} leaves stay pending: {error}"
             raise self._flush_failed(message) from error
         except BaseException as error:
             self.life.fail_if_hidden(error)
             with self._insert_lock:
-                self._calls += calls
+                self._calls += count
             raise
         self.durable.rise(stop)
 
-    def _write_unit(self, log: SegmentWriter, stop: int, calls: int) -> None:
+    def _write_unit(self, log: SegmentWriter, stop: int, count: int) -> None:
         try:
-            log.write(stop, calls, partial(self.tree.views, 0), self.tree.root)
+            log.write(stop, count, partial(self.tree.views, 0), self.tree.root)
         except IoFailedError:
             # Only gives space back; what stays behind the end is torn, and is written over.
             with contextlib.suppress(IoFailedError):
@@ -305,7 +305,7 @@ class Engine:
             self._levels.write(self.tree, self.checkpoint_head.size, head.size)
             self._write_commit(head.size, (head, log.header.number))
         except IoFailedError as error:
-            if error.operation == durable.SYNC_DIRECTORY:
+            if error.operation == calls.SYNC_DIRECTORY:
                 self.life.failure = error
                 raise self._fail(error) from error
             raise CheckpointFailedError(f"the checkpoint was not committed: {error}") from error
@@ -333,8 +333,8 @@ class Engine:
         except IoFailedError as error:
             raise CheckpointFailedError(f"no new log segment: {error}") from error
         try:
-            durable.publish(self._fs, new.path)
-            durable.sync_directory(self._fs, directory)
+            calls.publish(self._fs, new.path)
+            calls.sync_directory(self._fs, directory)
             self._log = new
         except BaseException as error:
             self.life.failure = error
@@ -362,7 +362,7 @@ class Engine:
             )
             if commit != self._commit:
                 self._commit = None  # unknown until it is durable
-                durable.replace_file(self._fs, self.config.path, COMMIT, commit.encode())
+                calls.replace_file(self._fs, self.config.path, COMMIT, commit.encode())
             self._commit, self._recorded = commit, size
             self.checkpoint_head, self._first_segment = head, first
 
@@ -483,7 +483,7 @@ def _entries(config: RotorTreeConfig, n: int) -> int | None:
 def remove_segments(environment: Environment, path: str, first: int) -> None:
     """Delete leftovers, and the log segments below ``first``, which a commit made useless."""
     directory = f"{path}/{WAL}"
-    for name in durable.listdir(environment.files, directory):
+    for name in calls.listdir(environment.files, directory):
         number = segment_number(name)
-        if name.endswith(durable.TEMPORARY) or (number is not None and number < first):
-            durable.unlink(environment.files, f"{directory}/{name}")
+        if name.endswith(calls.TEMPORARY) or (number is not None and number < first):
+            calls.unlink(environment.files, f"{directory}/{name}")

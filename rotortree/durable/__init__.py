@@ -1,0 +1,1 @@
+"""The durable tree: opening, flushing, checkpointing, and waiting for it."""

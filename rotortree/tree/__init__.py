@@ -1,0 +1,1 @@
+"""The tree in memory: level arrays, what is folded from them, snapshots."""
