@@ -14,13 +14,16 @@
     │       └── NoUpdateNeededError    the proof is already of the newer size
     └── StorageError                   the durable tree cannot do what was asked
         ├── ClosedError                used after close(), or in a forked child
+        ├── ReentrantError             called by what interrupted a call of the same thread
         ├── ReadOnlyError              a change was asked of a tree opened read-only
         ├── FileLockedError            another process (or object) has it open
         ├── TreeNotFoundError          no tree there, and none was to be created
         ├── NotATreeError              the directory holds something else
         ├── ConfigMismatchError        the stored parameters are others
         ├── IoFailedError              the operating system refused an operation
+        │   └── SyncFailedError        a sync failed: what it covered may be lost
         ├── FlushFailedError           leaves did not become durable
+        │   └── DetachedError          files of the open tree were removed, moved or replaced
         ├── CheckpointFailedError      a checkpoint was not committed
         ├── UnsupportedFormatError     written by another version of the format
         └── DataCorruptionError        stored bytes are damaged, missing or misplaced
@@ -42,6 +45,7 @@ __all__ = [
     "ClosedError",
     "ConfigMismatchError",
     "DataCorruptionError",
+    "DetachedError",
     "EmptyBatchError",
     "FileLockedError",
     "FlushFailedError",
@@ -54,8 +58,10 @@ __all__ = [
     "NoUpdateNeededError",
     "NotATreeError",
     "ReadOnlyError",
+    "ReentrantError",
     "RotorTreeError",
     "StorageError",
+    "SyncFailedError",
     "TreeError",
     "TreeNotFoundError",
     "UnsupportedFormatError",
@@ -170,6 +176,14 @@ class ClosedError(StorageError):
     """The tree was closed, or belongs to the parent process of a fork."""
 
 
+class ReentrantError(StorageError):
+    """A signal handler, a finalizer or a callback called the tree where that could never end.
+
+    It interrupted an insert of the same thread, which holds the lock that the call would wait for;
+    or it runs on the tree's own background thread, for which the call would wait.  Nothing changed.
+    """
+
+
 class ReadOnlyError(StorageError):
     """A change was asked of a tree that was opened read-only."""
 
@@ -235,6 +249,13 @@ class IoFailedError(StorageError):
         self.errno = cause.errno
 
 
+class SyncFailedError(IoFailedError):
+    """A sync failed: what it covered may be lost, although the system calls it written.
+
+    No later sync can tell, so the tree that meets this is failed for good.
+    """
+
+
 class FlushFailedError(StorageError):
     """Leaves did not become durable.
 
@@ -246,6 +267,18 @@ class FlushFailedError(StorageError):
     def __init__(self, message: str, *, retryable: bool) -> None:
         super().__init__(message)
         self.retryable = retryable
+
+
+class DetachedError(FlushFailedError):
+    """Files of an open tree were removed, moved or replaced: it may not acknowledge any more.
+
+    The tree is failed for good, and changed nothing that is not its own.  Attribute: ``path``, the
+    file as it was called when the tree was opened.
+    """
+
+    def __init__(self, path: str, happened: str) -> None:
+        super().__init__(f"the tree is failed: {path} {happened}", retryable=False)
+        self.path = path
 
 
 class CheckpointFailedError(StorageError):

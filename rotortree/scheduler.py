@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -57,8 +58,18 @@ class Task(Protocol):
     def schedule(self, delay: float) -> None:
         """Run the step in ``delay`` seconds, or earlier if it was due earlier already."""
 
+    def request(self) -> None:
+        """Have the step run once more, from its beginning, as soon as it can.
+
+        In production another thread runs it, and this call does not wait for that.  A simulation
+        may run it before this call returns.
+        """
+
     def stop(self) -> None:
-        """Return when the step does not run and will not run again.  Idempotent."""
+        """Return when the step does not run and will not run again.  Idempotent.
+
+        Called by the step itself, it returns at once.
+        """
 
     def runs_here(self) -> bool:
         """Whether the caller is the thread that runs the step."""
@@ -106,6 +117,9 @@ class _ThreadTask:
     def schedule(self, delay: float) -> None:
         self._calls.put(self._now() + delay)
 
+    def request(self) -> None:
+        self.schedule(0)
+
     def stop(self) -> None:
         self._stopped = True
         self._calls.put(_NEVER)
@@ -118,7 +132,10 @@ class _ThreadTask:
 
     def _run(self) -> None:
         while self._wait_until_due():
-            self._step()
+            try:
+                self._step()
+            except BaseException:  # it must not; but those who wait need the thread
+                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), self._thread)))
 
     def _wait_until_due(self) -> bool:
         while not self._stopped:

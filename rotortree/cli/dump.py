@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
-from rotortree.errors import TreeNotFoundError
 from rotortree.geometry import NODE_BYTES
 from rotortree.storage import calls
-from rotortree.storage.audit import shared_lock
-from rotortree.storage.files import File, FileSystem
+from rotortree.storage.audit import opened_to_read
+from rotortree.storage.directory import FileSystem, ReadableDirectory, ReadableFile
 from rotortree.storage.format import (
-    COMMIT,
     FRAME_BYTES,
     LEVELS,
     SHARD_BYTES,
@@ -21,9 +19,10 @@ from rotortree.storage.format import (
     Head,
     Identity,
     is_level,
+    segment_name,
 )
-from rotortree.storage.recovery import survey
-from rotortree.storage.wal import SegmentScan
+from rotortree.storage.log_reader import SegmentScan
+from rotortree.storage.recovery import opened, survey
 
 __all__ = ["Description", "described", "description_lines"]
 
@@ -36,18 +35,17 @@ def described(fs: FileSystem, directory: str) -> Description:
 
     Raises TreeNotFoundError, FileLockedError, IoFailedError.
     """
-    if {WAL, COMMIT, LEVELS}.isdisjoint(calls.listdir(fs, directory)):
-        raise TreeNotFoundError(directory)
-    with shared_lock(fs, directory):
-        found = survey(fs, directory)
-        return {
-            "directory": directory,
-            "identity": found.identity and _identity(found.identity),
-            "commit": found.commit and _commit(found.commit),
-            "commit_error": found.commit_error and str(found.commit_error),
-            "segments": [_segment(fs, scan) for scan in found.segments],
-            "levels": list(_level_files(fs, f"{directory}/{LEVELS}")),
-        }
+    with opened_to_read(fs, directory) as root:
+        found = survey(root)
+        with opened(root, WAL) as wal, opened(root, LEVELS) as levels:
+            return {
+                "directory": directory,
+                "identity": found.identity and _identity(found.identity),
+                "commit": found.commit and _commit(found.commit),
+                "commit_error": found.commit_error and str(found.commit_error),
+                "segments": [_segment(wal, scan) for scan in found.segments],
+                "levels": [] if levels is None else list(_level_files(levels)),
+            }
 
 
 def _identity(identity: Identity) -> Description:
@@ -67,22 +65,22 @@ def _commit(commit: Commit) -> Description:
     }
 
 
-def _segment(fs: FileSystem, scan: SegmentScan) -> Description:
+def _segment(wal: ReadableDirectory | None, scan: SegmentScan) -> Description:
     return {
         "path": scan.path,
         "number": scan.number,
         "bytes": scan.size,
         "error": scan.error and str(scan.error),
         "base": scan.header and _head(scan.header.base),
-        "frames": list(_frames(fs, scan)),
+        "frames": list(_frames(wal, scan)),
         "end": scan.end,
         "used": scan.used if scan.header is not None else scan.size,
     }
 
 
-def _frames(fs: FileSystem, scan: SegmentScan) -> Iterator[Description]:
+def _frames(wal: ReadableDirectory | None, scan: SegmentScan) -> Iterator[Description]:
     """The headers of the frames that the survey found valid."""
-    file = calls.open_file(fs, scan.path, "read")
+    file = None if wal is None else calls.open_file(wal, segment_name(scan.number))
     if file is None or scan.header is None:
         return
     try:
@@ -91,32 +89,36 @@ def _frames(fs: FileSystem, scan: SegmentScan) -> Iterator[Description]:
             for payload, _ in unit.frames:
                 yield from _frame(file, scan.path, payload - FRAME_BYTES, key)
     finally:
-        file.close()
+        calls.close(file)
 
 
-def _frame(file: File, path: str, offset: int, key: bytes) -> Iterator[Description]:
+def _frame(file: ReadableFile, path: str, offset: int, key: bytes) -> Iterator[Description]:
     frame = Frame.decode(calls.read_exactly(file, path, FRAME_BYTES, offset), key)
     if frame is not None:
-        names = "number", "first", "leaves", "calls", "promise", "more"
+        names = "number", "first", "leaves", "promise", "more"
         values = {name: getattr(frame, name) for name in names}
         yield {"offset": offset, **values, "root": frame.root.hex()}
 
 
-def _level_files(fs: FileSystem, directory: str) -> Iterator[Description]:
-    names = filter(is_level, calls.listdir(fs, directory))
-    for level in sorted(names, key=int):
-        for name in calls.listdir(fs, f"{directory}/{level}"):
-            path = f"{directory}/{level}/{name}"
-            file = calls.open_file(fs, path, "read")
-            if file is None:
-                continue
-            try:
-                size = calls.file_size(file, path)
-            finally:
-                file.close()
-            nodes = max(0, size - SHARD_BYTES) // NODE_BYTES
-            shard = name.partition(".")[0]
-            yield {"path": path, "level": level, "shard": shard, "bytes": size, "nodes": nodes}
+def _level_files(levels: ReadableDirectory) -> Iterator[Description]:
+    for level in sorted(filter(is_level, calls.listdir(levels)), key=int):
+        with opened(levels, level) as directory:
+            for name in () if directory is None else calls.listdir(directory):
+                assert directory is not None  # it has names
+                yield from _level_file(directory, level, name)
+
+
+def _level_file(directory: ReadableDirectory, level: str, name: str) -> Iterator[Description]:
+    file, path = calls.open_file(directory, name), calls.path_of(directory, name)
+    if file is None:
+        return
+    try:
+        size = calls.file_size(file, path)
+    finally:
+        calls.close(file)
+    nodes = max(0, size - SHARD_BYTES) // NODE_BYTES
+    shard = name.partition(".")[0]
+    yield {"path": path, "level": level, "shard": shard, "bytes": size, "nodes": nodes}
 
 
 def description_lines(values: Description) -> Iterator[str]:
@@ -156,7 +158,7 @@ def _segment_lines(segment: Description) -> Iterator[str]:
         more = ", goes on in the next" if frame["more"] else ""
         yield (
             f"  offset {frame['offset']}: frame {frame['number']}, {frame['leaves']} leaves from"
-            f" {frame['first']} on, {frame['calls']} calls, durable below {frame['promise']},"
+            f" {frame['first']} on, durable below {frame['promise']},"
             f" root {frame['root']}{more}"
         )
     end, used, size = (segment[name] for name in ("end", "used", "bytes"))

@@ -8,8 +8,8 @@ from rotortree.cli.dump import described, description_lines
 from rotortree.cli.errors import FAILED, CommandError
 from rotortree.cli.options import Directory, Json
 from rotortree.cli.output import show
-from rotortree.storage.audit import Finding, audit
-from rotortree.storage.files import OsFileSystem
+from rotortree.storage.audit import AuditFinding, audit
+from rotortree.storage.os_directory import OsFileSystem
 
 __all__ = ["check", "dump"]
 
@@ -38,14 +38,14 @@ def check(directory: Directory, as_json: Json = False) -> None:
         raise CommandError(f"{path}: {_count(problems)} found", FAILED)
 
 
-def _check_lines(path: str, findings: list[Finding]) -> Iterator[str]:
+def _check_lines(path: str, findings: list[AuditFinding]) -> Iterator[str]:
     for finding in findings:
         yield f"{finding.severity:10}  {finding}"
     if all(finding.severity == "note" for finding in findings):
         yield f"{path}: everything stored is right"
 
 
-def _count(problems: list[Finding]) -> str:
+def _count(problems: list[AuditFinding]) -> str:
     counted = Counter(finding.severity for finding in problems)
     return ", ".join(f"{count} {severity}" for severity, count in counted.items())
 
@@ -59,7 +59,7 @@ def dump(directory: Directory, as_json: Json = False) -> None:
     (checkpoint and acknowledged, each with size and root; first_segment, last_segment; or null),
     commit_error (or null), segments (a list: path, number, bytes, error, base, frames, end (behind
     the last flush), used (from there on there are only zeros)), levels (a list: path, level, shard,
-    bytes, nodes).  A frame: offset, number, first, leaves, calls, promise, more, root.
+    bytes, nodes).  A frame: offset, number, first, leaves, promise, more, root.
     """
     values = described(OsFileSystem(), PurePath(directory).as_posix())
     show(values, "\n".join(description_lines(values)), as_json=as_json)

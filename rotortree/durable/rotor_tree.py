@@ -18,7 +18,7 @@ from rotortree.config import (
 )
 from rotortree.durable.engine import Engine
 from rotortree.durable.opening import RecoveryReport, open_tree
-from rotortree.durable.watermark import DurabilityToken
+from rotortree.durable.watermark import DurabilityToken, Settled, Watch
 from rotortree.hashing import Hasher
 from rotortree.leaves import Leaf, LeafBatch, leaf_row
 from rotortree.storage import calls
@@ -35,8 +35,11 @@ class RotorTree(TreeReads):
     Any number of threads may read without locks; insertions from several threads are done one
     after the other.  One process at a time may have the tree open for writing.  After a fork, the
     tree belongs to the parent; in the child every use raises ClosedError.  A signal handler or
-    finalizer must not change the tree: where it interrupts a change of its own thread, it waits for
-    ever.
+    finalizer may use the tree; where it interrupted an insert of its own thread, inserting and
+    closing raise ReentrantError.
+
+    The tree is the directory that was opened, wherever it is moved to.  Where files of it are
+    removed or replaced while it is open, changes raise DetachedError, and nothing else is touched.
 
     What an insertion added is *durable*, would survive a power failure, when its token says so, or
     when ``flush``, ``checkpoint`` or ``close`` returned after it.
@@ -124,7 +127,7 @@ class RotorTree(TreeReads):
         self.close()
 
     def _readable(self) -> Accumulator:
-        self._engine.life.check_readable()
+        self._engine.state.check_readable()
         return self._engine.tree
 
     # What is known of it.
@@ -137,7 +140,7 @@ class RotorTree(TreeReads):
     @property
     def closed(self) -> bool:
         """Whether ``close`` was called."""
-        return self._engine.life.closed
+        return self._engine.state.closed
 
     @property
     def recovery(self) -> RecoveryReport:
@@ -152,7 +155,7 @@ class RotorTree(TreeReads):
     @property
     def checkpoint_size(self) -> int:
         """How many leaves the last committed checkpoint holds."""
-        return self._engine.checkpoint_head.size
+        return self._engine.checkpoint_size
 
     # Insertion.
 
@@ -202,6 +205,12 @@ class RotorTree(TreeReads):
         # A method of this object, not of the engine: a token that somebody holds keeps it open.
         self._engine.wait_durable(size, timeout)
 
+    def _watch(self, size: int, settled: Settled) -> Watch:
+        return self._engine.watch_durable(size, settled)
+
+    def _forget(self, watch: Watch) -> None:
+        self._engine.durable.forget(watch)
+
     def flush(self) -> None:
         """Return when every leaf inserted before the call is durable.
 
@@ -239,13 +248,13 @@ class RotorTree(TreeReads):
 
 def _close_forgotten(engine: Engine) -> None:
     """Close a tree that nobody closed: it became garbage, or the interpreter ends."""
-    if engine.life.is_foreign:
+    if engine.state.is_foreign:
         return
     if engine.runs_here():
         # The garbage collector may run anywhere, here within a flush that holds a lock.
         threading.Thread(target=_close_forgotten, args=(engine,), name="rotortree-close").start()
         return
-    was_closed = engine.life.closed  # and raised
+    was_closed = engine.state.ended  # and raised
     try:
         engine.close()
     finally:

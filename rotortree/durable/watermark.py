@@ -1,24 +1,23 @@
-"""The durable watermark, and the tokens that wait for it."""
+"""Watermarks that only rise, and those who wait for them: threads, callbacks, tokens."""
 
 from __future__ import annotations
 
 import contextlib
-import math
+import sys
 import threading
-import time
 from collections.abc import Callable, Generator
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from rotortree.errors import InvalidConfigError, StorageError
 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Bells", "DurabilityToken", "Watermark", "checked_timeout"]
+__all__ = ["DurabilityToken", "Settled", "Watch", "Watermark", "checked_timeout"]
 
-_LOOK_AGAIN_SECONDS = 0.25
-"""How often whoever waits looks without being rung: a Ctrl-C may have come before that."""
+Settled: TypeAlias = Callable[[StorageError | None], object]
+"""Called once when a wait ends: with None if the mark is high enough, or why it never will be."""
 
 
 def checked_timeout(timeout: float | None) -> float | None:
@@ -31,91 +30,96 @@ def checked_timeout(timeout: float | None) -> float | None:
     return min(max(timeout, 0.0), threading.TIMEOUT_MAX)
 
 
-class Bells:
-    """Wakes the threads that wait for something to become true.
+class Watch:
+    """One wait for a watermark."""
 
-    No `threading.Condition`: a Ctrl-C within one may leave its lock held, or those who wait asleep.
-    Here there is no lock; to be rung makes a wait short, and nothing else depends on it.
-    """
+    __slots__ = ("settled", "target")
 
-    def __init__(self) -> None:
-        self._waiting: set[SimpleQueue[None]] = set()
-
-    def ring(self) -> None:
-        """Let all who wait look whether it is true."""
-        for bell in list(self._waiting):
-            if bell.empty():
-                bell.put(None)
-
-    def wait_until(self, is_true: Callable[[], bool], timeout: float | None) -> bool:
-        """Return when it is true; False if that took over ``timeout`` seconds."""
-        end = math.inf if timeout is None else time.monotonic() + timeout
-        bell = SimpleQueue[None]()
-        self._waiting.add(bell)
-        try:
-            while not is_true():
-                left = end - time.monotonic()
-                if left <= 0:
-                    return False
-                with contextlib.suppress(Empty):
-                    bell.get(timeout=min(left, _LOOK_AGAIN_SECONDS))
-            return True
-        finally:
-            self._waiting.discard(bell)
+    def __init__(self, target: int, settled: Settled) -> None:
+        self.target = target
+        self.settled = settled
 
 
 class Watermark:
-    """How many leaves are durable, for many waiters.
+    """A number that only rises, and those who wait for it.
 
-    It only rises.  A wait ends when it is high enough, when a flush fails while waiting, or when
-    it will not rise any more; so no wait outlasts what it waits for.
+    A wait ends when the number is high enough, when an attempt to raise it that far fails, or when
+    it will not rise any more: `why_not` says so, and whoever makes that true calls `end`.  So no
+    wait outlasts what it waits for.  One thread at a time may raise, fail or end; any number may
+    watch.
+
+    There is no lock: a wait is in the dictionary before the number is looked at, so that one of the
+    two sides sees the other; and whoever takes it out, settles it.
     """
 
-    def __init__(self, value: int) -> None:
+    def __init__(self, value: int, why_not: Callable[[], StorageError | None]) -> None:
         self.value = value
-        self._lock = threading.Lock()
-        self._bells = Bells()
-        self._failures = 0
-        self._failure: Callable[[], StorageError] | None = None
+        self._why_not = why_not
+        self._watches: dict[Watch, None] = {}
+
+    def watch(self, target: int, settled: Settled) -> Watch:
+        """Have ``settled`` called once, by another thread or at once.  Exceptions are reported."""
+        watch = Watch(target, settled)
+        self._watches[watch] = None
+        self._look(watch)
+        return watch
+
+    def forget(self, watch: Watch) -> None:
+        """Take a wait back, if it is not settled yet."""
+        self._watches.pop(watch, None)
 
     def rise(self, value: int) -> None:
-        """Everything below ``value`` is durable."""
-        with self._lock:
-            self.value = max(self.value, value)
-        self.ring()
+        """Raise the number, unless it is higher already."""
+        self.value = max(self.value, value)
+        for watch in list(self._watches):
+            if watch.target <= self.value:
+                self._settle(watch, None)
 
-    def fail(self, error: Callable[[], StorageError]) -> None:
-        """A flush failed: raise in those who wait now."""
-        with self._lock:
-            self._failure = error
-            self._failures += 1
-        self.ring()
+    def fail(self, value: int, error: Callable[[], StorageError]) -> None:
+        """An attempt to rise to ``value`` failed: end the waits that it would have ended."""
+        for watch in list(self._watches):
+            if watch.target <= value:
+                self._settle(watch, error())
 
-    def ring(self) -> None:
-        """Let all who wait look, because it may not rise any more."""
-        self._bells.ring()
+    def end(self) -> None:
+        """The number does not rise any more: end every wait."""
+        for watch in list(self._watches):
+            self._look(watch)
+
+    def _look(self, watch: Watch) -> None:
+        error = self._why_not()  # first: what rose before it was true has risen
+        if self.value >= watch.target:
+            self._settle(watch, None)
+        elif error is not None:
+            self._settle(watch, error)
+
+    def _settle(self, watch: Watch, error: StorageError | None) -> None:
+        if self._watches.pop(watch, watch) is None:  # nobody else took it
+            try:
+                watch.settled(error)
+            except Exception:  # it is another's: the thread that flushes goes on
+                sys.excepthook(*sys.exc_info())
 
     def wait(
-        self, target: int, timeout: float | None, why_not: Callable[[], StorageError | None]
+        self, target: int, timeout: float | None, ask: Callable[[], object] | None = None
     ) -> None:
-        """Return when ``target`` leaves are durable.
+        """Return when the number is at least ``target``; ``ask`` is called when that is watched.
 
-        ``why_not`` says why that will not be, None if it may.  Raises what it says, the error of a
-        flush that failed meanwhile, and TimeoutError after ``timeout`` seconds.
+        Raises why it will not be, and TimeoutError after ``timeout`` seconds.
         """
-        failures = self._failures
-
-        def is_settled() -> bool:
-            return self.value >= target or self._failures != failures or why_not() is not None
-
-        if not self._bells.wait_until(is_settled, timeout):
-            raise TimeoutError(f"not durable after {timeout} seconds")
-        error = why_not()
-        if self.value < target:
-            if error is None:
-                assert self._failure is not None  # else it would not be settled
-                error = self._failure()
-            raise error
+        answer = SimpleQueue[StorageError | None]()
+        watch = self.watch(target, answer.put)
+        try:
+            if ask is not None:
+                ask()
+            with contextlib.suppress(Empty):
+                error = answer.get(timeout=timeout)
+                if error is not None:
+                    raise error
+                return
+        finally:
+            self.forget(watch)
+        raise TimeoutError(f"not durable after {timeout} seconds")
 
 
 class _Tree(Protocol):
@@ -128,13 +132,19 @@ class _Tree(Protocol):
     def _wait(self, size: int, timeout: float | None) -> None:
         """Return when so many are."""
 
+    def _watch(self, size: int, settled: Settled) -> Watch:
+        """Have a function called when so many are."""
+
+    def _forget(self, watch: Watch) -> None:
+        """Do not call it any more."""
+
 
 class DurabilityToken:
     """A promise that the leaves of one insertion become durable.
 
-    It is settled when they are: by the background flusher, by anybody's flush, or by waiting
-    itself where the flush policy is manual.  ``await token`` is ``token.wait()`` without blocking
-    the event loop.
+    It is settled when they are: by the background flusher, by anybody's flush, or by waiting itself
+    where the flush policy is manual.  ``await token`` waits without a thread and without blocking
+    the event loop; a cancelled await leaves nothing behind.
     """
 
     __slots__ = ("_size", "_tree")
@@ -160,15 +170,43 @@ class DurabilityToken:
         """Return when the leaves are durable.
 
         Raises FlushFailedError if a flush of them failed, ClosedError if the tree was closed
-        without it, TimeoutError after ``timeout`` seconds.  Where the flush policy is manual, the
-        caller flushes; the timeout does not interrupt that.
+        without it, TimeoutError after ``timeout`` seconds; then it may be repeated.
         """
         timeout = checked_timeout(timeout)
         if not self.is_durable:
             self._tree._wait(self._size, timeout)
 
-    def __await__(self) -> Generator[Any, None, None]:
-        if not self.is_durable:
-            import asyncio  # whoever awaits has it; nobody else should pay for it
+    def when_settled(self, callback: Settled) -> None:
+        """Have ``callback`` called once: with None when the leaves are durable, or with the error.
 
-            yield from asyncio.to_thread(self.wait).__await__()
+        The errors are those of `wait`.  It is called by the thread that flushes, which waits for
+        it, or at once; it must return soon, and may not wait for the tree (ReentrantError).  An
+        exception that it raises is reported by `sys.excepthook`.
+        """
+        self._tree._watch(self._size, callback)
+
+    def __await__(self) -> Generator[Any, None, None]:
+        if self.is_durable:
+            return
+        import asyncio  # whoever awaits has it; nobody else should pay for it
+
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def settle(error: StorageError | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        def settled(error: StorageError | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                loop.call_soon_threadsafe(settle, error)
+
+        watch = self._tree._watch(self._size, settled)
+        try:
+            yield from future.__await__()
+        finally:
+            self._tree._forget(watch)

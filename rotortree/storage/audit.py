@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from rotortree import kernel
@@ -25,7 +25,7 @@ from rotortree.errors import (
 from rotortree.geometry import NODE_BYTES, complete_count, depth
 from rotortree.hashing import Hasher, builtin_hasher
 from rotortree.storage import calls
-from rotortree.storage.files import FileSystem
+from rotortree.storage.directory import Directory, FileSystem, ReadableDirectory
 from rotortree.storage.format import (
     COMMIT,
     EMPTY,
@@ -41,11 +41,11 @@ from rotortree.storage.format import (
     shard_header,
     shard_name,
 )
-from rotortree.storage.level_files import LevelFiles, nodes_per_segment
-from rotortree.storage.recovery import Decision, Survey, decide, load, survey
+from rotortree.storage.level_files import LevelFiles, level_counts, nodes_per_segment, shards
+from rotortree.storage.recovery import Decision, Survey, decide, load, opened, survey
 from rotortree.tree.accumulator import Accumulator, new_accumulator
 
-__all__ = ["Finding", "Severity", "audit", "shared_lock"]
+__all__ = ["AuditFinding", "Severity", "audit", "opened_to_read"]
 
 Severity = Literal["damaged", "repairable", "note"]
 """How bad a finding is.
@@ -60,7 +60,7 @@ _VERSION_OFFSET = 8
 _GROUPS_AT_ONCE = 1 << 14
 
 
-class Finding(NamedTuple):
+class AuditFinding(NamedTuple):
     """Something that is not as it should be: in which file, how many bytes into it.
 
     ``offset`` is None where it is the whole file, or the operating system did not say.
@@ -77,57 +77,62 @@ class Finding(NamedTuple):
 
 
 @contextlib.contextmanager
-def shared_lock(fs: FileSystem, directory: str) -> Iterator[None]:
-    """Keep writers out of a tree's directory.
+def opened_to_read(fs: FileSystem, directory: str) -> Iterator[Directory]:
+    """A tree's directory, from which writers are kept out for as long as the context lasts.
 
-    A copy without its lock file is nobody's.  Raises FileLockedError, IoFailedError.
+    Raises TreeNotFoundError, FileLockedError, IoFailedError.
     """
-    lock = calls.take_lock(fs, f"{directory}/{LOCK}", shared=True)
+    root = calls.open_root(fs, directory)
+    if root is None:
+        raise TreeNotFoundError(directory)
     try:
-        yield
+        if {WAL, COMMIT, LEVELS}.isdisjoint(calls.listdir(root)):
+            raise TreeNotFoundError(directory)
+        lock = calls.take_lock(root, LOCK, shared=True)
+        try:
+            yield root
+        finally:
+            calls.release_lock(lock)
     finally:
-        if lock is not None:
-            lock.release()
+        calls.close(root)
 
 
-def audit(fs: FileSystem, directory: str, hasher: Hasher | None = None) -> list[Finding]:
+def audit(fs: FileSystem, directory: str, hasher: Hasher | None = None) -> list[AuditFinding]:
     """Everything that is wrong with the tree in ``directory``; changes nothing on disk.
 
     ``hasher`` is that of the tree if its scheme is not built in.  The tree is read as a whole and
     held in memory.  Raises TreeNotFoundError, FileLockedError, ConfigMismatchError when the scheme
     is not known, IoFailedError when COMMIT or the log cannot be read.
     """
-    if {WAL, COMMIT, LEVELS}.isdisjoint(calls.listdir(fs, directory)):
-        raise TreeNotFoundError(directory)
-    with shared_lock(fs, directory):
-        found = survey(fs, directory)
+    with opened_to_read(fs, directory) as root:
+        found = survey(root)
         findings = [_damaged(error) for error in _log_errors(found)]
         decision = None if findings else decide(found)
         if decision is None and not findings:
             raise TreeNotFoundError(directory)
-        findings += _content_findings(fs, found, decision, hasher)
+        findings += _content_findings(root, found, decision, hasher)
         sound = all(finding.severity != "damaged" for finding in findings)
         findings += _commit_findings(found, decision, repairable=sound)
-        findings += _notes(fs, found, decision)
+        findings += _notes(root, found, decision)
     return _first_of_each_place(findings)
 
 
-def _first_of_each_place(findings: list[Finding]) -> list[Finding]:
+def _first_of_each_place(findings: list[AuditFinding]) -> list[AuditFinding]:
     """One finding for a place: several questions may have found the same damage."""
-    first: dict[tuple[str, int | None], Finding] = {}
+    first: dict[tuple[str, int | None], AuditFinding] = {}
     for finding in findings:
         first.setdefault((finding.path, finding.offset), finding)
     return list(first.values())
 
 
-def _damaged(error: StorageError) -> Finding:
+def _damaged(error: StorageError) -> AuditFinding:
     """An error of the library as a finding: the place apart from what is wrong there."""
     place: str = getattr(error, "path", "")
     offset: int | None = getattr(error, "offset", None)
     if isinstance(error, UnsupportedFormatError):
         offset = _VERSION_OFFSET
     message = str(error).removeprefix(place).removeprefix(f", offset {offset}").removeprefix(": ")
-    return Finding(place, offset, message, "damaged")
+    return AuditFinding(place, offset, message, "damaged")
 
 
 # The log and the commit record.
@@ -158,20 +163,20 @@ def _parts(found: Survey) -> Iterator[Survey]:
 
 def _commit_findings(
     found: Survey, decision: Decision | None, *, repairable: bool
-) -> Iterator[Finding]:
+) -> Iterator[AuditFinding]:
     severity: Severity = "repairable" if repairable else "damaged"
     if found.commit_error is not None:
         yield _damaged(found.commit_error)._replace(severity=severity)
     elif found.commit is None and decision is not None and decision.base != EMPTY:
-        yield Finding(found.commit_path, None, "the commit record is missing", severity)
+        yield AuditFinding(found.commit_path, None, "the commit record is missing", severity)
 
 
 # Nodes and roots.
 
 
 def _content_findings(
-    fs: FileSystem, found: Survey, decision: Decision | None, hasher: Hasher | None
-) -> Iterator[Finding]:
+    root: ReadableDirectory, found: Survey, decision: Decision | None, hasher: Hasher | None
+) -> Iterator[AuditFinding]:
     """Recompute every node and every root that is stored."""
     identity = found.identity
     if identity is None:
@@ -180,25 +185,28 @@ def _content_findings(
     if hasher is None:
         raise ConfigMismatchError(found.directory, "scheme", identity.scheme, "a built-in one")
     tree = new_accumulator(identity.n, identity.max_depth, hasher, nodes_per_segment(identity))
-    levels = LevelFiles(fs, found.directory, identity)
-    base = _base(found, identity)
-    # Read, not mapped, above the leaves: a sector that cannot be read is an error, not a signal.
-    tiering = TieringConfig(pin_above_level=1)
+    levels = LevelFiles(root, identity)
     try:
+        base = _base(found, identity)
+        # Read, not mapped, above the leaves: a sector that cannot be read is an error, no signal.
+        tiering = TieringConfig(pin_above_level=1)
+        try:
+            if decision is not None:
+                wrong = load(root, found, decision, tree, levels, tiering, verify=True)
+            elif base != EMPTY:
+                wrong = levels.load(tree, base, tiering, verify=True)
+            else:
+                wrong = ()
+        except StorageError as error:
+            yield _damaged(error)
+            yield from _StoredNodes(levels, identity, hasher).findings(base.size)
+            return
+        for place in wrong:
+            yield AuditFinding(place.path, place.offset, place.message, "repairable")
         if decision is not None:
-            damages = load(fs, found, decision, tree, levels, tiering, verify=True)
-        elif base != EMPTY:
-            damages = levels.load(tree, base, tiering, verify=True)
-        else:
-            damages = ()
-    except StorageError as error:
-        yield _damaged(error)
-        yield from _StoredNodes(fs, found.directory, identity, hasher).findings(base.size)
-        return
-    for damage in damages:
-        yield Finding(damage.path, damage.offset, damage.message, "repairable")
-    if decision is not None:
-        yield from _unit_roots(tree, decision)
+            yield from _unit_roots(tree, decision)
+    finally:
+        levels.close()
 
 
 def _base(found: Survey, identity: Identity) -> Head:
@@ -209,13 +217,14 @@ def _base(found: Survey, identity: Identity) -> Head:
     return header.base if header is not None else EMPTY
 
 
-def _unit_roots(tree: Accumulator, decision: Decision) -> Iterator[Finding]:
+def _unit_roots(tree: Accumulator, decision: Decision) -> Iterator[AuditFinding]:
     """Opening compares the last root of the log only; here every flush's."""
-    for path, unit in decision.units:
-        if tree.root(unit.stop) != unit.root:
-            offset = unit.frames[-1][0] - FRAME_BYTES
-            message = f"the frame's root is not that of the first {unit.stop} leaves"
-            yield Finding(path, offset, message, "damaged")
+    for link in decision.links:
+        for unit in link.units:
+            if tree.root(unit.stop) != unit.root:
+                offset = unit.frames[-1][0] - FRAME_BYTES
+                message = f"the frame's root is not that of the first {unit.stop} leaves"
+                yield AuditFinding(link.scan.path, offset, message, "damaged")
 
 
 class _StoredNodes:
@@ -225,33 +234,33 @@ class _StoredNodes:
     what disagrees with what does not always say which of the two is damaged.
     """
 
-    def __init__(self, fs: FileSystem, directory: str, identity: Identity, hasher: Hasher) -> None:
-        self._fs = fs
-        self._directory = f"{directory}/{LEVELS}"
+    def __init__(self, files: LevelFiles, identity: Identity, hasher: Hasher) -> None:
+        self._files = files
         self._identity = identity
         self._hasher = hasher
 
-    def findings(self, size: int) -> Iterator[Finding]:
+    def findings(self, size: int) -> Iterator[AuditFinding]:
         """Damaged headers, missing ends, nodes that are not the parents of their children."""
         for level, shard, length in _expected_files(size, self._identity):
             yield from self._file_findings(level, shard, length)
         yield from self._disagreements(size)
 
-    def _file_findings(self, level: int, shard: int, length: int) -> Iterator[Finding]:
-        path = f"{self._directory}/{shard_name(level, shard)}"
+    def _file_findings(self, level: int, shard: int, length: int) -> Iterator[AuditFinding]:
+        path = self._files.path(level, shard)
         try:
-            size = _file_size(self._fs, path)
-            header = self._read(path, SHARD_BYTES, 0)
+            size = self._files.file_size(level, shard)
+            header = self._files.read(level, shard, SHARD_BYTES, 0)
         except IoFailedError as error:
             yield _damaged(error)
             return
         if size < length:
-            yield Finding(path, size, f"the file ends at {size}, not at {length}", "damaged")
+            message = f"the file ends at {size}, not at {length}"
+            yield AuditFinding(path, size, message, "damaged")
         if len(header) == SHARD_BYTES and header != shard_header(self._identity, level, shard):
             message = "the header is damaged, or another file's"
-            yield Finding(path, 0, message, "damaged")
+            yield AuditFinding(path, 0, message, "damaged")
 
-    def _disagreements(self, size: int) -> Iterator[Finding]:
+    def _disagreements(self, size: int) -> Iterator[AuditFinding]:
         """Every stored node that is not the parent of its stored children, and who is to blame.
 
         A damaged node agrees neither with its children nor with its parent; a damaged leaf has no
@@ -298,40 +307,31 @@ class _StoredNodes:
     def _nodes(self, level: int, start: int, stop: int) -> bytes:
         """Nodes [start, stop), all of one file; fewer where it ends, none if it is unreadable."""
         shard, place = divmod(start, self._identity.shard_nodes)
-        path = f"{self._directory}/{shard_name(level, shard)}"
+        length, offset = (stop - start) * NODE_BYTES, SHARD_BYTES + place * NODE_BYTES
         try:
-            return self._read(path, (stop - start) * NODE_BYTES, SHARD_BYTES + place * NODE_BYTES)
+            return self._files.read(level, shard, length, offset)
         except IoFailedError:
             return b""  # `_file_findings` has named it
 
-    def _read(self, path: str, length: int, offset: int) -> bytes:
-        file = calls.open_file(self._fs, path, "read")
-        if file is None:
-            return b""
-        try:
-            return calls.read_exactly(file, path, length, offset)
-        finally:
-            calls.close_file(file)
-
-    def _finding(self, level: int, index: int, message: str) -> Finding:
+    def _finding(self, level: int, index: int, message: str) -> AuditFinding:
         shard, place = divmod(index, self._identity.shard_nodes)
-        path = f"{self._directory}/{shard_name(level, shard)}"
-        return Finding(path, SHARD_BYTES + place * NODE_BYTES, message, "damaged")
+        offset = SHARD_BYTES + place * NODE_BYTES
+        return AuditFinding(self._files.path(level, shard), offset, message, "damaged")
 
 
 def _expected_files(size: int, identity: Identity) -> Iterator[tuple[int, int, int]]:
     """Level, shard and least length of every level file of a checkpoint of ``size`` leaves."""
-    for level in range(depth(size, identity.n) + 1):
-        count = complete_count(size, identity.n, level)
-        for shard, start in enumerate(range(0, count, identity.shard_nodes)):
-            nodes = min(count - start, identity.shard_nodes)
-            yield level, shard, SHARD_BYTES + nodes * NODE_BYTES
+    for level, count in level_counts(size, identity.n):
+        for shard, start, stop in shards(identity, 0, count):
+            yield level, shard, SHARD_BYTES + (stop - start) * NODE_BYTES
 
 
 # What is harmless.
 
 
-def _notes(fs: FileSystem, found: Survey, decision: Decision | None) -> Iterator[Finding]:
+def _notes(
+    root: ReadableDirectory, found: Survey, decision: Decision | None
+) -> Iterator[AuditFinding]:
     if decision is not None:
         last = decision.last
         if decision.torn_bytes:
@@ -339,61 +339,72 @@ def _notes(fs: FileSystem, found: Survey, decision: Decision | None) -> Iterator
                 f"{decision.torn_bytes} bytes, {decision.torn_leaves} whole leaves, of a flush that"
                 " was never acknowledged"
             )
-            yield Finding(last.path, last.end, message, "note")
+            yield AuditFinding(last.path, last.end, message, "note")
         elif not decision.clean and found.commit_error is None:
             message = "the tree was not closed; whether its last flush is missing cannot be told"
-            yield Finding(last.path, last.end, message, "note")
+            yield AuditFinding(last.path, last.end, message, "note")
+        live = {link.scan.number for link in decision.links}
         for scan in found.segments:
-            if scan.number < decision.first_segment:
-                yield Finding(scan.path, None, "obsolete: a checkpoint holds all of it", "note")
-        yield from _level_leftovers(fs, found.directory, decision)
-    yield from _foreign_names(fs, found.directory)
+            if scan.number not in live:
+                message = "obsolete: a checkpoint or a later segment holds all of it"
+                yield AuditFinding(scan.path, None, message, "note")
+        yield from _level_leftovers(root, decision)
+    yield from _foreign_names(root)
 
 
-def _foreign_names(fs: FileSystem, directory: str) -> Iterator[Finding]:
+def _foreign_names(root: ReadableDirectory) -> Iterator[AuditFinding]:
     known = {LOCK, COMMIT, WAL, LEVELS}
-    for name in calls.listdir(fs, directory):
+    for name in calls.listdir(root):
         if name not in known:
-            yield _foreign(f"{directory}/{name}")
-    for name in calls.listdir(fs, f"{directory}/{WAL}"):
-        if segment_number(name) is None:
-            yield _foreign(f"{directory}/{WAL}/{name}")
+            yield _foreign(calls.path_of(root, name))
+    with opened(root, WAL) as wal:
+        for name in () if wal is None else calls.listdir(wal):
+            if wal is not None and segment_number(name) is None:
+                yield _foreign(calls.path_of(wal, name))
 
 
-def _foreign(path: str) -> Finding:
+def _foreign(path: str) -> AuditFinding:
     unfinished = path.endswith(calls.TEMPORARY)
     message = "a file that was never finished" if unfinished else "not part of the tree"
-    return Finding(path, None, message, "note")
+    return AuditFinding(path, None, message, "note")
 
 
-def _level_leftovers(fs: FileSystem, directory: str, decision: Decision) -> Iterator[Finding]:
+def _level_leftovers(root: ReadableDirectory, decision: Decision) -> Iterator[AuditFinding]:
     """What the level files hold beyond the checkpoint: of one that was not finished."""
     expected = {
         shard_name(level, shard): length
         for level, shard, length in _expected_files(decision.base.size, decision.identity)
     }
-    for level in calls.listdir(fs, f"{directory}/{LEVELS}"):
-        if not is_level(level):
-            yield _foreign(f"{directory}/{LEVELS}/{level}")
-            continue
-        for name in calls.listdir(fs, f"{directory}/{LEVELS}/{level}"):
-            path = f"{directory}/{LEVELS}/{level}/{name}"
+    with opened(root, LEVELS) as levels:
+        for level in () if levels is None else calls.listdir(levels):
+            if levels is not None and not is_level(level):
+                yield _foreign(calls.path_of(levels, level))
+            elif levels is not None:
+                yield from _leftovers_of_level(levels, level, expected)
+
+
+def _leftovers_of_level(
+    levels: ReadableDirectory, level: str, expected: Mapping[str, int]
+) -> Iterator[AuditFinding]:
+    with opened(levels, level) as directory:
+        for name in () if directory is None else calls.listdir(directory):
+            assert directory is not None  # it has names
             length = expected.get(f"{level}/{name}", 0)
             try:
-                more = _file_size(fs, path) - length
+                more = _file_size(directory, name) - length
             except IoFailedError as error:
                 yield _damaged(error)._replace(severity="note")
                 continue
             if more > 0:
                 message = f"{more} bytes behind the checkpoint, which do not count"
-                yield Finding(path, length, message, "note")
+                yield AuditFinding(calls.path_of(directory, name), length, message, "note")
 
 
-def _file_size(fs: FileSystem, path: str) -> int:
-    file = calls.open_file(fs, path, "read")
+def _file_size(directory: ReadableDirectory, name: str) -> int:
+    file = calls.open_file(directory, name)
     if file is None:
         return 0
     try:
-        return calls.file_size(file, path)
+        return calls.file_size(file, calls.path_of(directory, name))
     finally:
-        calls.close_file(file)
+        calls.close(file)

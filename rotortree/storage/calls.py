@@ -1,36 +1,52 @@
-"""The few ways in which this library writes durably, each its system calls in order.
+"""The few ways in which this library reads and writes files, each its system calls in order.
 
 Everything else of the storage engine is built of these.  They raise IoFailedError, which names the
 file and the operation, where the seam raises OSError.
 
-What no code can promise: a disk that says "synced" and lies; `sync` is believed when it returns.
+What no code can promise: a disk that says "synced" and lies; a sync is believed when it returns.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from typing import overload
 
-from rotortree.errors import FileLockedError, IoFailedError
-from rotortree.storage.files import File, FileSystem, Lock, OpenMode
+from rotortree.errors import DetachedError, FileLockedError, IoFailedError, SyncFailedError
+from rotortree.storage.directory import (
+    Directory,
+    File,
+    FileSystem,
+    Lock,
+    ReadableDirectory,
+    ReadableFile,
+    WritableDirectory,
+)
 
 __all__ = [
-    "SYNC_DIRECTORY",
     "TEMPORARY",
     "absolute",
+    "check_named",
     "check_written",
-    "close_file",
+    "close",
     "file_size",
+    "identity_of",
     "listdir",
     "make_directory",
+    "open_directory",
     "open_file",
+    "open_parent",
+    "open_root",
+    "open_writable",
+    "path_of",
     "publish",
     "read_exactly",
     "release_lock",
     "replace_file",
     "sync_directory",
     "sync_file",
+    "syncing",
     "take_lock",
     "translated",
     "unlink",
@@ -41,11 +57,11 @@ __all__ = [
 TEMPORARY = ".tmp"
 """The end of the name of a file that is not yet what it will be.  Such files mean nothing."""
 
-SYNC_DIRECTORY = "fsync of the directory"
-"""The operation that an IoFailedError names when names may have been lost."""
-
 _MAX_BUFFERS = 512
 """Buffers per write; every system that has pwritev takes at least this many (IOV_MAX)."""
+
+_LEADS_NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""Errors that say that a path does not lead to a file any more."""
 
 
 @contextlib.contextmanager
@@ -57,71 +73,159 @@ def translated(path: str, operation: str) -> Iterator[None]:
         raise IoFailedError(path, operation, error) from error
 
 
+@contextlib.contextmanager
+def syncing(path: str, operation: str) -> Iterator[None]:
+    """Turn OSError into SyncFailedError: what was to become durable, and counts, may be lost."""
+    try:
+        yield
+    except OSError as error:
+        raise SyncFailedError(path, operation, error) from error
+
+
+def path_of(directory: ReadableDirectory, name: str) -> str:
+    """What messages call a file of a directory."""
+    return f"{directory.path}/{name}"
+
+
+# Directories.
+
+
 def absolute(fs: FileSystem, path: str) -> str:
     """The same path from the root.  The working directory may have been removed."""
     with translated(path, "getcwd"):
         return fs.absolute(path)
 
 
-def take_lock(fs: FileSystem, path: str, *, shared: bool) -> Lock | None:
-    """Lock a file at once.  Raises FileLockedError.
-
-    None if a shared lock was asked for and the file is missing: in a copy without its lock file
-    nobody can be writing.
-    """
-    with translated(path, "lock"):
-        try:
-            return fs.lock(path, shared=shared)
-        except BlockingIOError:
-            raise FileLockedError(path) from None
-        except FileNotFoundError:
-            if not shared:
-                raise
-            return None
-
-
-def listdir(fs: FileSystem, path: str) -> list[str]:
-    """The names in a directory, sorted; none if it does not exist."""
-    with translated(path, "list"):
-        try:
-            return sorted(fs.listdir(path))
-        except FileNotFoundError:
-            return []
-
-
-def open_file(fs: FileSystem, path: str, mode: OpenMode) -> File | None:
-    """Open a file; None when it does not exist and the mode does not create it."""
+def open_root(fs: FileSystem, path: str) -> Directory | None:
+    """Open a directory by its path; None if it does not exist."""
     with translated(path, "open"):
         try:
-            return fs.open(path, mode)
+            return fs.directory(path)
         except FileNotFoundError:
-            if mode == "create":
-                raise
             return None
 
 
-def close_file(file: File) -> None:
-    """Release a file.  If that fails, nothing is lost: what counts in it was synced, or only read.
+@overload
+def open_directory(directory: WritableDirectory, name: str) -> WritableDirectory | None: ...
 
-    The operating system has released it all the same.
+
+@overload
+def open_directory(directory: ReadableDirectory, name: str) -> ReadableDirectory | None: ...
+
+
+def open_directory(directory: ReadableDirectory, name: str) -> ReadableDirectory | None:
+    """Open a directory in another one; None if it does not exist."""
+    with translated(path_of(directory, name), "open"):
+        try:
+            return directory.directory(name)
+        except FileNotFoundError:
+            return None
+
+
+def open_parent(directory: WritableDirectory) -> WritableDirectory:
+    """Open the directory that holds another one."""
+    with translated(directory.path, "open the directory above"):
+        return directory.parent()
+
+
+def make_directory(directory: WritableDirectory, name: str) -> WritableDirectory:
+    """Open a directory in another one, made unless it exists.  The caller syncs the one above."""
+    with translated(path_of(directory, name), "mkdir"), contextlib.suppress(FileExistsError):
+        directory.mkdir(name)
+    with translated(path_of(directory, name), "open"):
+        return directory.directory(name)
+
+
+def listdir(directory: ReadableDirectory) -> list[str]:
+    """The names in a directory, sorted."""
+    with translated(directory.path, "list"):
+        return sorted(directory.listdir())
+
+
+def sync_directory(directory: WritableDirectory) -> None:
+    """Make the names in a directory durable.  Raises SyncFailedError."""
+    with syncing(directory.path, "fsync of the directory"):
+        directory.sync()
+
+
+def identity_of(directory: ReadableDirectory) -> Hashable:
+    """Which directory a handle is of, as `Status.identity` says it."""
+    with translated(directory.path, "stat"):
+        return directory.status(".").identity
+
+
+def check_named(
+    root: ReadableDirectory, path: str, identity: Hashable, least_bytes: int = 0
+) -> None:
+    """Raise DetachedError unless a path below ``root`` leads to that file, of so many bytes.
+
+    Or to that directory.
+
+    One system call.  Raises IoFailedError where that cannot be told.
     """
-    with contextlib.suppress(OSError):
-        file.close()
+    try:
+        found = root.status(path)
+    except OSError as error:
+        if error.errno in _LEADS_NOWHERE:
+            raise DetachedError(path_of(root, path), "was removed or moved") from error
+        raise IoFailedError(path_of(root, path), "stat", error) from error
+    if found.identity != identity:
+        raise DetachedError(path_of(root, path), "was replaced by another file")
+    if found.size < least_bytes:
+        happened = f"was cut to {found.size} bytes, of which it had {least_bytes}"
+        raise DetachedError(path_of(root, path), happened)
+
+
+def take_lock(directory: Directory, name: str, *, shared: bool) -> Lock:
+    """Lock a directory and its lock file at once.  Raises FileLockedError."""
+    with translated(path_of(directory, name), "lock"):
+        try:
+            return directory.lock(name, shared=shared)
+        except BlockingIOError:
+            raise FileLockedError(path_of(directory, name)) from None
 
 
 def release_lock(lock: Lock) -> None:
-    """Give a lock back.  If that fails, it is given back all the same, with its descriptor."""
+    """Give a lock back.  If that fails, it is given back all the same, with its descriptors."""
     with contextlib.suppress(OSError):
         lock.release()
 
 
-def file_size(file: File, path: str) -> int:
-    """A file's length."""
+# Files.
+
+
+def open_file(directory: ReadableDirectory, name: str) -> ReadableFile | None:
+    """Open a file for reading; None when it does not exist."""
+    with translated(path_of(directory, name), "open"):
+        try:
+            return directory.open(name)
+        except FileNotFoundError:
+            return None
+
+
+def open_writable(directory: WritableDirectory, name: str, *, create: bool = False) -> File:
+    """Open a file for writing; with ``create``, made if it is missing."""
+    with translated(path_of(directory, name), "open"):
+        return directory.open_writable(name, create=create)
+
+
+def close(handle: ReadableFile | ReadableDirectory) -> None:
+    """Release a file or directory.  If that fails, nothing is lost.
+
+    What counts in a file was synced, or only read, before; and the operating system has released
+    the handle all the same.
+    """
+    with contextlib.suppress(OSError):
+        handle.close()
+
+
+def file_size(file: ReadableFile, path: str) -> int:
+    """A file's length in bytes."""
     with translated(path, "stat"):
         return file.size()
 
 
-def read_exactly(file: File, path: str, length: int, offset: int) -> bytes:
+def read_exactly(file: ReadableFile, path: str, length: int, offset: int) -> bytes:
     """``length`` bytes from ``offset``, fewer only where the file ends."""
     parts = []
     with translated(path, "read"):
@@ -136,7 +240,7 @@ def read_exactly(file: File, path: str, length: int, offset: int) -> bytes:
 
 
 def write_all(file: File, path: str, buffers: Sequence[bytes | memoryview], offset: int) -> int:
-    """Write rows of bytes from ``offset`` on; return the offset behind them."""
+    """Write buffers one behind the other from ``offset`` on; return the offset behind them."""
     rest = [memoryview(buffer) for buffer in buffers if len(memoryview(buffer))]
     rest.reverse()
     with translated(path, "write"):
@@ -168,56 +272,61 @@ def check_written(
 
 
 def sync_file(file: File, path: str) -> None:
-    """Make a file's bytes and length durable."""
+    """Make a file's bytes and length durable.
+
+    Raises IoFailedError.  Where bytes were at stake that count already, `syncing` says so instead.
+    """
     with translated(path, "fsync"):
         file.sync()
 
 
-def sync_directory(fs: FileSystem, path: str) -> None:
-    """Make the names in a directory durable."""
-    with translated(path, SYNC_DIRECTORY):
-        fs.sync_directory(path)
-
-
-def make_directory(fs: FileSystem, path: str) -> None:
-    """Make a directory unless it exists.  The caller syncs the directory above."""
-    with translated(path, "mkdir"), contextlib.suppress(FileExistsError):
-        fs.mkdir(path)
-
-
-def unlink(fs: FileSystem, path: str) -> None:
+def unlink(directory: WritableDirectory, name: str) -> None:
     """Remove a file unless it is gone already."""
-    with translated(path, "unlink"), contextlib.suppress(FileNotFoundError):
-        fs.unlink(path)
+    with (
+        translated(path_of(directory, name), "unlink"),
+        contextlib.suppress(FileNotFoundError),
+    ):
+        directory.unlink(name)
 
 
-def write_temporary(fs: FileSystem, path: str, contents: bytes) -> File:
-    """Create ``path``.tmp with these bytes, durably.  Returns it open; `publish` comes next."""
-    temporary = path + TEMPORARY
-    unlink(fs, temporary)
-    with translated(temporary, "create"):
-        file = fs.open(temporary, "create")
+# Files that appear whole.
+
+
+def write_temporary(
+    directory: WritableDirectory, name: str, contents: Sequence[bytes | memoryview]
+) -> File:
+    """Create ``name``.tmp with these bytes, durably.  Returns it open; `publish` comes next.
+
+    If that fails, the file is removed again, to give its space back.
+    """
+    temporary = name + TEMPORARY
+    path = path_of(directory, temporary)
+    unlink(directory, temporary)
+    with translated(path, "create"):
+        file = directory.open_writable(temporary, create=True)
     try:
-        write_all(file, temporary, [contents], 0)
-        sync_file(file, temporary)
+        write_all(file, path, contents, 0)
+        sync_file(file, path)
     except BaseException:
-        close_file(file)
+        close(file)
+        with contextlib.suppress(IoFailedError):
+            unlink(directory, temporary)
         raise
     return file
 
 
-def publish(fs: FileSystem, path: str) -> None:
-    """Give ``path``.tmp its name, in one step, replacing what had it.  Not durable yet."""
-    with translated(path, "rename"):
-        fs.rename(path + TEMPORARY, path)
+def publish(directory: WritableDirectory, name: str) -> None:
+    """Give ``name``.tmp its name, in one step, replacing the file that had it.  Not durable yet."""
+    with translated(path_of(directory, name), "rename"):
+        directory.rename(name + TEMPORARY, name)
 
 
-def replace_file(fs: FileSystem, directory: str, name: str, contents: bytes) -> None:
+def replace_file(directory: WritableDirectory, name: str, contents: bytes) -> None:
     """Write a whole small file: durable, and at any time the old one or the new one.
 
-    Temporary file, fsync, rename, fsync of the directory.
+    Temporary file, fsync, rename, fsync of the directory.  Raises IoFailedError before the rename
+    or SyncFailedError after it.
     """
-    path = f"{directory}/{name}"
-    close_file(write_temporary(fs, path, contents))
-    publish(fs, path)
-    sync_directory(fs, directory)
+    close(write_temporary(directory, name, [contents]))
+    publish(directory, name)
+    sync_directory(directory)

@@ -102,7 +102,7 @@ class ReadableDirectory(Protocol):
         """
 
     def open(self, path: str) -> ReadableFile:
-        """Open a file for reading.  Raises FileNotFoundError, or another error for a broken link."""
+        """Open a file for reading.  Raises FileNotFoundError; another error for a broken link."""
 
     def listdir(self) -> list[str]:
         """The names in this directory, in no order."""

@@ -50,6 +50,7 @@ __all__ = [
     "seal",
     "segment_name",
     "segment_number",
+    "shard_file",
     "shard_header",
     "shard_name",
 ]
@@ -149,37 +150,41 @@ def _body_bytes(length: int) -> int:
     return length - _IDENTITY.size - SEAL_BYTES
 
 
-_SEGMENT = struct.Struct("<QQ32s16s16s")
+_SEGMENT = struct.Struct("<QQ32s16sQQ")  # the last Q is reserved: zero
 SEGMENT_MAGIC = b"RotorWAL"
 SEGMENT_BYTES = 160
 MAX_SEGMENT = 2**63 - 1
 """How a segment begins, the length of its header, and the largest number."""
 
-_RESERVED = bytes(16)
 assert _SEGMENT.size == _body_bytes(SEGMENT_BYTES)
 
 
 class SegmentHeader(NamedTuple):
-    """The first 160 bytes of a log segment."""
+    """The first 160 bytes of a log segment.
+
+    ``promise``: the offset in the segment below which everything was durable before the segment got
+    its name; at least the header was.
+    """
 
     identity: Identity
     number: int
     base: Head
     salt: bytes
+    promise: int = SEGMENT_BYTES
 
     def encode(self) -> bytes:
         """The header's bytes."""
-        body = _SEGMENT.pack(self.number, *self.base, self.salt, _RESERVED)
+        body = _SEGMENT.pack(self.number, *self.base, self.salt, self.promise, 0)
         return self.identity.sealed(SEGMENT_MAGIC, body)
 
     @classmethod
     def decode(cls, data: bytes, path: str) -> Self:
         """Raises as `Identity.unsealed` does."""
         identity, body = Identity.unsealed(SEGMENT_MAGIC, data, SEGMENT_BYTES, path)
-        number, size, root, salt, reserved = _SEGMENT.unpack(body)
-        if not 0 < number <= MAX_SEGMENT or reserved != _RESERVED:
+        number, size, root, salt, promise, reserved = _SEGMENT.unpack(body)
+        if not 0 < number <= MAX_SEGMENT or promise < SEGMENT_BYTES or reserved:
             raise DataCorruptionError(path, _IDENTITY.size, "impossible values in the header")
-        return cls(identity, number, _head(path, size, root), salt)
+        return cls(identity, number, _head(path, size, root), salt, promise)
 
     def key(self) -> bytes:
         """The key of every seal in this segment.
@@ -248,7 +253,7 @@ def shard_header(identity: Identity, level: int, shard: int) -> bytes:
     return identity.sealed(SHARD_MAGIC, _SHARD.pack(level, shard))
 
 
-_FRAME = struct.Struct("<4sIQQQQQ32s16s16s")
+_FRAME = struct.Struct("<4sIQQQQQ32s16s16s")  # the last Q is reserved: zero
 FRAME_MAGIC = b"RtFr"
 FRAME_BYTES = 128
 """How a frame begins, and the length of its header."""
@@ -269,7 +274,6 @@ class Frame(NamedTuple):
     number: int
     first: int
     leaves: int
-    calls: int
     promise: int
     root: bytes
     chain: bytes
@@ -277,7 +281,8 @@ class Frame(NamedTuple):
 
     def encode(self, key: bytes) -> bytes:
         """The header's bytes, its seal last."""
-        header = _FRAME.pack(FRAME_MAGIC, _MORE if self.more else 0, *self[1:])
+        flags = _MORE if self.more else 0
+        header = _FRAME.pack(FRAME_MAGIC, flags, *self[1:5], 0, *self[5:])
         return header + seal(header, key)
 
     @classmethod
@@ -291,8 +296,8 @@ class Frame(NamedTuple):
             return None
         if seal(header, key) != mark:
             return None
-        _, flags, *rest = _FRAME.unpack(header)
-        return cls(flags == _MORE, *rest)
+        _, flags, number, first, leaves, promise, reserved, *rest = _FRAME.unpack(header)
+        return None if reserved else cls(flags == _MORE, number, first, leaves, promise, *rest)
 
 
 _SEGMENT_NAME = re.compile(r"([0-9]{8,})\.wal")
@@ -317,6 +322,11 @@ def is_level(name: str) -> bool:
     return name.isdecimal() and str(int(name)) == name
 
 
+def shard_file(shard: int) -> str:
+    """The name of a level file in its level's directory."""
+    return f"{shard:08d}.nodes"
+
+
 def shard_name(level: int, shard: int) -> str:
     """The path of a level file below the levels' directory."""
-    return f"{level}/{shard:08d}.nodes"
+    return f"{level}/{shard_file(shard)}"

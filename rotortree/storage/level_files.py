@@ -1,4 +1,4 @@
-"""Level files: the complete nodes of a checkpoint, and how they are proven on open.
+"""Reading level files: the complete nodes of a checkpoint, and how they are proven on open.
 
 ``levels/<level>/<shard>.nodes`` is a header of 128 bytes and up to ``shard_nodes`` nodes of 32.
 Every byte is a pure function of the leaves, so a checkpoint that crashed left nothing wrong behind:
@@ -15,12 +15,13 @@ from rotortree.config import TieringConfig
 from rotortree.errors import DataCorruptionError
 from rotortree.geometry import NODE_BYTES, complete_count, depth
 from rotortree.storage import calls
-from rotortree.storage.files import File, FileSystem
+from rotortree.storage.directory import ReadableDirectory, ReadableFile
 from rotortree.storage.format import (
     LEVELS,
     SHARD_BYTES,
     Head,
     Identity,
+    shard_file,
     shard_header,
     shard_name,
 )
@@ -28,7 +29,15 @@ from rotortree.storage.parallel import count_passing
 from rotortree.tree.accumulator import Accumulator, new_accumulator
 from rotortree.tree.levels import segment_nodes
 
-__all__ = ["Damage", "LevelFiles", "default_shard_nodes", "nodes_per_segment"]
+__all__ = [
+    "LevelFiles",
+    "WrongPlace",
+    "default_shard_nodes",
+    "level_counts",
+    "node_offset",
+    "nodes_per_segment",
+    "shards",
+]
 
 _SEGMENTS_PER_SHARD = 512
 
@@ -44,7 +53,7 @@ def nodes_per_segment(identity: Identity) -> int:
     return next(size for size in range(most, 0, -identity.n) if identity.shard_nodes % size == 0)
 
 
-class Damage(NamedTuple):
+class WrongPlace(NamedTuple):
     """A place in a level file that is wrong, and that the leaves suffice to repair."""
 
     level: int
@@ -57,160 +66,114 @@ class Damage(NamedTuple):
         return f"{self.path}, offset {self.offset}: {self.message}"
 
 
-class LevelFiles:
-    """The level files of one tree.  Only one thread at a time may load, write, map or repair."""
+def shards(identity: Identity, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    """The shards that hold nodes [start, stop) of a level, each with its part of that range."""
+    while start < stop:
+        shard = start // identity.shard_nodes
+        end = min(stop, (shard + 1) * identity.shard_nodes)
+        yield shard, start, end
+        start = end
 
-    def __init__(self, fs: FileSystem, directory: str, identity: Identity) -> None:
-        self._fs = fs
-        self._root = directory
-        self._directory = f"{directory}/{LEVELS}"
+
+def node_offset(identity: Identity, index: int) -> int:
+    """The offset of a node in its level file."""
+    return SHARD_BYTES + index % identity.shard_nodes * NODE_BYTES
+
+
+def level_counts(size: int, n: int) -> Iterator[tuple[int, int]]:
+    """Each level in which ``size`` leaves make complete nodes, and how many."""
+    for level in range(depth(size, n) + 1):
+        if count := complete_count(size, n, level):
+            yield level, count
+
+
+class LevelFiles:
+    """The level files of one tree, to be read.  Only one thread at a time may load or map.
+
+    Their directories are opened when they are first needed, and stay the same until `close`.
+    """
+
+    def __init__(self, root: ReadableDirectory, identity: Identity) -> None:
+        self._root = root
         self._identity = identity
         self._segment_nodes = nodes_per_segment(identity)
-        self._durable_names: set[str] = set()
-        self._durable_size = 0
+        self._directories: dict[int, ReadableDirectory] = {}
         self._mapped: dict[int, int] = {}
         self._read: dict[int, list[tuple[int, memoryview]]] = {}
 
     # Where nodes are.
 
-    def _path(self, level: int, shard: int) -> str:
-        return f"{self._directory}/{shard_name(level, shard)}"
+    def path(self, level: int, shard: int) -> str:
+        """What messages call a level file."""
+        return f"{self._root.path}/{LEVELS}/{shard_name(level, shard)}"
+
+    def _open(self, level: int, shard: int) -> ReadableFile | None:
+        """A level file; None if it, or its directory, is not there."""
+        if level not in self._directories:
+            directory = calls.open_directory(self._root, f"{LEVELS}/{level}")
+            if directory is None:
+                return None
+            self._directories[level] = directory
+        return calls.open_file(self._directories[level], shard_file(shard))
 
     def _shards(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-        """The shards that hold nodes [start, stop), each with its part of that range."""
-        while start < stop:
-            shard = start // self._identity.shard_nodes
-            end = min(stop, (shard + 1) * self._identity.shard_nodes)
-            yield shard, start, end
-            start = end
+        return shards(self._identity, start, stop)
 
     def _offset(self, index: int) -> int:
-        return SHARD_BYTES + index % self._identity.shard_nodes * NODE_BYTES
+        return node_offset(self._identity, index)
 
     def _counts(self, size: int) -> Iterator[tuple[int, int]]:
-        """Each level that has complete nodes, and how many."""
-        for level in range(depth(size, self._identity.n) + 1):
-            if count := complete_count(size, self._identity.n, level):
-                yield level, count
+        return level_counts(size, self._identity.n)
 
-    # Writing.
-
-    def write(self, tree: Accumulator, old_size: int, size: int) -> None:
-        """Write the nodes that ``size`` leaves complete and ``old_size`` did not, durably.
-
-        Fsync of every file, then of every directory in which a name may be new: in the first
-        checkpoint of a process that is each one, because a process that was killed may have left
-        names behind that were never synced.  Raises IoFailedError; all is written again next time.
-        After a success it is not, whether a commit of it failed or not: the record may have reached
-        the disk all the same, and writing what it counts could tear it.
-        """
-        old_size = max(old_size, self._durable_size)
-        names = {self._directory: self._root}
-        calls.make_directory(self._fs, self._directory)
-        for level, count in self._counts(size):
-            directory = f"{self._directory}/{level}"
-            old = complete_count(old_size, self._identity.n, level)
-            if old == count:
-                break
-            names[directory] = self._directory
-            calls.make_directory(self._fs, directory)
-            for shard, start, stop in self._shards(old, count):
-                names[self._path(level, shard)] = directory
-                self._write_shard(tree, level, shard, start, stop)
-        new = {name: parent for name, parent in names.items() if name not in self._durable_names}
-        for directory in sorted(set(new.values())):
-            calls.sync_directory(self._fs, directory)
-        self._durable_names.update(new)
-        self._durable_size = size
-
-    def _write_shard(
-        self, tree: Accumulator, level: int, shard: int, start: int, stop: int
-    ) -> None:
-        """Write nodes [start, stop) of one shard, with the header if they are its first."""
-        buffers: list[bytes | memoryview] = list(tree.views(level, start, stop))
-        offset = self._offset(start)
-        if offset == SHARD_BYTES:
-            buffers.insert(0, shard_header(self._identity, level, shard))
-            offset = 0
-        self._write_durably(self._path(level, shard), buffers, offset)
-
-    def _write_durably(self, path: str, buffers: list[bytes | memoryview], offset: int) -> None:
-        file = calls.open_file(self._fs, path, "create")
-        assert file is not None  # "create" does
-        try:
-            calls.write_all(file, path, buffers, offset)
-            calls.sync_file(file, path)
-            # The log that also has these leaves goes, and the memory is given up for the file.
-            calls.check_written(file, path, buffers, offset)
-        finally:
-            calls.close_file(file)
-
-    def repair(self, tree: Accumulator, size: int, damages: tuple[Damage, ...]) -> None:
-        """Write again, durably, every shard that was found damaged.  Raises IoFailedError.
-
-        Of level 0 only headers are repaired: no leaf is ever written over.
-        """
-        if not damages:
-            return
-        calls.make_directory(self._fs, self._directory)
-        for level, shard in sorted({(damage.level, damage.shard) for damage in damages}):
-            if level == 0:
-                header: list[bytes | memoryview] = [shard_header(self._identity, level, shard)]
-                self._write_durably(self._path(level, shard), header, 0)
-            else:
-                start = shard * self._identity.shard_nodes
-                count = complete_count(size, self._identity.n, level)
-                stop = min(count, start + self._identity.shard_nodes)
-                calls.make_directory(self._fs, f"{self._directory}/{level}")
-                self._write_shard(tree, level, shard, start, stop)
-                calls.sync_directory(self._fs, f"{self._directory}/{level}")
-        calls.sync_directory(self._fs, self._directory)
-        calls.sync_directory(self._fs, self._root)
+    def close(self) -> None:
+        """Release the directories.  Idempotent."""
+        for directory in self._directories.values():
+            calls.close(directory)
 
     # Reading.
 
     def load(
         self, tree: Accumulator, head: Head, tiering: TieringConfig, *, verify: bool
-    ) -> tuple[Damage, ...]:
+    ) -> tuple[WrongPlace, ...]:
         """Let an empty ``tree`` have the first ``head.size`` leaves; return what was repaired.
 
         Damaged nodes above the leaves are recomputed, in memory.  With ``verify`` every node is
         recomputed from the leaves and compared, otherwise only the root is.  Raises
         DataCorruptionError, which names the leaves that cannot be trusted, and IoFailedError.
         """
-        damages: list[Damage] = []
+        wrong: list[WrongPlace] = []
         self._read = {}
         for level, count in self._counts(head.size):
             whole = True  # what lies behind a hole is only looked at: the level is rebuilt
             for shard, start, stop in self._shards(0, count):
                 parts, found = self._load_shard(tiering, level, shard, start, stop)
-                damages += found
+                wrong += found
                 whole = whole and bool(parts)
                 for first, nodes in parts if whole else ():
                     tree.install(level, first, nodes)
             self._mapped[level] = count - count % self._segment_nodes
-        if not damages:
+        if not wrong:
             tree.restore(head.size)
             if self._agrees(tree, head, every_node=verify):
                 self._read = {}
                 return ()
-        damages += self._rebuild(tree, head, tuple(damages))
+        wrong += self._rebuild(tree, head, tuple(wrong))
         self._read = {}
         tree.restore(head.size)
-        return tuple(damages)
+        return tuple(wrong)
 
     def _load_shard(
         self, tiering: TieringConfig, level: int, shard: int, start: int, stop: int
-    ) -> tuple[list[tuple[int, memoryview]], list[Damage]]:
+    ) -> tuple[list[tuple[int, memoryview]], list[WrongPlace]]:
         """Nodes [start, stop), each part with its first, and what is wrong; none: not there.
 
         Only whole segments are mapped.  In the last one is what the root is folded from, and what
         is copied when the tree grows: a sector that cannot be read is then an error, not a signal.
         """
-        path = self._path(level, shard)
+        path = self.path(level, shard)
         length = self._offset(stop - 1) + NODE_BYTES
-        damages = []
-        file = calls.open_file(self._fs, path, "read")
+        wrong = []
+        file = self._open(level, shard)
         try:
             size = 0 if file is None else calls.file_size(file, path)
             if file is None or size < length:
@@ -218,7 +181,7 @@ class LevelFiles:
             header = calls.read_exactly(file, path, SHARD_BYTES, 0)
             if header != shard_header(self._identity, level, shard):
                 message = "the header is damaged, or another file's"
-                damages.append(Damage(level, shard, path, 0, message))
+                wrong.append(WrongPlace(level, shard, path, 0, message))
             whole = stop - stop % self._segment_nodes if tiering.is_mapped(level) else start
             parts = []
             if start < whole:
@@ -227,15 +190,15 @@ class LevelFiles:
                 at, length = self._offset(whole), (stop - whole) * NODE_BYTES
                 nodes = calls.read_exactly(file, path, length, at)
                 if len(nodes) < length:  # it became shorter, or the disk read something else
-                    return [], [*damages, self._missing(level, shard, path, start, at + len(nodes))]
+                    return [], [*wrong, self._missing(level, shard, path, start, at + len(nodes))]
                 parts.append((whole, memoryview(nodes)))
                 self._read.setdefault(level, []).append(parts[-1])
-            return parts, damages
+            return parts, wrong
         finally:
             if file is not None:
-                calls.close_file(file)
+                calls.close(file)
 
-    def _map(self, file: File, path: str, stop: int) -> memoryview:
+    def _map(self, file: ReadableFile, path: str, stop: int) -> memoryview:
         """The nodes of a shard below ``stop``, from its first on.
 
         Every map keeps a descriptor open: so there is only this one of each file.
@@ -243,12 +206,12 @@ class LevelFiles:
         with calls.translated(path, "map"):
             return file.map(self._offset(stop - 1) + NODE_BYTES)[SHARD_BYTES:]
 
-    def _missing(self, level: int, shard: int, path: str, start: int, size: int) -> Damage:
+    def _missing(self, level: int, shard: int, path: str, start: int, size: int) -> WrongPlace:
         held = max(0, size - SHARD_BYTES) // NODE_BYTES
         message = f"the file ends at {size}: node {start + held} of level {level} is missing"
         if level == 0:
             raise DataCorruptionError(path, size, message, (start + held, start + held + 1))
-        return Damage(level, shard, path, size, message)
+        return WrongPlace(level, shard, path, size, message)
 
     def _row(self, level: int, start: int, stop: int) -> bytes:
         """Nodes [start, stop), of one segment, as they are stored; fewer where the file ends.
@@ -259,15 +222,28 @@ class LevelFiles:
         for first, nodes in reversed(self._read.get(level, [])):
             if first <= start:
                 return bytes(nodes[(start - first) * NODE_BYTES : (stop - first) * NODE_BYTES])
-        path = self._path(level, start // self._identity.shard_nodes)
-        file = calls.open_file(self._fs, path, "read")
+        shard = start // self._identity.shard_nodes
+        return self.read(level, shard, (stop - start) * NODE_BYTES, self._offset(start))
+
+    def read(self, level: int, shard: int, length: int, offset: int) -> bytes:
+        """Bytes of a level file; fewer where it ends, none if it is not there."""
+        file = self._open(level, shard)
         if file is None:
             return b""
         try:
-            length = (stop - start) * NODE_BYTES
-            return calls.read_exactly(file, path, length, self._offset(start))
+            return calls.read_exactly(file, self.path(level, shard), length, offset)
         finally:
-            calls.close_file(file)
+            calls.close(file)
+
+    def file_size(self, level: int, shard: int) -> int:
+        """The length of a level file; 0 if it is not there."""
+        file = self._open(level, shard)
+        if file is None:
+            return 0
+        try:
+            return calls.file_size(file, self.path(level, shard))
+        finally:
+            calls.close(file)
 
     def _segments(self, count: int) -> Iterator[tuple[int, int]]:
         """The first ``count`` nodes of a level in parts, each of one file and of whole groups."""
@@ -294,14 +270,14 @@ class LevelFiles:
         return passed == len(groups) and tree.root(head.size) == head.root
 
     def _rebuild(
-        self, tree: Accumulator, head: Head, known: tuple[Damage, ...]
-    ) -> Iterator[Damage]:
+        self, tree: Accumulator, head: Head, known: tuple[WrongPlace, ...]
+    ) -> Iterator[WrongPlace]:
         """Recompute every node from the leaves, put right what differs, and yield it."""
         fresh = new_accumulator(tree.n, tree.max_depth, tree.hasher, self._segment_nodes)
         for start, stop in self._segments(head.size):
             row = self._row(0, start, stop)
             if len(row) < (stop - start) * NODE_BYTES:
-                path = self._path(0, start // self._identity.shard_nodes)
+                path = self.path(0, start // self._identity.shard_nodes)
                 raise DataCorruptionError(path, self._offset(start), "the file became shorter")
             fresh.extend(row)
         if fresh.root(head.size) != head.root:
@@ -310,15 +286,15 @@ class LevelFiles:
             if level == 0:
                 continue
             found = list(self._differences(fresh, level, count))
-            if found or any(damage.level == level for damage in known):
+            if found or any(place.level == level for place in known):
                 for start, stop in self._segments(count):
                     for nodes in fresh.views(level, start, stop):
                         tree.install(level, start, nodes)
                 self._mapped[level] = 0
-            shards = {damage.shard for damage in known if damage.level == level}
-            yield from (damage for damage in found if damage.shard not in shards)
+            shards = {place.shard for place in known if place.level == level}
+            yield from (place for place in found if place.shard not in shards)
 
-    def _differences(self, fresh: Accumulator, level: int, count: int) -> Iterator[Damage]:
+    def _differences(self, fresh: Accumulator, level: int, count: int) -> Iterator[WrongPlace]:
         """For each stored row that is not what the leaves give, its first wrong node."""
         for start, stop in self._segments(count):
             row, right = self._row(level, start, stop), b"".join(fresh.views(level, start, stop))
@@ -327,8 +303,8 @@ class LevelFiles:
                     index = start + at // NODE_BYTES
                     shard = index // self._identity.shard_nodes
                     message = f"node {index} of level {level} is not the parent of its children"
-                    path = self._path(level, shard)
-                    yield Damage(level, shard, path, self._offset(index), message)
+                    path = self.path(level, shard)
+                    yield WrongPlace(level, shard, path, self._offset(index), message)
                     break
 
     def _bad_leaves(self, fresh: Accumulator, head: Head) -> DataCorruptionError:
@@ -338,14 +314,14 @@ class LevelFiles:
         """
         n = self._identity.n
         start, stop = head.size - head.size % n, head.size
-        for damage in self._differences(fresh, 1, complete_count(head.size, n, 1)):
-            start = (damage.offset - SHARD_BYTES) // NODE_BYTES
-            start = (start + damage.shard * self._identity.shard_nodes) * n
+        for place in self._differences(fresh, 1, complete_count(head.size, n, 1)):
+            start = (place.offset - SHARD_BYTES) // NODE_BYTES
+            start = (start + place.shard * self._identity.shard_nodes) * n
             stop = start + n
             break
         if start == stop:
             start = 0
-        path = self._path(0, start // self._identity.shard_nodes)
+        path = self.path(0, start // self._identity.shard_nodes)
         message = (
             f"the root is not the committed one: leaves {start} to {stop - 1} cannot be trusted"
         )
@@ -361,14 +337,13 @@ class LevelFiles:
         for level, count in self._counts(size):
             whole = count - count % self._segment_nodes if tiering.is_mapped(level) else 0
             for shard, start, stop in self._shards(self._mapped.get(level, 0), whole):
-                path = self._path(level, shard)
-                file = calls.open_file(self._fs, path, "read")
+                file = self._open(level, shard)
                 if file is None:
                     continue
                 try:
-                    nodes = self._map(file, path, stop)
+                    nodes = self._map(file, self.path(level, shard), stop)
                 finally:
-                    calls.close_file(file)
+                    calls.close(file)
                 # All of the shard, so that what was mapped of it before is given up.
                 tree.install(level, start - start % self._identity.shard_nodes, nodes)
                 self._mapped[level] = stop

@@ -7,12 +7,13 @@ Four steps, which also every normal start runs:
    log follow, what is dropped as torn, or which typed error it is.  `specs/storage-format.md`
    prints it as a table.
 3. `load` builds the tree: level files, then the units, then the roots are compared.
-4. `Recovered` is handed to the engine, which makes the next segment durable *before* anything
+4. `log.resume_log` goes on, for a writer: it makes the next segment durable *before* anything
    older is changed; a crash in recovery therefore changes nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -27,7 +28,7 @@ from rotortree.errors import (
 )
 from rotortree.geometry import NODE_BYTES, capacity
 from rotortree.storage import calls
-from rotortree.storage.files import FileSystem
+from rotortree.storage.directory import ReadableDirectory
 from rotortree.storage.format import (
     COMMIT,
     COMMIT_BYTES,
@@ -43,12 +44,12 @@ from rotortree.storage.format import (
     segment_name,
     segment_number,
 )
-from rotortree.storage.level_files import Damage, LevelFiles
+from rotortree.storage.level_files import LevelFiles, WrongPlace
+from rotortree.storage.log_reader import SegmentReader, SegmentScan, Unit, scan_segment
 from rotortree.storage.parallel import made_ahead
-from rotortree.storage.wal import SegmentReader, SegmentScan, Unit, scan_segment
 from rotortree.tree.accumulator import Accumulator
 
-__all__ = ["Decision", "Survey", "decide", "load", "survey"]
+__all__ = ["Decision", "Link", "Survey", "decide", "load", "opened", "survey"]
 
 
 _ROW_BYTES = 8 << 20
@@ -82,30 +83,42 @@ class Survey(NamedTuple):
         return self.commit.identity if self.commit else None
 
 
-def survey(fs: FileSystem, directory: str) -> Survey:
+def survey(root: ReadableDirectory) -> Survey:
     """Read COMMIT and all of the log.  Raises IoFailedError only."""
-    commit, commit_error = _read_commit(fs, f"{directory}/{COMMIT}")
-    scans = []
-    for name in calls.listdir(fs, f"{directory}/{WAL}"):
-        number = segment_number(name)
-        path = f"{directory}/{WAL}/{name}"
-        file = calls.open_file(fs, path, "read") if number is not None else None
-        if number is None or file is None:
-            continue
-        try:
-            scans.append(scan_segment(file, path, number))
-        finally:
-            calls.close_file(file)
-    scans.sort(key=lambda scan: scan.number)
-    return Survey(
-        directory, commit, commit_error, tuple(scans), _has_level_files(fs, f"{directory}/{LEVELS}")
-    )
+    commit, commit_error = _read_commit(root)
+    segments = tuple(sorted(_scans(root), key=lambda scan: scan.number))
+    return Survey(root.path, commit, commit_error, segments, _has_level_files(root))
 
 
-def _read_commit(fs: FileSystem, path: str) -> tuple[Commit | None, StorageError | None]:
-    file = calls.open_file(fs, path, "read")
+def _scans(root: ReadableDirectory) -> Iterator[SegmentScan]:
+    with opened(root, WAL) as wal:
+        for name in calls.listdir(wal) if wal is not None else ():
+            number = segment_number(name)
+            file = None if number is None or wal is None else calls.open_file(wal, name)
+            if number is None or file is None or wal is None:
+                continue
+            try:
+                yield scan_segment(file, calls.path_of(wal, name), number)
+            finally:
+                calls.close(file)
+
+
+@contextlib.contextmanager
+def opened(directory: ReadableDirectory, name: str) -> Iterator[ReadableDirectory | None]:
+    """A directory in another one, for as long as the context lasts; None if it is not there."""
+    found = calls.open_directory(directory, name)
+    try:
+        yield found
+    finally:
+        if found is not None:
+            calls.close(found)
+
+
+def _read_commit(root: ReadableDirectory) -> tuple[Commit | None, StorageError | None]:
+    file = calls.open_file(root, COMMIT)
     if file is None:
         return None, None
+    path = calls.path_of(root, COMMIT)
     try:
         data = calls.read_exactly(file, path, COMMIT_BYTES + 1, 0)
         return Commit.decode(data, path), None
@@ -114,38 +127,78 @@ def _read_commit(fs: FileSystem, path: str) -> tuple[Commit | None, StorageError
     except StorageError as error:
         return None, error
     finally:
-        calls.close_file(file)
+        calls.close(file)
 
 
-def _has_level_files(fs: FileSystem, path: str) -> bool:
-    levels = [name for name in calls.listdir(fs, path) if is_level(name)]
-    return any(calls.listdir(fs, f"{path}/{level}") for level in levels)
+def _has_level_files(root: ReadableDirectory) -> bool:
+    with opened(root, LEVELS) as levels:
+        if levels is None:
+            return False
+        return any(_has_names(levels, name) for name in calls.listdir(levels) if is_level(name))
+
+
+def _has_names(directory: ReadableDirectory, name: str) -> bool:
+    with opened(directory, name) as inner:
+        return inner is not None and bool(calls.listdir(inner))
+
+
+class Link(NamedTuple):
+    """A segment of the log that counts, and those of its units that do."""
+
+    scan: SegmentScan
+    units: tuple[Unit, ...]
+
+    @property
+    def base(self) -> Head:
+        """Where the segment begins."""
+        assert self.scan.header is not None  # a damaged one is no link
+        return self.scan.header.base
+
+    @property
+    def head(self) -> Head:
+        """Where its units lead."""
+        return Head(self.units[-1].stop, self.units[-1].root) if self.units else self.base
+
+    @property
+    def end(self) -> int:
+        """The offset in its file behind them."""
+        return self.units[-1].end if self.units else SEGMENT_BYTES
 
 
 class Decision(NamedTuple):
     """What a survey means.
 
-    ``base`` is what the level files must hold; ``must_prove``: nobody vouches for that but the
-    leaves themselves, because the commit record is gone.  Then ``units`` follow, each with the path
-    of its segment, and lead to ``head``.  Up to ``durable_size`` its leaves are known to be on the
-    disk; the rest may be in memory only, if a process was killed or its fsync failed.  Behind the
-    units, ``torn_bytes`` with ``torn_leaves`` whole leaves were written but never acknowledged;
-    the zeros that the log ends with are not among them.
-    ``clean``: the last process closed the tree, and the log may go on in its last segment.
-    Segments below ``first_segment`` are of no more use.
+    ``links`` are the segments that count; they lead from ``base``, which the level files must hold,
+    to ``head``.  ``must_prove``: nobody vouches for the base but the leaves themselves, because the
+    commit record is gone.  Up to ``durable_size``, where a unit ends, the leaves are known to be on
+    the disk; the rest may be in memory only, if a process was killed or its fsync failed.  Behind
+    the units, ``torn_bytes`` with ``torn_leaves`` whole leaves were written but never acknowledged;
+    the zeros that the log ends with are not among them.  ``clean``: the last process closed the
+    tree, and the log may go on in its last segment.
     """
 
     identity: Identity
-    base: Head
+    links: tuple[Link, ...]
     must_prove: bool
-    units: tuple[tuple[str, Unit], ...]
-    head: Head
     durable_size: int
     torn_bytes: int
     torn_leaves: int
     clean: bool
-    first_segment: int
-    last: SegmentScan
+
+    @property
+    def base(self) -> Head:
+        """What the level files must hold."""
+        return self.links[0].base
+
+    @property
+    def head(self) -> Head:
+        """What the log leads to."""
+        return self.links[-1].head
+
+    @property
+    def last(self) -> SegmentScan:
+        """The segment with the largest number."""
+        return self.links[-1].scan
 
 
 def decide(found: Survey) -> Decision | None:
@@ -153,6 +206,7 @@ def decide(found: Survey) -> Decision | None:
 
     Raises DataCorruptionError or WalCorruptedError where acknowledged data is damaged or missing,
     and UnsupportedFormatError for a commit record of another version, which is not to be replaced.
+    Requirements: FORMAT-54.
     """
     if isinstance(found.commit_error, UnsupportedFormatError):
         raise found.commit_error
@@ -161,54 +215,75 @@ def decide(found: Survey) -> Decision | None:
         return None
     live = _live_segments(found)
     headers = [_sound_header(scan) for scan in live]
+    identity = headers[-1].identity
     _check_identities(live, headers)
-    commit = _commit_of(found, headers[-1].identity)
-    base = headers[0].base
-    if commit is not None and commit.checkpoint != base:
-        _check_number(found, commit.first_segment, live[0].number)
-        raise DataCorruptionError(
-            live[0].path,
-            64,
-            f"the segment begins at {base.size} leaves, the checkpoint at {commit.checkpoint.size}",
-        )
-    units = []
-    head = base
-    for scan, following in zip(live, [*headers[1:], None], strict=True):
-        stop = None if following is None else following.base.size
-        for unit in _units_up_to(scan, stop):
-            units.append((scan.path, unit))
-            head = Head(unit.stop, unit.root)
-        if following is not None and following.base != head:
-            _check_number(found, scan.number + 1, following.number)
+    commit = _commit_of(found, identity)
+    links = _links(found, _not_replaced(live, headers), commit)
+    last = links[-1]
+    _check_capacity(last.scan, identity, last.head)
+    _check_acknowledged(last.scan, commit, last.head)
+    torn_bytes = last.scan.used - last.end
+    return Decision(
+        identity=identity,
+        links=links,
+        must_prove=commit is None,
+        durable_size=_durable_size(links, commit),
+        torn_bytes=torn_bytes,
+        torn_leaves=last.scan.dropped,
+        clean=(
+            commit is not None
+            and commit.acknowledged == last.head
+            and commit.last_segment == last.scan.number
+            and not torn_bytes
+        ),
+    )
+
+
+def _not_replaced(
+    live: tuple[SegmentScan, ...], headers: list[SegmentHeader]
+) -> list[tuple[SegmentScan, SegmentHeader]]:
+    """Without the segments that a later one replaces: it begins where they do, or before."""
+    kept: list[tuple[SegmentScan, SegmentHeader]] = []
+    for scan, header in zip(live, headers, strict=True):
+        while kept and kept[-1][1].base.size >= header.base.size:
+            kept.pop()
+        kept.append((scan, header))
+    return kept
+
+
+def _links(
+    found: Survey, segments: list[tuple[SegmentScan, SegmentHeader]], commit: Commit | None
+) -> tuple[Link, ...]:
+    """The units that count; each segment's must lead to where the next one begins."""
+    first, header = segments[0]
+    if commit is not None and commit.checkpoint != header.base:
+        _check_number(found, commit.first_segment, first.number)
+        message = f"begins at {header.base.size} leaves, the checkpoint at {commit.checkpoint.size}"
+        raise DataCorruptionError(first.path, 64, f"the segment {message}")
+    links = []
+    for (scan, _), (next_scan, following) in itertools.pairwise(segments):
+        stop = following.base.size
+        links.append(Link(scan, tuple(unit for unit in scan.units if unit.stop <= stop)))
+        head = links[-1].head
+        if following.base != head:
+            _check_number(found, scan.number + 1, next_scan.number)
             raise WalCorruptedError(
                 scan.path,
                 scan.stop,
-                f"leaves {head.size} to {following.base.size - 1} are damaged or missing: the next"
-                " segment says that they were durable",
-                (head.size, following.base.size),
+                f"leaves {head.size} to {stop - 1} are damaged or missing: the next segment says"
+                " that they were durable",
+                (head.size, stop),
             )
-    last = live[-1]
-    _check_capacity(last, headers[-1].identity, head)
-    _check_acknowledged(last, commit, head)
-    torn_bytes = last.used - last.end
-    return Decision(
-        identity=headers[-1].identity,
-        base=base,
-        must_prove=commit is None,
-        units=tuple(units),
-        head=head,
-        durable_size=max(last.durable_size, commit.acknowledged.size if commit else 0),
-        torn_bytes=torn_bytes,
-        torn_leaves=last.dropped,
-        clean=(
-            commit is not None
-            and commit.acknowledged == head
-            and commit.last_segment == last.number
-            and not torn_bytes
-        ),
-        first_segment=live[0].number,
-        last=last,
-    )
+    scan, _ = segments[-1]
+    return (*links, Link(scan, scan.units))
+
+
+def _durable_size(links: tuple[Link, ...], commit: Commit | None) -> int:
+    """The largest size, of those at which a unit ends, that something says was durable."""
+    last = links[-1]
+    known = max(last.scan.durable_size, commit.acknowledged.size if commit else 0)
+    ends = [unit.stop for unit in last.units if unit.stop <= known]
+    return ends[-1] if ends else last.base.size
 
 
 def _check_never_created(found: Survey) -> None:
@@ -258,11 +333,6 @@ def _commit_of(found: Survey, identity: Identity) -> Commit | None:
     raise DataCorruptionError(found.commit_path, 0, "the commit record belongs to another tree")
 
 
-def _units_up_to(scan: SegmentScan, stop: int | None) -> tuple[Unit, ...]:
-    """The units before size ``stop``, where the next segment begins whatever lies behind it."""
-    return tuple(unit for unit in scan.units if stop is None or unit.stop <= stop)
-
-
 def _check_capacity(last: SegmentScan, identity: Identity, head: Head) -> None:
     room = capacity(identity.n, identity.max_depth)
     if head.size > room:
@@ -291,7 +361,7 @@ def _check_acknowledged(last: SegmentScan, commit: Commit | None, head: Head) ->
 
 
 def load(
-    fs: FileSystem,
+    root: ReadableDirectory,
     found: Survey,
     decision: Decision,
     tree: Accumulator,
@@ -299,35 +369,38 @@ def load(
     tiering: TieringConfig,
     *,
     verify: bool,
-) -> tuple[Damage, ...]:
+) -> tuple[WrongPlace, ...]:
     """Fill an empty tree with what was decided; return what had to be repaired.
 
     Raises DataCorruptionError where the leaves do not lead to the roots, and IoFailedError.
     """
-    damages: tuple[Damage, ...] = ()
+    wrong: tuple[WrongPlace, ...] = ()
     if decision.base != EMPTY:
-        damages = levels.load(tree, decision.base, tiering, verify=verify or decision.must_prove)
-    for path, units in itertools.groupby(decision.units, key=lambda placed: placed[0]):
-        _replay(fs, tree, path, (unit for _, unit in units))
+        wrong = levels.load(tree, decision.base, tiering, verify=verify or decision.must_prove)
+    with opened(root, WAL) as wal:
+        for link in decision.links:
+            if link.units:
+                _replay(wal, tree, link)
     _check_root(tree, decision.head, decision.last.path, SEGMENT_BYTES)
     if found.commit is not None:
         _check_root(tree, found.commit.acknowledged, found.commit_path, 64)
-    return damages
+    return wrong
 
 
-def _replay(fs: FileSystem, tree: Accumulator, path: str, units: Iterable[Unit]) -> None:
-    file = calls.open_file(fs, path, "read")
+def _replay(wal: ReadableDirectory | None, tree: Accumulator, link: Link) -> None:
+    path = link.scan.path
+    file = None if wal is None else calls.open_file(wal, segment_name(link.scan.number))
     if file is None:
         raise DataCorruptionError(path, 0, "the log segment vanished")
     try:
-        frames = [frame for unit in units for frame in unit.frames]
+        frames = [frame for unit in link.units for frame in unit.frames]
         length = sum(leaves for _, leaves in frames) * NODE_BYTES
         payloads = itertools.starmap(SegmentReader(file, path).payload, frames)
         rows = _rows(itertools.chain.from_iterable(payloads), min(length, _ROW_BYTES))
         for row in made_ahead(rows) if length > _ROW_BYTES else rows:
             tree.extend(row)
     finally:
-        calls.close_file(file)
+        calls.close(file)
 
 
 def _rows(parts: Iterable[memoryview], length: int) -> Iterator[memoryview]:

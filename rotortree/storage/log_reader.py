@@ -1,4 +1,4 @@
-"""The write-ahead log: segments of frames, one unit of frames per flush.
+"""Reading the log: what a segment's file holds, as facts; `recovery` judges them.
 
 ::
 
@@ -10,44 +10,35 @@
 A unit is what one flush wrote: every leaf that was pending.  It counts whole or not at all, so a
 batch, which becomes visible in one step, is never split by a crash.
 
-Behind the last unit the open segment may have zeros, written ahead: a flush into them changes no
-length and allocates nothing, which takes a journalling file system about two thirds of the time.
-Close cuts them off.
+Behind the last unit the open segment may have zeros, written ahead.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from blake3 import blake3
 
-from rotortree.errors import DataCorruptionError, IoFailedError, StorageError
+from rotortree.errors import DataCorruptionError, StorageError
 from rotortree.geometry import NODE_BYTES
 from rotortree.storage import calls
-from rotortree.storage.environment import Environment
-from rotortree.storage.files import File
+from rotortree.storage.directory import ReadableFile
 from rotortree.storage.format import (
     FRAME_BYTES,
     FRAME_MAGIC,
-    MAX_SEGMENT,
     SEAL_BYTES,
     SEGMENT_BYTES,
     Frame,
-    Head,
     SegmentHeader,
-    segment_name,
 )
 from rotortree.storage.parallel import count_passing
 
 __all__ = [
     "SegmentReader",
     "SegmentScan",
-    "SegmentWriter",
     "Unit",
-    "create_writer",
+    "payload_seal",
     "scan_segment",
 ]
 
@@ -84,10 +75,11 @@ class SegmentScan(NamedTuple):
     """What a segment's file was found to hold.  Facts only; `recovery` judges them.
 
     ``header`` is None when it is damaged, and ``error`` says how.  ``units`` are the whole valid
-    ones from the start; ``stop`` is where the first frame is that is not valid, ``dropped`` how
-    many leaves valid frames of an unfinished unit hold, and ``promise`` the largest offset that any
-    sealed frame, before or behind that, says was durable.  From ``used`` on, which is not before
-    ``stop``, there are only zeros.  ``chain`` and ``frames`` continue it.
+    ones from the start.  ``stop`` is where the first frame is that is not valid, and ``dropped``
+    how many leaves valid frames of an unfinished unit hold.  ``promise`` is the largest offset that
+    the header, or any sealed frame before or behind ``stop``, says was durable.  From ``used`` on,
+    which is not before ``stop``, there are only zeros.  ``chain`` and ``frames`` continue the last
+    unit.
     """
 
     number: int
@@ -116,138 +108,15 @@ class SegmentScan(NamedTuple):
         return self.units[-1].end if self.units else min(SEGMENT_BYTES, self.size)
 
 
-class SegmentWriter:
-    """The open end of the log.  Not thread-safe: the flush lock guards it.
-
-    `write`, then `sync`, then `advance`; a failure before `advance` leaves the end where it was,
-    and the next `write` begins there again.
-    """
-
-    def __init__(
-        self,
-        file: File,
-        path: str,
-        header: SegmentHeader,
-        environment: Environment,
-        scan: SegmentScan,
-    ) -> None:
-        self.path = path
-        self.header = header
-        self.stop = scan.units[-1].stop if scan.units else header.base.size
-        self._file = file
-        self._key = header.key()
-        self._frame_leaves = environment.frame_leaves
-        self._zeros_ahead = environment.zeros_ahead
-        self._allocated = scan.size
-        self._offset = scan.end
-        self._chain = scan.chain
-        self._frames = scan.frames
-        self._next = (self._offset, self._chain, self._frames, self.stop)
-
-    def write(
-        self,
-        stop: int,
-        count: int,
-        leaves: Callable[[int, int], Iterable[memoryview]],
-        root: Callable[[int], bytes],
-    ) -> None:
-        """Write one unit: the leaves from ``self.stop`` up to ``stop``.  Not durable yet.
-
-        Raises IoFailedError; the file may then hold any part of the unit behind its end.
-        """
-        buffers: list[bytes | memoryview] = []
-        chain, frames, first = self._chain, self._frames, self.stop
-        while first < stop:
-            end = min(first + self._frame_leaves, stop)
-            payload = list(leaves(first, end))
-            frame = Frame(
-                more=end < stop,
-                number=frames,
-                first=first,
-                leaves=end - first,
-                calls=count if end == stop else 0,
-                promise=self._offset,
-                root=root(end),
-                chain=chain,
-                payload_seal=_payload_seal(payload, self._key),
-            ).encode(self._key)
-            chain = frame[-SEAL_BYTES:]
-            buffers += (frame, *payload)
-            frames, first = frames + 1, end
-        offset = calls.write_all(self._file, self.path, buffers, self._offset)
-        if offset > self._allocated:
-            self._allocated = self._write_zeros(offset)
-        self._next = offset, chain, frames, stop
-
-    def _write_zeros(self, start: int) -> int:
-        """Write zeros for the next units, as long as the log is or as is allowed; return their end.
-
-        A disk that has no room for them has it for what counts: then there are none.
-        """
-        try:
-            zeros = bytes(min(start, self._zeros_ahead))
-            return calls.write_all(self._file, self.path, [zeros], start)
-        except IoFailedError:
-            with contextlib.suppress(IoFailedError):
-                self._cut(start)
-            return start
-
-    def head(self, root: Callable[[int], bytes]) -> Head:
-        """What the log leads to."""
-        return Head(self.stop, root(self.stop))
-
-    def sync(self) -> None:
-        """Make what was written durable.  Raises IoFailedError."""
-        calls.sync_file(self._file, self.path)
-
-    def advance(self) -> None:
-        """What was written and synced is now part of the log."""
-        self._offset, self._chain, self._frames, self.stop = self._next
-
-    def cut_back(self) -> None:
-        """Give back the space of a unit that could not be written.  Raises IoFailedError."""
-        self._allocated = self._offset
-        self._cut(self._offset)
-
-    def cut_zeros(self) -> None:
-        """Cut off the zeros ahead, if there are any.  Raises IoFailedError.
-
-        Not synced: with them or without, this is the same log.
-        """
-        if self._allocated > self._offset:
-            self.cut_back()
-
-    def _cut(self, length: int) -> None:
-        with calls.translated(self.path, "truncate"):
-            self._file.truncate(length)
-
-    def close(self) -> None:
-        """Release the file."""
-        calls.close_file(self._file)
-
-
-def create_writer(environment: Environment, directory: str, header: SegmentHeader) -> SegmentWriter:
-    """A new, empty segment, durable under its temporary name; `calls.publish` comes next.
-
-    Raises IoFailedError, also when no number is left for it.
-    """
-    path = f"{directory}/{segment_name(header.number)}"
-    if header.number > MAX_SEGMENT:
-        raise IoFailedError(path, "create", OSError(errno.EOVERFLOW, "no number is left"))
-    data = header.encode()
-    file = calls.write_temporary(environment.files, path, data)
-    scan = SegmentScan(header.number, path, len(data), header, None, chain=data[-SEAL_BYTES:])
-    return SegmentWriter(file, path, header, environment, scan)
-
-
-def _payload_seal(parts: Iterable[memoryview], key: bytes) -> bytes:
+def payload_seal(parts: Iterable[memoryview], key: bytes) -> bytes:
+    """The seal of a frame's leaves, with the key of its segment."""
     state = blake3(key=key)
     for part in parts:
         state.update(part)
     return state.digest(SEAL_BYTES)
 
 
-def scan_segment(file: File, path: str, number: int) -> SegmentScan:
+def scan_segment(file: ReadableFile, path: str, number: int) -> SegmentScan:
     """Read a whole segment.  Damage is a fact in the result; raises IoFailedError only."""
     size = calls.file_size(file, path)
     data = calls.read_exactly(file, path, SEGMENT_BYTES, 0)
@@ -266,7 +135,7 @@ class SegmentReader:
     Read, not mapped: a sector that cannot be read is then an error and not a signal.
     """
 
-    def __init__(self, file: File, path: str) -> None:
+    def __init__(self, file: ReadableFile, path: str) -> None:
         self._file = file
         self._path = path
         self._start = 0
@@ -304,7 +173,7 @@ class _Payload(NamedTuple):
 class _Scanner:
     """Walks the frames of one segment.  Frames are valid below ``_end`` only."""
 
-    def __init__(self, file: File, path: str, size: int, header: SegmentHeader) -> None:
+    def __init__(self, file: ReadableFile, path: str, size: int, header: SegmentHeader) -> None:
         self._file = file
         self._path = path
         self._size = size
@@ -329,7 +198,7 @@ class _Scanner:
         offset, number, chain = SEGMENT_BYTES, 0, self._header.encode()[-SEAL_BYTES:]
         begin, first = offset, self._header.base.size
         unit_chain, unit_number = chain, number
-        promise = 0
+        promise = self._header.promise
         while (found := self._frame(offset, number, first, chain)) is not None:
             frame, chain = found
             promise = max(promise, frame.promise)
@@ -387,7 +256,7 @@ class _Scanner:
         """Whether leaves have their seal.  Threads have a reader each, which is none of theirs."""
         reader = reader or SegmentReader(self._file, self._path)
         parts = reader.payload(payload.frame_offset + FRAME_BYTES, payload.leaves)
-        return _payload_seal(parts, self._key) == payload.seal
+        return payload_seal(parts, self._key) == payload.seal
 
     def _promise_behind(self, offset: int) -> int:
         """The largest promise of any sealed frame from ``offset`` on, wherever it begins."""

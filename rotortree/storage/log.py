@@ -1,0 +1,516 @@
+"""The log and the commit record: the one owner of these files while a tree is open for writing.
+
+Creating a tree, going on with a recovered one, flushing and checkpointing all come here; nothing
+else writes in ``wal/`` or replaces ``COMMIT``.  A `Log` writes one unit for each flush:
+
+::
+
+    ┌────────────────┬────────────┬──────────┬────────────┬──────────┬────────────┬─────────
+    │ segment header │ frame hdr 0│ leaves   │ frame hdr 1│ leaves   │ frame hdr 2│ leaves …
+    └────────────────┴────────────┴──────────┴────────────┴──────────┴────────────┴─────────
+                     └─ unit: one flush ─────┘└─ unit of two frames, the first flagged MORE ─┘
+
+A unit holds every leaf that was pending.  It counts whole or not at all, so a batch, which becomes
+visible in one step, is never split by a crash.
+
+Behind the last unit the open segment may have zeros, written ahead: a flush into them changes no
+length and allocates nothing, which takes a journalling file system about two thirds of the time.
+Close cuts them off.
+
+An `IoFailedError` says that nothing changed, and the call may be repeated.  `SyncFailedError` and
+`DetachedError` say that the log can no longer be trusted: whoever gets one must not call again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Callable, Hashable, Iterable
+from typing import NamedTuple, TypeAlias
+
+from rotortree.errors import DetachedError, IoFailedError, SyncFailedError
+from rotortree.geometry import NODE_BYTES
+from rotortree.storage import calls
+from rotortree.storage.directory import File, Lock, WritableDirectory
+from rotortree.storage.environment import Environment
+from rotortree.storage.format import (
+    COMMIT,
+    EMPTY,
+    FRAME_BYTES,
+    LEVELS,
+    LOCK,
+    MAX_SEGMENT,
+    SALT_BYTES,
+    SEAL_BYTES,
+    SEGMENT_BYTES,
+    WAL,
+    Commit,
+    Frame,
+    Head,
+    Identity,
+    SegmentHeader,
+    segment_name,
+    segment_number,
+)
+from rotortree.storage.log_reader import payload_seal
+from rotortree.storage.recovery import Decision, Link, Survey
+
+__all__ = ["Checkpoint", "Leaves", "Log", "Root", "create_log", "resume_log"]
+
+Leaves: TypeAlias = Callable[[int, int], Iterable[memoryview]]
+"""Gives leaves [start, stop), as rows of 32 bytes each."""
+
+Root: TypeAlias = Callable[[int], bytes]
+"""Gives the root of the first so many leaves."""
+
+
+class Checkpoint(NamedTuple):
+    """What the level files hold, and the number of the segment that begins there."""
+
+    head: Head
+    first_segment: int
+
+
+class _End(NamedTuple):
+    """Where a segment's next unit begins: offset, chain, frame number, and the tree's size."""
+
+    offset: int
+    chain: bytes
+    frames: int
+    size: int
+
+
+class _Segment:
+    """The open segment: its file, and where its next unit begins."""
+
+    def __init__(self, file: File, path: str, header: SegmentHeader, end: _End) -> None:
+        self.file = file
+        self.path = path
+        self.header = header
+        self.key = header.key()
+        self.end = end
+        self.written = end.offset
+        """The file's length, zeros ahead included."""
+
+    def cut(self, length: int) -> None:
+        """Cut the file to ``length`` bytes.  Raises IoFailedError."""
+        with calls.translated(self.path, "truncate"):
+            self.file.truncate(length)
+        self.written = length
+
+
+def create_log(root: WritableDirectory, environment: Environment, identity: Identity) -> None:
+    """Make a new, empty tree in an empty directory.  Requirements: FORMAT-11.
+
+    The name of its first segment is the commit point.  That name is not durable yet: `resume_log`
+    makes it so.  Raises IoFailedError.
+    """
+    wal = calls.make_directory(root, WAL)
+    try:
+        calls.close(calls.make_directory(root, LEVELS))
+        _sync_with_parent(root)
+        header = SegmentHeader(identity, 1, EMPTY, environment.random_bytes(SALT_BYTES))
+        name = segment_name(1)
+        calls.close(calls.write_temporary(wal, name, [header.encode()]))
+        calls.publish(wal, name)
+    finally:
+        calls.close(wal)
+
+
+def _sync_with_parent(root: WritableDirectory) -> None:
+    parent = calls.open_parent(root)
+    try:
+        calls.sync_directory(root)
+        calls.sync_directory(parent)
+    finally:
+        calls.close(parent)
+
+
+def _always() -> None:
+    """Nothing forbids it."""
+
+
+class Log:
+    """The log of one tree, open at its end.
+
+    One thread appends.  Another one may begin segments and replace the commit record meanwhile.
+    """
+
+    def __init__(
+        self,
+        root: WritableDirectory,
+        wal: WritableDirectory,
+        lock: Lock,
+        environment: Environment,
+        identity: Identity,
+    ) -> None:
+        self.identity = identity
+        self.checkpoint = Checkpoint(EMPTY, 1)
+        self._root = root
+        self._wal = wal
+        self._lock = lock
+        self._environment = environment
+        self._lock_file = None if lock.guards_directory else _lock_file(root)
+        self._appending = environment.scheduler.lock()
+        self._committing = environment.scheduler.lock()
+        self._segment: _Segment | None = None
+        self._commit: Commit | None = None
+        self._recorded = 0
+        self._bases: dict[int, Head] = {}
+        """The segments that count, by number, and where each begins."""
+
+    @property
+    def _open(self) -> _Segment:
+        if self._segment is None:
+            path = calls.path_of(self._wal, segment_name(max(self._bases, default=0)))
+            raise SyncFailedError(path, "append", OSError(errno.EIO, "a new segment may follow it"))
+        return self._segment
+
+    @property
+    def size(self) -> int:
+        """How many leaves the log leads to, all of them durable."""
+        return self._open.end.size
+
+    # Appending.
+
+    def append(self, stop: int, leaves: Leaves, root: Root) -> None:
+        """Write the leaves from ``size`` up to ``stop`` as one unit; they are durable then.
+
+        Raises IoFailedError: they are not in the log, and may be written again.  Raises
+        SyncFailedError, DetachedError, and what ``root`` raises, before anything was written.
+        """
+        with self._appending:
+            self._check_names()
+            if self._open.end.offset >= self._environment.segment_bytes:
+                with contextlib.suppress(IoFailedError):  # it may go on in the one that it has
+                    self._begin(root)
+            segment = self._open
+            buffers, end = _unit(
+                (segment.key, segment.end), stop, leaves, root, self._environment.frame_leaves
+            )
+            self._write(segment, buffers, end.offset)
+            with calls.syncing(segment.path, "fsync"):
+                segment.file.sync()
+            self._check_names()
+            segment.end = end
+
+    def _write(self, segment: _Segment, buffers: list[bytes | memoryview], stop: int) -> None:
+        begin = segment.end.offset
+        try:
+            calls.write_all(segment.file, segment.path, buffers, begin)
+        except IoFailedError:
+            # Cutting only frees space: what stays behind the end is torn, and is written over.
+            with contextlib.suppress(IoFailedError):
+                segment.cut(begin)
+            raise
+        if stop > segment.written:
+            segment.written = stop
+            self._write_zeros(segment, stop)
+
+    def _write_zeros(self, segment: _Segment, start: int) -> None:
+        """Write zeros for the next units: as many bytes as the log has, within the limit.
+
+        A disk without room for them still has room for what counts: then there are none.
+        """
+        zeros = bytes(min(start, self._environment.zeros_ahead))
+        try:
+            segment.written = calls.write_all(segment.file, segment.path, [zeros], start)
+        except IoFailedError:
+            with contextlib.suppress(IoFailedError):
+                segment.cut(start)
+
+    def _check_names(self) -> None:
+        """Raise DetachedError unless the tree's directory still holds the files that are locked.
+
+        Asked before a write, so that nobody else's bytes are written over; and after the sync, so
+        that nothing is acknowledged in a file without a name.
+        """
+        segment = self._open
+        path = f"{WAL}/{segment_name(segment.header.number)}"
+        calls.check_named(self._root, path, segment.file.identity, segment.end.offset)
+        if self._lock_file is not None:
+            calls.check_named(self._root, LOCK, self._lock_file)
+
+    def cut_zeros(self) -> None:
+        """Cut off the zeros ahead, if there are any.  Raises IoFailedError.
+
+        Not synced: with them or without, this is the same log.
+        """
+        segment = self._open
+        if segment.written > segment.end.offset:
+            segment.cut(segment.end.offset)
+
+    # Segments.
+
+    def switch(self, root: Root) -> list[Checkpoint]:
+        """Begin a new segment unless the open one is empty; return what may be checkpointed.
+
+        These are the places at which a segment begins behind the last checkpoint, in order; the
+        last one is the end of the log.  Raises as `append` does.
+        """
+        with self._appending:
+            self._check_names()
+            if self._open.end.size > self._open.header.base.size:
+                self._begin(root)
+            behind = self.checkpoint.head.size
+            stops = [Checkpoint(head, number) for number, head in self._bases.items()]
+            return [stop for stop in stops if stop.head.size > behind] or stops[-1:]
+
+    def _begin(self, root: Root) -> None:
+        """Go on in a new segment that begins at the log's end."""
+        size, number = self._open.end.size, self._open.header.number + 1
+        self._begin_at(number, Head(size, root(size)), size, _no_leaves, root)
+
+    def _begin_at(self, number: int, base: Head, stop: int, leaves: Leaves, root: Root) -> None:
+        """Go on in a new segment, durable, that begins at ``base`` and has leaves up to ``stop``.
+
+        Once its name exists, nothing may be written to the segment before, because a recovery that
+        finds the name reads that one only up to here; and nothing to the new one before its name is
+        durable.  Between the two no segment is open, and a failure is as bad as a failed sync.
+        Before, nothing changed.
+        """
+        name, frame_leaves = segment_name(number), self._environment.frame_leaves
+        path = calls.path_of(self._wal, name)
+        if number > MAX_SEGMENT:
+            raise IoFailedError(path, "create", OSError(errno.EOVERFLOW, "no number is left"))
+        promise = SEGMENT_BYTES + _unit_bytes(stop - base.size, frame_leaves)
+        salt = self._environment.random_bytes(SALT_BYTES)
+        header = SegmentHeader(self.identity, number, base, salt, promise)
+        data = header.encode()
+        begin = header.key(), _End(SEGMENT_BYTES, data[-SEAL_BYTES:], 0, base.size)
+        buffers, end = _unit(begin, stop, leaves, root, frame_leaves)
+        file = calls.write_temporary(self._wal, name, [data, *buffers])
+        before, self._segment = self._segment, None
+        try:
+            with calls.syncing(path, "rename"):
+                self._wal.rename(name + calls.TEMPORARY, name)
+            calls.sync_directory(self._wal)
+        except BaseException:
+            calls.close(file)
+            raise
+        finally:
+            if before is not None:
+                calls.close(before.file)
+        self._bases[number] = base
+        self._segment = _Segment(file, path, header, end)
+
+    # The commit record.
+
+    def commit(
+        self,
+        acknowledged: int,
+        root: Root,
+        to: Checkpoint | None = None,
+        check: Callable[[], None] = _always,
+    ) -> None:
+        """Record that ``acknowledged`` leaves are durable, and a new checkpoint if one was made.
+
+        Calls ``check`` when nobody else commits, and raises what it raises.  Raises IoFailedError,
+        SyncFailedError, DetachedError.  Requires that ``acknowledged`` leaves end a unit.
+        """
+        with self._committing:
+            check()
+            checkpoint = to or self.checkpoint
+            size = max(acknowledged, self._recorded)
+            commit = Commit(
+                identity=self.identity,
+                checkpoint=checkpoint.head,
+                acknowledged=Head(size, root(size)),
+                first_segment=checkpoint.first_segment,
+                last_segment=self._open.header.number,
+            )
+            self._check_names()
+            if commit != self._commit:
+                self._commit = None  # unknown until it is durable
+                calls.replace_file(self._root, COMMIT, commit.encode())
+            self._commit, self._recorded, self.checkpoint = commit, size, checkpoint
+
+    def tidy(self) -> None:
+        """Remove what the durable commit record made useless: segments, unfinished files.
+
+        Raises IoFailedError; then some are left, until the next time.
+        """
+        with self._appending:
+            first, last = self.checkpoint.first_segment, self._open.header.number
+            self._bases = {number: at for number, at in self._bases.items() if number >= first}
+            names = calls.listdir(self._wal)
+            for name in names:
+                if name.endswith(calls.TEMPORARY):  # under the lock: nobody is writing it
+                    calls.unlink(self._wal, name)
+            kept = self._bases.keys()
+        for name in names:
+            number = segment_number(name)
+            if number is not None and number < last and number not in kept:
+                calls.unlink(self._wal, name)
+
+    def close(self) -> None:
+        """Release the files.  Idempotent."""
+        if self._segment is not None:
+            calls.close(self._segment.file)
+        calls.close(self._wal)
+
+
+def resume_log(
+    root: WritableDirectory,
+    lock: Lock,
+    environment: Environment,
+    found: Survey,
+    decision: Decision,
+    leaves: Leaves,
+    root_of: Root,
+    *,
+    repair: Callable[[], None] | None,
+    record: bool,
+) -> Log:
+    """Make what was recovered durable, and a place for what comes: the writer's open.
+
+    What was read may be in memory only, if a process was killed before it synced, or if its fsync
+    failed; and then another fsync would say nothing.  So what is not known to be on the disk is
+    written anew, into the next segment, before that has a name and before anything older changes.
+
+    ``repair`` writes damaged level files again; None if there is nothing to repair.  ``record``:
+    acknowledgements are recorded.  The comments number the steps as FORMAT-68 to FORMAT-71 do.
+    Raises IoFailedError; whatever was changed then, the next open does again.
+    """
+    wal = calls.open_directory(root, WAL)
+    if wal is None:
+        raise DetachedError(calls.path_of(root, WAL), "was removed or moved")
+    log = Log(root, wal, lock, environment, decision.identity)
+    try:
+        # 1. The names that were found become durable, those above the tree in its first life only.
+        calls.sync_directory(wal)
+        if found.commit is None:
+            _sync_with_parent(root)
+        else:
+            calls.sync_directory(root)
+        log._commit, log._recorded = found.commit, decision.head.size
+        if decision.clean and repair is None:
+            _reopen(log, decision, is_new=found.commit is None)
+            if found.commit is None:
+                log.commit(decision.head.size, root_of)
+        else:
+            _go_on_behind(log, found, decision, leaves, root_of, repair, record=record)
+    except BaseException:
+        log.close()
+        raise
+    return log
+
+
+def _reopen(log: Log, decision: Decision, *, is_new: bool) -> None:
+    """2a. After a clean close the log goes on in its last segment.  Requirements: FORMAT-69."""
+    last = decision.links[-1].scan
+    assert last.header is not None  # the decision found it sound
+    log.checkpoint = Checkpoint(decision.base, decision.links[0].scan.number)
+    log._bases = {link.scan.number: link.base for link in decision.links}
+    file = calls.open_writable(log._wal, segment_name(last.number))
+    end = _End(last.end, last.chain, last.frames, decision.head.size)
+    log._segment = _Segment(file, last.path, last.header, end)
+    log._segment.written = last.size
+    # Zeros ahead: if their sync failed, and the disk was read again since, then nobody knows
+    # whether it has them; so their length must be written anew.
+    log.cut_zeros()
+    if not is_new:
+        # A process that was killed may have cut off a unit that the disk still has.
+        calls.sync_file(file, last.path)
+
+
+def _go_on_behind(
+    log: Log,
+    found: Survey,
+    decision: Decision,
+    leaves: Leaves,
+    root_of: Root,
+    repair: Callable[[], None] | None,
+    *,
+    record: bool,
+) -> None:
+    """Otherwise it goes on in a new segment.  Requirements: FORMAT-70, FORMAT-71."""
+    # 2b. The new segment has what is not known to be durable, and replaces small ones.
+    stay, size = _where_to_begin(decision, log._environment.fold_leaves)
+    log._bases = {link.scan.number: link.base for link in decision.links[:stay]}
+    number, base = decision.links[-1].scan.number + 1, Head(size, root_of(size))
+    log._begin_at(number, base, decision.head.size, leaves, root_of)
+    log.checkpoint = Checkpoint(decision.base, min(log._bases))
+    # 3. What is damaged above the leaves is written again.
+    if repair is not None:
+        repair()
+    # 4. The commit record must be there, and durable, and name no segment that goes.
+    goes = any(scan.number not in log._bases for scan in found.segments)
+    acknowledged = None if found.commit is None else found.commit.acknowledged
+    if acknowledged is None or goes or (record and acknowledged != decision.head):
+        log.commit(decision.head.size, root_of)
+    # 5. This only frees space: what fails is done the next time.
+    with contextlib.suppress(IoFailedError):
+        log.tidy()
+    with contextlib.suppress(IoFailedError):
+        _cut_tails(log, decision.links[:stay])
+
+
+def _where_to_begin(decision: Decision, fold_leaves: int) -> tuple[int, int]:
+    """How many of the log's segments stay, and the size at which the new one begins.
+
+    It begins where nothing is known to be durable any more; or earlier, at the base of a segment
+    that it replaces, if no more than ``fold_leaves`` durable leaves are copied for that.  So a
+    process that is killed again and again does not leave a segment each time.
+    """
+    stay, size = len(decision.links), decision.durable_size
+    while stay and decision.durable_size - decision.links[stay - 1].base.size <= fold_leaves:
+        stay -= 1
+        size = decision.links[stay].base.size
+    return stay, size
+
+
+def _cut_tails(log: Log, links: Iterable[Link]) -> None:
+    """Cut off what lies behind the end of segments that are not appended to any more."""
+    for link in links:
+        if link.scan.size > link.end:
+            file = calls.open_writable(log._wal, segment_name(link.scan.number))
+            try:
+                with calls.translated(link.scan.path, "truncate"):
+                    file.truncate(link.end)
+            finally:
+                calls.close(file)
+
+
+def _lock_file(root: WritableDirectory) -> Hashable:
+    """The identity of the lock file, where nothing else guards the tree."""
+    with calls.translated(calls.path_of(root, LOCK), "stat"):
+        return root.status(LOCK).identity
+
+
+def _no_leaves(start: int, stop: int) -> Iterable[memoryview]:
+    return ()
+
+
+def _unit_bytes(leaves: int, frame_leaves: int) -> int:
+    """The length of a unit of so many leaves; 0 for none."""
+    return leaves * NODE_BYTES + -(-leaves // frame_leaves) * FRAME_BYTES
+
+
+def _unit(
+    segment: tuple[bytes, _End], stop: int, leaves: Leaves, root: Root, frame_leaves: int
+) -> tuple[list[bytes | memoryview], _End]:
+    """The bytes of the unit that leads a segment, of a key and an end, to size ``stop``.
+
+    Also returns where the unit behind it begins.  No leaves are no bytes.
+    """
+    key, end = segment
+    buffers: list[bytes | memoryview] = []
+    chain, frames, first, offset = end.chain, end.frames, end.size, end.offset
+    while first < stop:
+        behind = min(first + frame_leaves, stop)
+        payload = list(leaves(first, behind))
+        frame = Frame(
+            more=behind < stop,
+            number=frames,
+            first=first,
+            leaves=behind - first,
+            promise=end.offset,
+            root=root(behind),
+            chain=chain,
+            payload_seal=payload_seal(payload, key),
+        ).encode(key)
+        buffers += (frame, *payload)
+        chain, frames, first = frame[-SEAL_BYTES:], frames + 1, behind
+    offset += _unit_bytes(stop - end.size, frame_leaves)
+    return buffers, _End(offset, chain, frames, stop)
