@@ -9,7 +9,7 @@ outcome                   the tree, opened, read, worked on, closed and opened a
 ``refused``               did not open: a typed error names a file (or directory) of the tree and an
                           offset within it, and nothing was changed
 ``shorter``               lacks the last flushes, which nothing says were durable: the one case that
-                          section 6 of durability.md leaves open
+                          section 8 of durability.md leaves open
 ``SILENT LOSS``           is another one, and nobody was told
 ``FALSE REFUSAL``         did not open, though all that it needs is there (`Specimen.expected`)
 ``UNTYPED``               ended in another error, or in a refusal that is not as above

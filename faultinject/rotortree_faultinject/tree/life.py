@@ -274,7 +274,7 @@ class Life:
     def _step_open(self) -> None:
         if self._open_tree() is not None:
             return
-        # Section 6 of specs/durability.md: what comes now may build on names that were lost.
+        # Section 8 of specs/durability.md: what comes now may build on names that were lost.
         failed = any(entry.kind == "failed_sync_directory" for entry in self.disk.log)
         self._names_at_risk = self._names_at_risk or failed
         self.tree = open_tree(self.disk, self.options, self.scheduler)
