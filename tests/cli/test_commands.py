@@ -224,7 +224,7 @@ def test_dump_tells_a_torn_end_from_zeros_ahead(tmp_path: Path) -> None:
         lines = run("dump", tree).stdout.splitlines()[9:]
         expected = [f"  offset 416: {len(torn)} torn bytes"] * bool(torn)
         expected += [f"  offset {416 + len(torn)}: {len(zeros)} zeros ahead"] * bool(zeros)
-        assert [line for line in lines if "zeros" in line or "torn" in line] == expected
+        assert [line for line in lines if "zeros ahead" in line or "torn bytes" in line] == expected
         (found,) = values("dump", tree)["segments"]
         assert (found["end"], found["used"]) == (416, 416 + len(torn))
         assert found["bytes"] == 416 + len(torn) + len(zeros)
