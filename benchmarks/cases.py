@@ -1,4 +1,4 @@
-"""Who measures what: the cases of a run, in the order in which they are taken."""
+"""The cases of a run: which side measures which operation, in the order of measuring."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from benchmarks.workers import Inputs, Request, Worker, python_command
 __all__ = ["Workers", "all_cases"]
 
 _EXAMPLE = 4
-"""The arity of rows that are measured for one only."""
+"""The arity of rows that are measured for one arity only."""
 
 _SEQUENTIAL = {"RAYON_NUM_THREADS": "1", "ROTORTREE_PARALLEL_THRESHOLD": str(2**64 - 1)}
 """Tells the crate never to compute in parallel."""
@@ -50,23 +50,23 @@ _PYTHON: Mapping[str, tuple[str, Mapping[str, str]]] = {
 }
 
 _LARGE = ("open_verified", "open_unverified", "first_proof", "open_log", "memory", "memory_mapped")
-"""What is measured of large trees, of one arity."""
+"""The operations that are measured on large trees, for one arity."""
 
 _CONSISTENCY = ("prove_consistency", "verify_consistency")
-"""What only we and pymerkle are measured for."""
+"""The operations that only we and pymerkle have."""
 
 _WAITING = ("insert_durable", "insert_durable_threads")
-"""What waits for the disk: of one arity by all, of the others by us."""
+"""The operations that wait for the disk: measured for one arity by all sides, else by us alone."""
 
 _ALONE = ("memory", "memory_mapped")
-"""What needs a process that did nothing before."""
+"""The operations that need a new process."""
 
 _MEMORY_PER_LEAF = 96
-"""Bytes that are touched before a sample: a tree of arity 2 takes 64."""
+"""Bytes of memory that are touched before a sample, for each leaf; a tree of arity 2 takes 64."""
 
 
 class Workers:
-    """The child processes of a run, one for each side; ``missing``: those that cannot be had."""
+    """The child processes of a run, one for each side.  ``missing``: the sides that have none."""
 
     def __init__(self, inputs: Inputs, rust: Path | None, pymerkle: bool) -> None:
         self._inputs = inputs
@@ -85,7 +85,7 @@ class Workers:
         return Worker(python_command(kind), environment, inputs)
 
     def ask(self, side: str, request: Request) -> Sample:
-        """What the worker of a side measures.  Raises WorkerFailed."""
+        """Let the worker of a side take a sample.  Raises WorkerFailed."""
         take_memory(_MEMORY_PER_LEAF * request.size)
         if request.operation in _ALONE:
             worker = self._new(side)
@@ -104,7 +104,7 @@ class Workers:
 
 
 def all_cases(scale: Scale, workers: Workers) -> list[Case]:
-    """All cases, by rows: what is compared is measured one after the other."""
+    """All cases, sorted by rows, so that cases that are compared run one after the other."""
     rows, sides = list(OPERATIONS), list(SIDES)
 
     def place(cell: Cell) -> tuple[int, int, int, str, int]:
@@ -121,7 +121,7 @@ def _case(cell: Cell, scale: Scale, workers: Workers) -> Case:
 
 
 def _amount(operation: str, scale: Scale) -> int:
-    """How many operations one sample is, where that is not the size of the tree."""
+    """The number of operations in one sample, where that is not the size of the tree."""
     return {
         "insert_thousands": scale.batched,
         "insert": scale.singles,
@@ -148,7 +148,7 @@ def _cells(scale: Scale) -> Iterator[Cell]:
 
 
 def _both(operation: str, n: int, size: int) -> Iterator[Cell]:
-    """Both schemes of ours, and the version of the crate that has the same."""
+    """Both schemes of ours, each with the version of the crate that has the same scheme."""
     for scheme, theirs in ((TAGGED, RUST_15), (PLAIN, RUST_19)):
         yield Cell(operation, OURS, scheme, n, size)
         yield Cell(operation, theirs, scheme, n, size)

@@ -1,4 +1,4 @@
-"""The command line: what to measure, and where to put what came out."""
+"""The command line: choose what to measure, and where to write the results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from benchmarks.workers import Inputs, Unavailable
 __all__ = ["main"]
 
 _UNDISTURBED = 0.95
-"""The least share of processor time that is not worth a note."""
+"""A run with a smaller share of processor time gets a note."""
 
 _COMPUTING = ("insert_many", "insert_thousands", "insert", "append", "prove", "verify")
 
@@ -59,10 +59,10 @@ _NOTES = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, or read what was measured; print, write.  Returns the exit status."""
+    """Measure, or read an earlier run; print and write the results.  Returns the exit status."""
     options = _parser().parse_args(arguments)
     with ExitStack() as stack:
-        if options.json is not None:  # refuse now, not after minutes
+        if options.json is not None:  # a file that cannot be written is refused before measuring
             output = stack.enter_context(open(options.json, "w", encoding="utf-8"))
         else:
             output = None
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     scales = parser.add_mutually_exclusive_group()
     scales.add_argument("--quick", action="store_true", help="small sizes: two minutes")
-    scales.add_argument("--tiny", action="store_true", help="that it runs; measures nothing")
+    scales.add_argument("--tiny", action="store_true", help="only check that it runs")
     scales.add_argument("--read", type=Path, metavar="FILE", help="read FILE instead of measuring")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples to FILE")
     parser.add_argument("--results", type=Path, metavar="FILE", help="write a Markdown document")
@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--directory",
         type=Path,
-        help="where durable trees are made, in a folder that is removed (default: for temporaries)",
+        help="make durable trees in a new folder below this one (default: that of temporary files)",
     )
     return parser
 
@@ -144,7 +144,7 @@ def _measure(scale: Scale, options: argparse.Namespace) -> Report:
 def _rust(
     missing: dict[str, str], notes: list[str], versions: dict[str, str], progress: Console
 ) -> Path | None:
-    """The program of the original crate, or why there is none."""
+    """The program of the original crate; None, with a note that says why, if it was not built."""
     try:
         progress.print("building the original crate, if it was not built before")
         program = rust.build()
@@ -172,7 +172,7 @@ def _interleave(
 
 
 def _doubts(scale: Scale, described: dict[str, str], results: Sequence[Result]) -> list[str]:
-    """Why not to believe some figures."""
+    """Notes on reasons to doubt some figures."""
     doubts = []
     if described["file system"] in machine.IN_MEMORY:
         kind = described["file system"]
@@ -189,7 +189,7 @@ def _doubts(scale: Scale, described: dict[str, str], results: Sequence[Result]) 
 
 
 def _processor_share(results: Sequence[Result]) -> float:
-    """The part of the time in which cases that only compute had a processor: 1 if undisturbed."""
+    """The share of time in which cases that only compute had a processor; 1 if undisturbed."""
     samples = [
         sample
         for result in results

@@ -1,4 +1,4 @@
-"""How fast the crash states of a whole tree are explored, in one process."""
+"""Measures how fast one process explores the crash states of a whole tree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WORKLOAD = "second-checkpoint"
 
 
 def crash_states(request: Request, stopwatch: Stopwatch) -> Outcome:
-    """Different states that a power failure may leave, each opened, its root and leaves judged."""
+    """Explore distinct crash states: open each, and judge its root and leaves."""
     subject = workload(_WORKLOAD, request.n)
     bounds = Bounds(states=request.amount, go_on=False)
     with stopwatch:

@@ -1,4 +1,4 @@
-"""What rotortree does on disk, and the memory that it takes, as a worker measures it."""
+"""Handlers of a worker that measure rotortree on disk, and the memory that it takes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from rotortree import LeanIMT, RotorTree
 __all__ = ["QUANTILES", "durable_handlers"]
 
 QUANTILES: Mapping[str, float] = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
-"""What is told of latencies: the part of them that is lower."""
+"""The quantiles of latencies that are reported, by name."""
 
 _MEMORY_BATCHES = 10
 
@@ -55,7 +55,7 @@ def _open(path: Path, request: Request) -> RotorTree:
 
 
 class _Durable:
-    """Insertion into durable trees, a new one for each sample."""
+    """Handlers that insert into durable trees, a new one for each sample."""
 
     def __init__(self, directory: Path, leaves: Leaves) -> None:
         self._leaves = leaves
@@ -150,14 +150,14 @@ def _latencies(times: list[int]) -> Outcome:
 
 
 class _Opening:
-    """Opening directories that were closed; opening does not change them."""
+    """Handlers that open directories of closed trees, which opening does not change."""
 
     def __init__(self, directory: Path, leaves: Leaves) -> None:
         self._leaves = leaves
         self._directory = directory
 
     def _prepared(self, request: Request, kind: str) -> Path:
-        """A closed directory, made when it is first asked for."""
+        """The directory of a closed tree, made at the first request."""
         path = self._directory / f"{kind}-{request.scheme}-{request.n}-{request.size}"
         if not path.exists():
             with _open(path, request) as tree:
@@ -194,7 +194,7 @@ class _Opening:
 
 
 class _Memory:
-    """Anonymous resident memory of a process that did nothing before."""
+    """Handlers that measure anonymous resident memory, each in a new process."""
 
     def __init__(self, directory: Path, leaves: Leaves) -> None:
         self._leaves = leaves
@@ -232,5 +232,5 @@ def _anonymous() -> int:
 
 
 def _growth(before: int, leaves: int) -> float:
-    """By how many bytes per leaf memory grew; what is lost in the noise counts as one byte."""
+    """The growth of memory in bytes per leaf; growth below the noise counts as one byte in all."""
     return max(1, _anonymous() - before) / leaves

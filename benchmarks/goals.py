@@ -1,4 +1,4 @@
-"""What is to be reached: ratios against others in the same run, and a few plain limits."""
+"""The goals: ratios against other sides in the same run, and a few absolute limits."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from benchmarks.plan import ARITIES, SIMULATED_LEAVES, Scale
 __all__ = ["Comparison", "Goal", "Kind", "Verdict", "all_goals", "compare", "judge"]
 
 Kind = Literal["speed", "time", "limit"]
-"""``speed``: ours ÷ theirs, to be at least what is wanted.  ``time``: the time of ours ÷ theirs, to
-be at most that.  ``limit``: ours itself, to be at most that."""
+"""``speed``: our speed ÷ theirs must be at least ``wanted``.  ``time``: our time ÷ theirs must be
+at most that.  ``limit``: our value must be at most that."""
 
 _EXAMPLE = 4
 
@@ -36,9 +36,9 @@ _NANOSECONDS = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One goal.  Of several cells to compare with, the fastest counts.
+    """One goal.  If ``against`` has several cells, the fastest counts.
 
-    ``figure``: what is compared, if it is not the value of the cell.  ``unit``: of a limit.
+    ``figure``: the figure to compare, if not the value of the cell.  ``unit``: that of a limit.
     """
 
     title: str
@@ -52,9 +52,9 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a goal: the ratio, or the value of a limit, in each round; None: not measured.
+    """A goal and its measured ratio, or value for a limit, over the rounds; None: not measured.
 
-    ``against``: the side that it was compared with.
+    ``against``: the side that ours was compared with.
     """
 
     goal: Goal
@@ -63,7 +63,7 @@ class Verdict:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the median is what is wanted; None if it was not measured."""
+        """Whether the median reaches the goal; None if it was not measured."""
         if self.spread is None:
             return None
         if self.goal.kind == "speed":
@@ -72,7 +72,7 @@ class Verdict:
 
 
 def judge(goals: Sequence[Goal], results: Sequence[Result]) -> list[Verdict]:
-    """What became of goals in a run."""
+    """The verdicts on goals in a run."""
     by_cell = {result.cell: result for result in results}
     return [_verdict(goal, by_cell) for goal in goals]
 
@@ -97,7 +97,7 @@ def _verdict(goal: Goal, results: Mapping[Cell, Result]) -> Verdict:
 
 
 def _costs(result: Result, figure: str | None) -> list[float]:
-    """The seconds or bytes of one operation, in each round."""
+    """The seconds or bytes of one operation, round by round."""
     values = result.values(figure)
     if result.unit == "per second" and figure is None:
         return [1 / value for value in values]
@@ -106,7 +106,7 @@ def _costs(result: Result, figure: str | None) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How many times faster ours is than somebody else, in each round; below 1, it is slower."""
+    """How many times faster ours is than another side, over the rounds; below 1, it is slower."""
 
     theirs: Cell
     ours: Cell
@@ -114,7 +114,7 @@ class Comparison:
 
 
 def compare(results: Sequence[Result]) -> list[Comparison]:
-    """All of others that did the same as we did; the bare work is no other."""
+    """Comparisons with every other side that did the same; the bare work is not compared."""
     by_cell = {result.cell: result for result in results}
     found = []
     for theirs in results:
@@ -128,7 +128,7 @@ def compare(results: Sequence[Result]) -> list[Comparison]:
 
 
 def _counterpart(cell: Cell, cells: Iterable[Cell]) -> Cell | None:
-    """What of ours to compare with a cell of somebody else."""
+    """The cell of ours to compare with a cell of another side; None if there is none."""
     if cell.side in (RUST_15, RUST_19):
         return cell._replace(side=OURS)
     if cell.side in (RUST_15_ONE, RUST_19_ONE):
@@ -196,7 +196,7 @@ def _hashing(scale: Scale) -> Iterator[Goal]:
 def _same(
     title: str, operation: str, kind: Kind, wanted: tuple[float, float], n: int, size: int
 ) -> Iterator[Goal]:
-    """Against both versions of the crate, each with the scheme that it has."""
+    """Goals against both versions of the crate, each with the scheme that it has."""
     pairs = ((TAGGED, RUST_15, wanted[0]), (PLAIN, RUST_19, wanted[1]))
     for scheme, side, factor in pairs:
         ours, theirs = (Cell(operation, by, scheme, n, size) for by in (OURS, side))

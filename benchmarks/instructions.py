@@ -1,13 +1,13 @@
-"""The regression guard: instructions per operation, which no neighbour on the machine can disturb.
+"""The regression guard: counts instructions per operation, which other processes do not disturb.
 
-``make instructions`` runs each hot operation twice under callgrind, with so many repetitions and
-with twice as many; the difference is what they cost, without the start of the interpreter.  It
-compares with what is recorded in ``instructions.json`` beside this file and fails where one is more
-than the tolerance above it; ``--record`` writes that file anew.
+``make instructions`` runs each hot operation twice under callgrind, the second time with twice as
+many repetitions.  The difference is the cost of the repetitions, without the interpreter's start.
+It compares the counts with the record, ``instructions.json`` beside this file, and fails if one is
+above its record by more than the tolerance.  ``--record`` writes the record anew.
 
-The kernel is the one of 8 lanes, because valgrind does not know AVX-512; one thread.  The figures
-depend on the interpreter and the compiler, which the record names: with others it is shown, and
-nothing fails.
+The kernel uses 8 lanes, because valgrind does not know AVX-512, and one thread.  The counts depend
+on the interpreter and the compiler, which the record names.  With another one, the comparison is
+printed and nothing fails.
 """
 
 from __future__ import annotations
@@ -59,18 +59,18 @@ OPERATIONS: Mapping[str, tuple[int, str]] = {
     ),
     "root of a past size": (500, "for i in range(times): tree.root_at(19000 + i)"),
 }
-"""How often each is repeated, and how."""
+"""For each operation: the number of repetitions, and the code that repeats it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Count, print, compare or record.  Returns the exit status: 1 if something became slower."""
+    """Count, print, and compare or record.  Returns the exit status: 1 if something is slower."""
     parser = argparse.ArgumentParser(prog="benchmarks/instructions.py", description=__doc__)
     parser.add_argument("--record", action="store_true", help="write the record anew")
     options = parser.parse_args(arguments)
     if shutil.which("valgrind") is None:
         print("There is no valgrind.  On Debian and Ubuntu: apt-get install valgrind")
         return 2
-    _count("pass", 0)  # so that no later run compiles what it imports
+    _count("pass", 0)  # compiles the imported modules, so that no later run does
     found = {operation: _per_operation(*OPERATIONS[operation]) for operation in OPERATIONS}
     machine = {
         "Python": platform.python_version(),
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _compare(found: Mapping[str, int], recorded: Mapping[str, int]) -> list[str]:
-    """Print a line for each operation; which are slower than the record allows."""
+    """Print a line for each operation; return those that are slower than the record allows."""
     slower = []
     for operation, count in found.items():
         change = count / recorded[operation] - 1
@@ -106,7 +106,7 @@ def _per_operation(times: int, body: str) -> int:
 
 
 def _count(body: str, times: int) -> int:
-    """All instructions of one process."""
+    """The number of instructions that one process executes."""
     environment = {
         "PATH": os.environ.get("PATH", ""),
         "PYTHONHASHSEED": "0",
@@ -130,7 +130,7 @@ def _count(body: str, times: int) -> int:
 
 
 def _compiler() -> str:
-    """The first line of what the compiler says of itself."""
+    """The first line of the compiler's ``--version``."""
     compiler = os.environ.get("CC", "gcc")
     if shutil.which(compiler) is None:
         return "none"

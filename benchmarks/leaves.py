@@ -1,4 +1,4 @@
-"""The input: random bytes in two files, the leaves of a tree and those that come after them."""
+"""The input: two files of random leaves, those of a tree and those that are inserted later."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 __all__ = ["LEAF_BYTES", "Leaves", "index", "split", "write_leaves"]
 
 LEAF_BYTES = 32
-"""A leaf."""
+"""Length of a leaf, in bytes."""
 
 _SEED = 20_240_229
 
@@ -18,7 +18,7 @@ _MULTIPLIER = 0x9E37_79B9_7F4A_7C15
 
 
 def write_leaves(path: Path, count: int, salt: int) -> None:
-    """So many leaves in a file: random bytes, the same in every run."""
+    """Write ``count`` leaves to a file: random bytes, the same in every run."""
     choice = random.Random(_SEED + salt)
     with open(path, "wb") as file:
         for start in range(0, count, _CHUNK):
@@ -26,17 +26,17 @@ def write_leaves(path: Path, count: int, salt: int) -> None:
 
 
 def index(i: int, size: int) -> int:
-    """The i-th leaf to prove, spread over all of them: the same on every side."""
+    """The index of the i-th leaf to prove: spread over the tree, and the same on every side."""
     return (i * _MULTIPLIER) % 2**64 % size
 
 
 def split(row: memoryview, step: int = LEAF_BYTES) -> list[bytes]:
-    """The leaves of a row one by one, or as batches of so many bytes."""
+    """Split a row into leaves, or into batches of ``step`` bytes."""
     return [bytes(row[at : at + step]) for at in range(0, len(row), step)]
 
 
 class Leaves:
-    """The input, read when it is first asked for."""
+    """The input, read at the first request."""
 
     def __init__(self, row: Path, singles: Path) -> None:
         self._paths = row, singles
@@ -44,13 +44,13 @@ class Leaves:
         self._singles = b""
 
     def row(self, count: int) -> memoryview:
-        """The first leaves, as one row."""
+        """The first ``count`` leaves of the tree, as one row."""
         if len(self._row) < LEAF_BYTES * count:
             self._row = self.slice(0, count)
         return memoryview(self._row)[: LEAF_BYTES * count]
 
     def slice(self, start: int, count: int) -> bytes:
-        """Leaves that nothing keeps."""
+        """Leaves that are read anew, and not kept."""
         with open(self._paths[0], "rb") as file:
             file.seek(LEAF_BYTES * start)
             data = file.read(LEAF_BYTES * count)
@@ -58,7 +58,7 @@ class Leaves:
         return data
 
     def singles(self, count: int) -> memoryview:
-        """Leaves that come after those, as one row."""
+        """The first ``count`` leaves to insert later, as one row."""
         self._singles = self._singles or self._paths[1].read_bytes()
         assert len(self._singles) >= LEAF_BYTES * count
         return memoryview(self._singles)[: LEAF_BYTES * count]

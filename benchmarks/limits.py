@@ -1,4 +1,4 @@
-"""What the machine can do at best: the bare work below some of the rows, as a worker times it."""
+"""Handlers of a worker that time the bare work below some rows: the best the machine can do."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from benchmarks.workers import Handler, Outcome, Request
 __all__ = ["limit_handlers"]
 
 _BLOCK = 64
-"""Bytes of one BLAKE3 block."""
+"""Length of a BLAKE3 block, in bytes."""
 
 _CACHED = 256 * 1024
-"""Bytes that are still in the cache of one core."""
+"""Bytes that fit into the cache of one core."""
 
 _CACHED_TOTAL = 64 * 1024 * 1024
-"""How much is hashed of them in one sample, at most."""
+"""Bytes that one sample hashes from the cache, at most."""
 
 _RECORD = 192
-"""About what the log holds for one leaf: a frame header and the leaf."""
+"""About the bytes of one leaf in the log: a frame header and the leaf."""
 
 
 def limit_handlers(directory: Path, leaves: Leaves) -> Mapping[str, Handler]:
@@ -46,7 +46,7 @@ class _Limits:
         self._path = directory / "file"
 
     def hash_nodes(self, request: Request, stopwatch: Stopwatch) -> Outcome:
-        """All full groups of all levels, one call of the package for each, and nothing else."""
+        """Hash all full groups of all levels, with one call of the package for each group."""
         row, step = bytes(self._leaves.row(request.size)), LEAF_BYTES * request.n
         prefix = bytes((1, request.n))
         with stopwatch:

@@ -1,4 +1,4 @@
-"""What the figures were measured on, without anything that names the machine or its user."""
+"""Describes the machine of a run, without anything that names the machine or its user."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 
 
 def describe(directory: Path) -> dict[str, str]:
-    """The machine and our software, in the order in which to print them."""
+    """Facts about the machine and our software, in the order of printing."""
     return {
         "processor": _processor(),
         "cores": _cores(),
@@ -41,14 +41,14 @@ class Resident(NamedTuple):
 
 
 def resident() -> Resident:
-    """What this process holds now; zeros where the system does not say."""
+    """The resident memory of this process; zeros where the system does not report it."""
     status = _read("/proc/self/status")
     anonymous, mapped = (_field(status, name).partition(" ")[0] for name in ("RssAnon", "RssFile"))
     return Resident(int(anonymous or 0) * 1024, int(mapped or 0) * 1024)
 
 
 def load() -> float | None:
-    """How many processes ran, on average over the last minute; None where it is not known."""
+    """The average number of running processes in the last minute; None where it is not known."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 

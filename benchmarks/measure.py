@@ -29,16 +29,16 @@ __all__ = [
 ]
 
 Unit = Literal["per second", "seconds", "bytes"]
-"""What a value is: operations per second (more is better); seconds of one operation, or bytes per
-leaf (less is better)."""
+"""The unit of a value: operations per second (more is better), seconds of one operation or bytes
+per leaf (less is better)."""
 
 
 class CheckFailed(Exception):
-    """Two sides did the same and came to different results: the figures are worth nothing."""
+    """Two sides did the same and got different results, so the figures are worthless."""
 
 
 class Cell(NamedTuple):
-    """What is measured: an operation, by whom, of which tree.  ``n`` is 0 where there is none."""
+    """One thing to measure: an operation of a side on a tree.  ``n`` is 0 if there is no tree."""
 
     operation: str
     side: str
@@ -48,10 +48,10 @@ class Cell(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One timed run of a case: so many operations took so long.
+    """One timed run of a case: the number of operations and the time they took.
 
-    ``check``: what every side must agree on, in hexadecimal, or nothing.  ``figures``: what else
-    was found, by name: seconds of one operation, or bytes per leaf.
+    ``check``: a result in hexadecimal on which all sides must agree, or nothing.  ``figures``:
+    further values by name: seconds of one operation, or bytes per leaf.
     """
 
     operations: int
@@ -72,7 +72,7 @@ class Sample(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """The median of samples, and the least and the largest of them."""
+    """Median, least and largest of some samples."""
 
     median: float
     low: float
@@ -85,9 +85,9 @@ class Spread(NamedTuple):
 
 
 class Stopwatch:
-    """Times exactly what is inside of ``with stopwatch:``, once.
+    """Times exactly the body of ``with stopwatch:``, once.
 
-    Nothing is subtracted: page faults, garbage collection and the Python loop are all counted.
+    Nothing is subtracted: page faults, garbage collection and the Python loop count.
     """
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ class Stopwatch:
         self._passed = minor, major, cpu, wall
 
     def sample(self, operations: int) -> Sample:
-        """What was timed, as so many operations."""
+        """The time that was measured, as a sample of so many operations."""
         assert self._passed is not None, "nothing was timed"
         minor, major, cpu, wall = self._passed
         return Sample(operations, wall / 1e9, cpu / 1e9, minor, major)
@@ -122,7 +122,7 @@ class Stopwatch:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A cell, and how to take one sample of it."""
+    """A cell, and the function that takes one sample of it."""
 
     cell: Cell
     unit: Unit
@@ -150,10 +150,9 @@ class Result:
 
 
 def interleave(cases: Sequence[Case], rounds: int, finished: Callable[[int], None]) -> list[Result]:
-    """Run every case once per round, in a row; call ``finished`` with 1, 2, … after each round.
+    """Run all cases once per round, in order; call ``finished`` with 1, 2, … after each round.
 
-    What disturbs the machine for a while then disturbs all cases of a round alike.  Raises
-    CheckFailed.
+    A disturbance of the machine then affects all cases of a round alike.  Raises CheckFailed.
     """
     results = [Result(case.cell, case.unit) for case in cases]
     checks: dict[tuple[str, str, int, int], tuple[str, str]] = {}
@@ -169,7 +168,7 @@ def interleave(cases: Sequence[Case], rounds: int, finished: Callable[[int], Non
 def _agree(
     checks: dict[tuple[str, str, int, int], tuple[str, str]], cell: Cell, check: str
 ) -> None:
-    """Raise CheckFailed unless this is what whoever did the same before came to."""
+    """Raise CheckFailed if an earlier sample of the same work had another result."""
     if not check:
         return
     key = (cell.operation, cell.scheme, cell.n, cell.size)
@@ -179,10 +178,10 @@ def _agree(
 
 
 def _level_ground() -> None:
-    """No garbage, no old objects for the collector to look at, no freed memory to hand out again.
+    """Collect garbage, hide old objects from the collector, and give freed memory to the system.
 
-    So memory that a case takes is new, with its page faults, in every round and not in the first
-    only; and a case does not pay for the objects of another one.
+    So a case takes new memory, and pays its page faults, in every round and not only in the first.
+    And no case pays for the objects of another one.
     """
     gc.collect()
     gc.freeze()
@@ -193,15 +192,15 @@ def _level_ground() -> None:
 
 
 def take_memory(length: int) -> None:
-    """Touch so many bytes of new memory, in huge pages where there are any, and give them back.
+    """Touch ``length`` bytes of new memory, in huge pages if possible, and give them back.
 
-    Where the host of a virtual machine takes back what is free, whoever comes next would wait for
-    it to find memory, and the figures would be the host's.  Huge, because a tree takes those: small
-    ones would be other memory.
+    The host of a virtual machine may have taken free memory back.  Then the next case would wait
+    for the host to find memory, and the figures would measure the host.  Pages are huge because a
+    tree uses huge pages, which are other memory than small ones.
     """
     with mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
         if hasattr(mmap, "MADV_HUGEPAGE"):
-            with contextlib.suppress(OSError):  # a kernel without them
+            with contextlib.suppress(OSError):  # a kernel without huge pages
                 memory.madvise(mmap.MADV_HUGEPAGE)
         for at in range(0, length, mmap.PAGESIZE):
             memory[at] = 1

@@ -1,6 +1,6 @@
-"""The rows: what they are called, in order, and what is timed in each; the sides that are timed.
+"""The rows of the tables, in order, with what each times; and the sides that are measured.
 
-The name of an operation is the command that workers are given; see `benchmarks.workers`.
+The name of an operation is also the command to a worker; see `benchmarks.workers`.
 """
 
 from __future__ import annotations
@@ -30,34 +30,34 @@ __all__ = [
 ]
 
 THREADS = 16
-"""Of the row with many threads."""
+"""The number of threads in the row with many threads."""
 
 OURS = "ours"
-"""This project, as it comes."""
+"""This project, with its default settings."""
 
 OURS_ONE = "ours, 1 thread"
-"""The same, its kernel on one thread."""
+"""This project, with its kernel on one thread."""
 
 PURE = "ours, pure Python"
-"""The same without its native kernel."""
+"""This project, without its native kernel."""
 
 RUST_15 = "Rust 0.15"
-"""The original crate, with its feature ``parallel``."""
+"""Version 0.15 of the original crate, with its feature ``parallel``."""
 
 RUST_15_ONE = "Rust 0.15, 1 thread"
-"""The same, told to compute level after level in one thread."""
+"""Version 0.15, told to compute level after level in one thread."""
 
 RUST_19 = "Rust 0.19"
-"""The newest version of the crate, with its feature ``parallel``."""
+"""Version 0.19 of the crate, with its feature ``parallel``."""
 
 RUST_19_ONE = "Rust 0.19, 1 thread"
-"""The same, told to compute level after level in one thread: with SIMD, as only then it does."""
+"""Version 0.19, told to compute level after level in one thread.  Only then does it use SIMD."""
 
 PYMERKLE = "pymerkle"
 """Another tree in Python."""
 
 BARE = "bare"
-"""What the machine can do: the work without the tree."""
+"""The work without a tree: the best the machine can do."""
 
 SIDES: Mapping[str, str] = {
     OURS: "all threads of the machine",
@@ -70,20 +70,20 @@ SIDES: Mapping[str, str] = {
     PYMERKLE: "its InmemoryTree: binary, SHA-256, hashes every entry once more",
     BARE: "on one thread, without a tree",
 }
-"""All sides, in the order in which to show them."""
+"""All sides, in the order of the tables."""
 
 TAGGED = "blake3"
-"""The default scheme, which Rust 0.15 has, too."""
+"""The default scheme, which Rust 0.15 also has."""
 
 PLAIN = "blake3-plain"
 """The scheme that Rust 0.19 has."""
 
 SCHEMES = (TAGGED, PLAIN)
-"""What nodes are hashed with."""
+"""The hash schemes that are measured."""
 
 
 class Operation(NamedTuple):
-    """A row."""
+    """A row of the tables.  ``meaning``: what it times."""
 
     label: str
     meaning: str

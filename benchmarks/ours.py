@@ -1,4 +1,4 @@
-"""What rotortree does in memory, as a worker times it."""
+"""Handlers of a worker that time rotortree in memory."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from rotortree import (
 __all__ = ["MAX_DEPTH", "hasher", "our_handlers"]
 
 MAX_DEPTH = 32
-"""Room for whatever is inserted; it does not change the work."""
+"""Room for all that is inserted; the maximal depth does not change the work."""
 
 _BLOCK = 64
 
 _PIECE = 2048
-"""Groups that the kernel is given at once."""
+"""Groups in one call of the kernel."""
 
 
 def hasher(scheme: str) -> Hasher:
@@ -37,7 +37,7 @@ def hasher(scheme: str) -> Hasher:
 
 
 def _blocks(scheme: str, n: int) -> int:
-    """How many BLAKE3 blocks one full group is: its children, and two bytes if it is tagged."""
+    """The number of BLAKE3 blocks of a full group: its children, and two bytes if it is tagged."""
     return -(-(LEAF_BYTES * n + 2 * (scheme == "blake3")) // _BLOCK)
 
 
@@ -61,14 +61,14 @@ def our_handlers(leaves: Leaves) -> Mapping[str, Handler]:
 
 
 def _filled(leaves: Leaves, request: Request) -> LeanIMT:
-    """A new tree: of one that was not used for long, the host's caches and pages are measured."""
+    """A new tree.  A tree that was unused for long would measure the host's caches and pages."""
     tree = LeanIMT(request.n, MAX_DEPTH, hasher(request.scheme))
     tree.insert_many(leaves.row(request.size))
     return tree
 
 
 class _InMemory:
-    """Insertion into trees in memory."""
+    """Handlers that insert into trees in memory."""
 
     def __init__(self, leaves: Leaves) -> None:
         self._leaves = leaves
@@ -106,11 +106,11 @@ class _InMemory:
         with stopwatch:
             for leaf in leaves:
                 append(leaf)
-            root = tree.root  # what was put off is paid for, too
+            root = tree.root  # hashes what the appends deferred, so that it is timed
         return Outcome(request.amount, root)
 
     def hash_levels(self, request: Request, stopwatch: Stopwatch) -> Outcome:
-        """The groups of all levels in pieces; their parents are in the cache, and thrown away."""
+        """Hash the groups of all levels in pieces, and throw the parents away."""
         scheme, n = hasher(request.scheme), request.n
         pieces = list(_pieces(self._leaves.row(request.size), n))
         hash_groups, nodes = kernel.hash_groups, 0
@@ -121,7 +121,7 @@ class _InMemory:
 
 
 def _pieces(row: memoryview, n: int) -> Iterator[memoryview]:
-    """The full groups of a level of leaves, then of levels as long as those above it."""
+    """Pieces of full groups: those of the leaves, then as many as each level above has."""
     step, count = LEAF_BYTES * n, len(row) // LEAF_BYTES
     while count >= n:
         stop = count // n * step
@@ -131,7 +131,7 @@ def _pieces(row: memoryview, n: int) -> Iterator[memoryview]:
 
 
 class _Proofs:
-    """Proofs from a snapshot of a tree in memory, and their verification."""
+    """Handlers that make and verify proofs of a tree in memory."""
 
     def __init__(self, leaves: Leaves) -> None:
         self._leaves = leaves

@@ -1,4 +1,4 @@
-"""How much is measured: the sizes of full, quick and tiny."""
+"""The sizes of the runs: full, quick and tiny."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ __all__ = [
 ]
 
 ARITIES = (2, 4, 8, 16)
-"""What is measured of the main rows."""
+"""The arities that the main rows are measured for."""
 
 BATCH_LEAVES = 1_000
-"""Leaves of one small batch."""
+"""Leaves in one small batch."""
 
 PROOF_BATCH = 1_000
-"""Proofs of one call."""
+"""Proofs in one call."""
 
 
 SIMULATED_LEAVES = 20
-"""About how many leaves the trees have that are crashed on a simulated disk."""
+"""About the number of leaves of a tree that is crashed on a simulated disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
     """The sizes of one run, in leaves and in operations per sample.
 
-    ``size``: of most trees; ``large``: of those that are inserted or opened as a whole; ``growth``:
-    the sizes below, of batches alone; ``pymerkle_size``: of its trees.  ``singles``: insertions
-    one by one; ``batched``: leaves in small batches; ``proofs``: proofs and verifications;
-    ``durable``: insertions one by one into a durable tree; ``synced``: those that wait for the
-    disk, per thread; ``latencies``: those of which each is timed.
+    Leaves of a tree.  ``size``: of most trees; ``large``: of those that are inserted or opened as
+    a whole; ``growth``: smaller sizes, for batches only; ``pymerkle_size``: of pymerkle's trees.
+
+    Operations in a sample.  ``singles``: insertions one by one; ``batched``: leaves in small
+    batches; ``proofs``: proofs and verifications; ``durable``: insertions one by one into a durable
+    tree; ``synced``: insertions that wait for the disk, per thread; ``latencies``: insertions that
+    are timed one by one.
     """
 
     name: str
@@ -60,7 +62,7 @@ class Scale:
 
     @property
     def most_singles(self) -> int:
-        """How many leaves there must be beside those of the tree."""
+        """The number of leaves that are needed beside those of the tree."""
         return max(self.singles, self.batched, self.durable, self.synced)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a run, PNG and SVG.  Needs matplotlib, which is in the extra ``bench`` only."""
+"""Draws pictures of a run, as PNG and SVG.  Needs matplotlib, which the extra ``bench`` has."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["draw", "draw_report", "pyplot"]
 _EXAMPLE = 4
 
 _Axes = Any
-"""matplotlib's axes: matplotlib is in an extra of its own, and its types with it."""
+"""The type of matplotlib's axes, which may not be installed."""
 
 
 def pyplot() -> Any:
-    """matplotlib, drawing into files.  Raises Unavailable."""
+    """The module matplotlib.pyplot, set to draw into files.  Raises Unavailable."""
     try:
         import matplotlib
 
@@ -38,7 +38,7 @@ def pyplot() -> Any:
 
 
 def draw(folder: Path, name: str, title: str, paint: Callable[[_Axes], None]) -> list[Path]:
-    """One picture, painted on axes, as PNG and SVG.  Raises Unavailable."""
+    """Draw one picture as PNG and SVG; ``paint`` fills its axes.  Raises Unavailable."""
     found = pyplot()
     folder.mkdir(parents=True, exist_ok=True)
     figure, axes = found.subplots(figsize=(8, 4.5), layout="constrained")
@@ -54,7 +54,7 @@ def draw(folder: Path, name: str, title: str, paint: Callable[[_Axes], None]) ->
 
 
 def draw_report(report: Report, folder: Path) -> list[Path]:
-    """Throughput over the arity, growth with size, latencies: as far as they were measured."""
+    """Draw throughput over the arity, growth with size, and latencies, if they were measured."""
     paths: list[Path] = []
     for name, title, paint in _pictures(report):
         paths += draw(folder, name, title, paint)
@@ -79,7 +79,7 @@ def _pictures(report: Report) -> Iterator[tuple[str, str, Callable[[_Axes], None
 
 
 def _lines(results: Sequence[Result]) -> Iterator[tuple[str, list[Result], str]]:
-    """Results of one side and scheme each, what to call them, and how to draw their line."""
+    """For each side and scheme: the label of its line, its results, and the style of the line."""
     for side in SIDES:
         for scheme, style in ((TAGGED, "-"), (PLAIN, "--")):
             found = [

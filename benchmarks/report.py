@@ -1,4 +1,4 @@
-"""One run: for people as tables, for programs as JSON, and back again."""
+"""The report of one run: prints tables for people, and writes and reads JSON for programs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _WIDTH = 190
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One run.  ``missing``: the sides that could not be measured, and why, in a few words."""
+    """One run.  ``missing``: the sides that could not be measured, each with the reason."""
 
     scale: Scale
     machine: Mapping[str, str]
@@ -44,19 +44,19 @@ class Report:
 
     @property
     def verdicts(self) -> list[Verdict]:
-        """What became of the goals that this run could tell of."""
+        """The verdicts on all goals whose operation this run measured."""
         measured = {result.cell.operation for result in self.results}
         goals = [goal for goal in all_goals(self.scale) if goal.ours.operation in measured]
         return judge(goals, self.results)
 
     @property
     def comparisons(self) -> list[Comparison]:
-        """Ours against everybody else who did the same."""
+        """Ours against every other side that did the same."""
         return compare(self.results)
 
     @property
     def tables(self) -> list[Table]:
-        """Goals, ratios, figures, latencies: those that are not empty."""
+        """The tables of goals, ratios, figures and latencies, without empty ones."""
         tables = [
             goal_table(self.verdicts, self.missing),
             ratio_table(self.comparisons),
@@ -67,7 +67,7 @@ class Report:
 
     @property
     def facts(self) -> list[tuple[str, list[str]]]:
-        """What to know when reading the tables, under headings."""
+        """Headings with lines that explain the tables."""
         operations = [f"{found.label}: {found.meaning}" for found in OPERATIONS.values()]
         machine = [f"{key}: {value}" for key, value in self.machine.items()]
         load = f"load: {self.load['before']} when it began, {self.load['after']} when it ended"
@@ -80,7 +80,7 @@ class Report:
         ]
 
     def print(self, console: Console) -> None:
-        """The tables, then what was measured, on what, and the notes."""
+        """Print the tables, then what was measured, the machine and the notes."""
         if not console.is_terminal:
             console.width = max(console.width, _WIDTH)
         for table in self.tables:
@@ -92,7 +92,7 @@ class Report:
                 console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
 
     def as_json(self) -> dict[str, object]:
-        """Everything, every sample included, as what `json` can write."""
+        """The whole report, with every sample, as a value for `json`."""
         return {
             "format": _FORMAT,
             "scale": asdict(self.scale),
@@ -107,7 +107,7 @@ class Report:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Report:
-        """What `as_json` made; the goals are judged again."""
+        """Read a value of `as_json`; goals are judged again."""
         if data["format"] != _FORMAT:
             raise ValueError(f"a report of format {data['format']}, not {_FORMAT}")
         scale = {**data["scale"], "growth": tuple(data["scale"]["growth"])}

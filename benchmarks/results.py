@@ -1,4 +1,4 @@
-"""Benchmark results as a Markdown document, from the JSON of a run, and of a run of scale.py."""
+"""Writes a Markdown document from the JSON of a run, and of a run of scale.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["as_markdown"]
 
 
 def as_markdown(report: Report, scale: Mapping[str, Any] | None, plots: Sequence[Path]) -> str:
-    """The document.  ``plots``: pictures, relative to the document."""
+    """The text of the document.  ``plots``: paths of pictures, relative to the document."""
     return "\n".join([*_head(report), *_body(report, plots), *_scale(scale)]) + "\n"
 
 

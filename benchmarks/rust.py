@@ -1,4 +1,4 @@
-"""The original crate, if it can be built: the Cargo project in `rust`, with both versions in it."""
+"""Builds the original crate, if possible: a Cargo project in `rust`, with both versions in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.workers import Unavailable
 __all__ = ["VERSIONS", "build", "compiler"]
 
 VERSIONS = ("0.15", "0.19")
-"""What the program can be told to run."""
+"""The versions that the program can run."""
 
 _FOLDER = Path(__file__).with_name("rust")
 
@@ -20,18 +20,18 @@ _BUILD = Path(__file__).resolve().parent.parent / "build" / "benchmarks-rust"
 _NAME = "rotortree-comparison"
 
 _SECONDS = 600
-"""How long building may take."""
+"""The time limit of building, in seconds."""
 
 
 def compiler() -> str:
-    """The version of the compiler.  Raises Unavailable."""
+    """The version of the Rust compiler.  Raises Unavailable."""
     return _run("rustc", "--version").stdout.strip()
 
 
 def build() -> Path:
-    """Build the program, unless it is there, and return its path.  Raises Unavailable.
+    """Build the program, unless it was built before, and return its path.  Raises Unavailable.
 
-    Needs the registry of crates when it is built for the first time.
+    The first time, this needs the registry of crates.
     """
     manifest = str(_FOLDER / "Cargo.toml")
     _run("cargo", "build", "--release", "--locked", "--quiet", "--manifest-path", manifest)

@@ -1,9 +1,10 @@
 """A durable tree that grows to hundreds of millions of leaves: ``python benchmarks/scale.py``.
 
-Batches are inserted and flushed one after the other, with a checkpoint now and then; levels are
-mapped, as is the default.  Leaves are the output of BLAKE3, seeded by the number of the batch: any
-of them can be made again.  Making them is not timed.  In the end the tree is closed, opened with
-and without verification, and random leaves are proven and verified.  Then it is deleted.
+The program inserts and flushes batches one after the other, and makes a checkpoint now and then.
+Levels are mapped, which is the default.  Leaves are the output of BLAKE3, seeded by the number of
+the batch, so any leaf can be made again.  Making leaves is not timed.  In the end the program
+closes the tree, opens it with and without verification, proves and verifies random leaves, and
+deletes the tree.
 """
 
 from __future__ import annotations
@@ -47,12 +48,12 @@ _SEED = 20_240_229
 _TENTHS = 10
 
 _SPARE_BYTES = 64 * 1024 * 1024
-"""Room for what is not counted."""
+"""Room on the disk for files that are not counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """After a batch: the size, the seconds it took to insert and flush it, and resident bytes."""
+    """After a batch: the size, the seconds of its insert and flush, and resident bytes."""
 
     size: int
     seconds: float
@@ -75,7 +76,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """What came after the last leaf, in seconds; ``peak``: resident bytes of all kinds, ever."""
+    """Seconds of the steps after the last leaf.  ``peak``: the most resident bytes of all kinds."""
 
     close: float
     open_verified: float
@@ -87,7 +88,7 @@ class End:
 
 @dataclass(slots=True)
 class Course:
-    """All that was recorded of one run."""
+    """The record of one run."""
 
     leaves: int
     n: int
@@ -97,7 +98,7 @@ class Course:
     end: End | None = None
 
     def throughput(self, start: float = 0.0, stop: float = 1.0) -> float:
-        """Leaves per second in a part of the run: inserting, flushing and checkpoints."""
+        """Leaves per second in a part of the run, with inserts, flushes and checkpoints."""
         low, high = start * self.leaves, stop * self.leaves
         inside = [batch for batch in self.batches if low < batch.size <= high]
         seconds = sum(batch.seconds for batch in inside)
@@ -106,7 +107,7 @@ class Course:
         return (inside[-1].size - before) / seconds
 
     def summary(self) -> dict[str, str]:
-        """What to say about it, as text by name."""
+        """The results of the run, as text by name."""
         first, last = self.throughput(0.0, 0.1), self.throughput(0.9, 1.0)
         anonymous = [batch.anonymous for batch in self.batches]
         tenth = [batch.anonymous for batch in self.batches if batch.size <= self.leaves / 10]
@@ -153,7 +154,7 @@ class Course:
         return found
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, as what `json` can write."""
+        """The whole record, as a value for `json`."""
         return {"format": _FORMAT, "summary": self.summary(), **asdict(self)}
 
 
@@ -166,7 +167,7 @@ def _generator(batch: int) -> blake3:
 
 
 def leaves_of(batch: int, count: int) -> bytes:
-    """The leaves of a batch as one row: random to whoever does not know how they are made."""
+    """The leaves of a batch as one row of pseudo-random bytes."""
     return _generator(batch).digest(length=LEAF_BYTES * count)
 
 
@@ -177,17 +178,21 @@ def leaf_of(index: int, per_batch: int) -> bytes:
 
 
 def space_needed(leaves: int, n: int, between: int) -> int:
-    """Bytes on disk: all levels, and the log from one checkpoint to the next, twice."""
+    """Bytes that the tree needs on disk: all levels, and twice the log between checkpoints."""
     nodes = leaves * n // (n - 1)
     return LEAF_BYTES * (nodes + 2 * between) + _SPARE_BYTES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Grow a tree, print and write what was recorded.  Returns the exit status."""
+    """Grow a tree; print and write the record.  Returns the exit status."""
     options = _parser().parse_args(arguments)
     batches, left = divmod(options.leaves, options.batch)
     if left or batches < _TENTHS or options.checkpoint_every % options.batch:
-        print("there must be whole batches, at least ten, and between checkpoints", file=sys.stderr)
+        print(
+            "--leaves must be ten batches or more, and --leaves and --checkpoint-every must be"
+            " multiples of --batch",
+            file=sys.stderr,
+        )
         return 2
     folder = Path(options.directory or tempfile.gettempdir())
     needed = space_needed(options.leaves, options.n, options.checkpoint_every)
@@ -232,7 +237,7 @@ def _run(course: Course, path: Path, options: argparse.Namespace) -> None:
 
 
 def _grow(course: Course, path: Path, options: argparse.Namespace) -> tuple[TreeHead, float]:
-    """The head of the whole tree, and the seconds that closing it took."""
+    """Grow the tree.  Returns its head and the seconds that closing it took."""
     progress = Console(stderr=True, quiet=not Console(stderr=True).is_terminal)
     with RotorTree.open(path, n=course.n, max_depth=40) as tree:
         for number in range(course.leaves // options.batch):
@@ -273,7 +278,7 @@ def _checkpoint(tree: RotorTree, path: Path, proofs: int) -> Checkpoint:
 
 
 def _disk(path: Path) -> int:
-    """Bytes that a folder's files take; a file that a checkpoint deletes meanwhile takes none."""
+    """Bytes that a folder's files take; files that a checkpoint deletes meanwhile are left out."""
     total = 0
     for folder, _, names in os.walk(path):
         for name in names:
@@ -284,7 +289,10 @@ def _disk(path: Path) -> int:
 def _open(
     path: Path, head: TreeHead, options: argparse.Namespace, *, verify: bool
 ) -> tuple[float, float]:
-    """Seconds of opening, and of the first proof; every proof must hold against the old head."""
+    """Open the tree and prove leaves; every proof must verify against the old head.
+
+    Returns the seconds of opening and of the first proof.
+    """
     started = time.perf_counter()
     tree = RotorTree.open(path, verify_checkpoint=verify)
     seconds = time.perf_counter() - started

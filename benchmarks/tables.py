@@ -1,4 +1,4 @@
-"""What came out, as tables of text: for the terminal and for Markdown alike."""
+"""Makes tables of text from results, for the terminal and for Markdown."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _HEADERS = (*(f"n = {n}" for n in ARITIES), "any n")
 
 
 class Table(NamedTuple):
-    """A title, the heads of the columns, and rows of as many cells."""
+    """A title, the headers of the columns, and rows of as many cells."""
 
     title: str
     headers: Sequence[str]
@@ -39,7 +39,7 @@ class Table(NamedTuple):
 
 
 def score(verdicts: Iterable[Verdict]) -> str:
-    """How many goals were reached."""
+    """A sentence that says how many goals were reached."""
     found = [verdict.reached for verdict in verdicts]
     return (
         f"{found.count(True)} of {len(found)} goals reached, {found.count(False)} not reached,"
@@ -107,7 +107,7 @@ def ratio_table(comparisons: Sequence[Comparison]) -> Table:
 
 
 def losses(comparisons: Sequence[Comparison]) -> list[str]:
-    """Where somebody else was faster, or took less memory, in the median of the rounds."""
+    """Lines for the cases in which another side was faster or took less memory, by the median."""
     return [
         f"{OPERATIONS[found.theirs.operation].label}, n = {found.theirs.n},"
         f" {_leaves(found.ours.size)} leaves, {_who(found.ours)}:"
@@ -144,7 +144,7 @@ def figure_table(results: Sequence[Result], missing: Mapping[str, str]) -> Table
 
 
 def latency_table(results: Sequence[Result]) -> Table:
-    """The distribution of latencies: the medians of the rounds of each quantile."""
+    """The distribution of latencies: for each quantile, the median of the rounds."""
     found = [result for result in results if "p99" in result.samples[0].figures]
     names = list(found[0].samples[0].figures) if found else []
     rows = [
@@ -165,7 +165,7 @@ def _cell(spread: Spread, unit: Unit) -> str:
 
 
 def shown(value: float, unit: Unit) -> str:
-    """A value with three digits and the name of a unit that fits it."""
+    """A value with three digits and a unit of fitting size."""
     steps: tuple[tuple[float, str], ...] = ((1e6, "M/s"), (1e3, "k/s"), (1.0, "/s"))
     if unit == "seconds":
         steps = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
@@ -176,5 +176,5 @@ def shown(value: float, unit: Unit) -> str:
 
 
 def _digits(value: float) -> str:
-    """Three digits, or all before the point."""
+    """A number with three digits, or with all digits before the point if they are more."""
     return f"{value:.0f}" if value >= 100 else f"{value:#.3g}" if value >= 0.1 else f"{value:.3f}"

@@ -1,7 +1,7 @@
-"""The cases of pymerkle, if it is installed: its binary tree in memory, SHA-256.
+"""Handlers of a worker that time pymerkle, if it is installed: a binary tree in memory, SHA-256.
 
-It is licensed under the GPL, version 3, and nothing but these benchmarks uses it.  It has no types;
-what is used of it is described here.
+pymerkle is licensed under the GPL, version 3; nothing but these benchmarks uses it.  It has no
+types, so this module declares those that it uses.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COMPARED = (
     "prove_consistency",
     "verify_consistency",
 )
-"""The operations that it has, too."""
+"""The operations that pymerkle also has."""
 
 _ALGORITHM = "sha256"
 
@@ -64,10 +64,10 @@ class _VerifyConsistency(Protocol):
 
 
 def pymerkle_version() -> str:
-    """The version that is installed.  Raises Unavailable unless it can be compared with."""
+    """The installed version.  Raises Unavailable if there is none, or one that is too old."""
     try:
         version = metadata.version(PYMERKLE)
-        import pymerkle  # noqa: F401  # whether it can be
+        import pymerkle  # noqa: F401  # to see whether it can be imported
     except (ImportError, metadata.PackageNotFoundError):
         raise Unavailable(
             "not installed",
@@ -80,7 +80,7 @@ def pymerkle_version() -> str:
 
 
 def pymerkle_handlers(leaves: Leaves) -> Mapping[str, Handler]:
-    """Its operations.  Each kind keeps one tree, made when it is first asked for."""
+    """The operations of pymerkle.  Each kind of handler keeps one tree, made at its first use."""
     inserts, proofs = _Inserts(leaves), _Proofs(leaves)
     runs: tuple[Handler, ...] = (
         inserts.batch,
@@ -95,7 +95,7 @@ def pymerkle_handlers(leaves: Leaves) -> Mapping[str, Handler]:
 
 
 def _new_tree() -> _Tree:
-    import pymerkle  # only if it is wanted
+    import pymerkle  # imported only where it is measured
 
     tree: _Tree = pymerkle.InmemoryTree(algorithm=_ALGORITHM)
     return tree
@@ -108,7 +108,7 @@ def _verifiers() -> tuple[_VerifyInclusion, _VerifyConsistency]:
 
 
 class _Inserts:
-    """Insertion.  Building a tree takes long: one grows by all samples."""
+    """Handlers that insert.  Building a tree takes long, so all samples insert into one tree."""
 
     def __init__(self, leaves: Leaves) -> None:
         self._leaves = leaves
@@ -146,7 +146,7 @@ class _Inserts:
 
 
 class _Proofs:
-    """Proofs of the present tree, and their verification against size and position, as ours are."""
+    """Handlers that make and verify proofs of the present tree, against size and position."""
 
     def __init__(self, leaves: Leaves) -> None:
         self._leaves = leaves
@@ -203,5 +203,5 @@ class _Proofs:
 
 
 def _positions(request: Request) -> list[int]:
-    """Positions begin at 1; so do sizes."""
+    """The positions to prove, or old sizes; both begin at 1."""
     return [index(i, request.size) + 1 for i in range(request.amount)]

@@ -1,6 +1,6 @@
-"""One side in a process of its own: ``python worker.py KIND DIRECTORY LEAVES SINGLES``.
+"""A worker: measures one side, as ``python worker.py KIND DIRECTORY LEAVES SINGLES``.
 
-KIND is ours, pymerkle or bare.  See `benchmarks.workers` for what it reads and answers.
+KIND is ours, pymerkle or bare.  `benchmarks.workers` says what a worker reads and answers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["handlers"]
 
 
 def handlers(kind: str, inputs: Inputs) -> Mapping[str, Handler]:
-    """What a kind of worker can do.  Imports what only that kind needs."""
+    """The operations of a kind of worker.  Imports only the modules that this kind needs."""
     leaves = Leaves(inputs.leaves, inputs.singles)
     if kind == "pymerkle":
         from benchmarks.theirs import pymerkle_handlers

@@ -1,4 +1,4 @@
-"""Child processes that measure: one for each side, of which one works while the others wait.
+"""Child processes that measure, one for each side.  One of them works while the others wait.
 
 A worker is started with the arguments DIRECTORY (for its durable trees), LEAVES and SINGLES (files
 of 32-byte leaves).  It reads requests from standard input, one line of five words each, and answers
@@ -33,7 +33,7 @@ __all__ = [
 
 
 class Unavailable(Exception):
-    """A side cannot be measured; the message says why, ``short`` in a few words."""
+    """A side cannot be measured.  The message says why; ``short`` says it in a few words."""
 
     def __init__(self, short: str, message: str) -> None:
         super().__init__(message)
@@ -41,11 +41,11 @@ class Unavailable(Exception):
 
 
 class WorkerFailed(Exception):
-    """A worker ended, or could not do what it was asked for."""
+    """A worker ended, or a request to it failed."""
 
 
 class Request(NamedTuple):
-    """What to measure.  ``amount``: how many operations, where that is not the size."""
+    """A request to a worker.  ``amount``: the number of operations, if that is not the size."""
 
     operation: str
     scheme: str
@@ -55,7 +55,7 @@ class Request(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came out of a timed run.  See `benchmarks.measure.Sample`."""
+    """The result of a timed run.  See `benchmarks.measure.Sample`."""
 
     operations: int
     check: bytes | None = None
@@ -63,12 +63,12 @@ class Outcome(NamedTuple):
 
 
 Handler = Callable[[Request, Stopwatch], Outcome]
-"""Prepares, times the work within ``with stopwatch:``, and checks what came out."""
+"""Prepares, times the work within ``with stopwatch:``, and checks the result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Where a worker makes its trees, and where its leaves are."""
+    """The folder in which a worker makes its trees, and the files of its leaves."""
 
     directory: Path
     leaves: Path
@@ -81,7 +81,7 @@ def python_command(kind: str) -> list[str]:
 
 
 class Worker:
-    """One child process, started when it is first asked.  ``environment`` is added to ours."""
+    """One child process, started at the first request.  ``environment`` is added to ours."""
 
     def __init__(
         self, command: Sequence[str], environment: Mapping[str, str], inputs: Inputs
@@ -102,7 +102,7 @@ class Worker:
         )
 
     def ask(self, request: Request) -> Sample:
-        """The sample of a request.  Raises WorkerFailed."""
+        """Send a request, and return the sample.  Raises WorkerFailed."""
         process = self._process = self._process or self._started()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -127,7 +127,7 @@ class Worker:
 
 
 def serve(handlers: Mapping[str, Handler]) -> None:
-    """Be a worker: answer requests until there are none."""
+    """Act as a worker: answer requests until stdin ends."""
     for line in sys.stdin:
         operation, scheme, *numbers = line.split()
         try:

@@ -1,4 +1,4 @@
-"""What a durable tree can be told: parameters, policies, tiering."""
+"""Configuration of a durable tree: parameters, policies, tiering."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class FlushPolicy:
 
     @dataclass(frozen=True, slots=True)
     class Interval:
-        """In the background, ``seconds`` after the first pending leaf at the latest."""
+        """In the background, at most ``seconds`` after the first pending leaf."""
 
         seconds: float = 0.01
 
@@ -53,11 +53,11 @@ class FlushPolicy:
 
     @dataclass(frozen=True, slots=True)
     class Manual:
-        """Only when asked: by flush, checkpoint, close, insert_durable, or waiting for a token."""
+        """Only when a caller asks: flush, checkpoint, close, insert_durable, or a token's wait."""
 
 
 class CheckpointPolicy:
-    """When complete nodes are written to the level files and the log is cut."""
+    """When complete nodes are written to the level files, and old log segments removed."""
 
     @dataclass(frozen=True, slots=True)
     class Manual:
@@ -69,7 +69,7 @@ class CheckpointPolicy:
 
     @dataclass(frozen=True, slots=True)
     class EveryNEntries:
-        """In the background, whenever ``n`` leaves came since the last checkpoint."""
+        """In the background, whenever ``n`` leaves were inserted since the last checkpoint."""
 
         n: int
 
@@ -102,8 +102,9 @@ AnyCheckpointPolicy: TypeAlias = (
 class TieringConfig:
     """Which levels stay in memory.
 
-    Levels at or above ``pin_above_level`` do; lower ones are read through mapped level files once
-    a checkpoint holds them.  0 keeps everything in memory; None, the default, maps every level.
+    Levels at or above ``pin_above_level`` stay in memory.  Lower levels are read through mapped
+    level files as soon as a checkpoint holds them.  0 keeps all levels in memory; None, the
+    default, maps every level.
     """
 
     pin_above_level: int | None = None
@@ -119,18 +120,23 @@ class TieringConfig:
 
 @dataclass(frozen=True, slots=True)
 class RotorTreeConfig:
-    """Everything that `RotorTree.open` takes.
+    """All parameters of `RotorTree.open`.
 
-    ``path`` is the tree's directory.  ``n``, ``max_depth`` and ``hasher`` are those of a new tree
-    (4, 20 and blake3 where None); an existing tree remembers its own, and naming others is a
-    ConfigMismatchError.
+    ``path``: the tree's directory.
 
-    ``verify_checkpoint``: on open, recompute every stored node from the leaves; without it only the
-    root is, from the right edge, and a damaged leaf or node shows as a proof that does not verify.
-    ``create``: make
-    a tree where there is none.  ``read_only``: change nothing on disk; several readers may have
-    the tree open together.  ``record_acknowledgements``: note in COMMIT, by a second fsync, what
-    each flush made durable, so that damage to the last flushes before a crash is noticed, too.
+    ``n``, ``max_depth``, ``hasher``: the parameters of a new tree; None stands for 4, 20 and
+    blake3.  An existing tree keeps its own; opening it with others raises ConfigMismatchError.
+
+    ``verify_checkpoint``: opening recomputes every stored node from the leaves.  Without it,
+    opening only computes the root from the right edge; a damaged leaf or node then shows later, as
+    a proof that does not verify.
+
+    ``create``: make a tree where there is none.
+
+    ``read_only``: change nothing on disk.  Several readers may have the tree open together.
+
+    ``record_acknowledgements``: each flush also records in COMMIT what it made durable, which
+    takes another fsync.  Opening then notices damage to the last flushes before a crash, too.
     """
 
     path: str

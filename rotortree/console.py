@@ -1,8 +1,8 @@
-"""What the console programs of this project have in common.
+"""The common parts of this project's console programs.
 
-Each is a typer application.  What goes wrong in a command is one line on stderr and an exit status;
-a program says by a *judge* what status and message its own errors get, and everything else, which
-nobody foresaw, keeps its traceback.
+Each program is a typer application.  A command that fails prints one line on stderr and exits with
+a status.  Every program has a *judge*, a function that gives its own errors a status and a message.
+Any other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ FAILED = 1
 USAGE = 2
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
-"""The exit statuses: something does not hold, was asked for wrongly, was interrupted."""
+"""The exit statuses: a check failed, the request was wrong, interrupted, the output was closed."""
 
 Judge: TypeAlias = Callable[[BaseException], tuple[int, str] | None]
-"""The exit status and the message of an error; None for one that nobody foresaw."""
+"""Returns the exit status and the message of an error; None for an unexpected one."""
 
 
 class CommandError(Exception):
-    """A command cannot do what was asked.  Attribute: ``status``, the exit status."""
+    """A command cannot do what the user asked for.  Attribute: ``status``, the exit status."""
 
     def __init__(self, message: str, status: int = USAGE) -> None:
         super().__init__(message)
@@ -50,7 +50,7 @@ class CommandError(Exception):
 
 @runtime_checkable
 class _ParserError(Protocol):
-    """What every version of typer raises at a wrong command line."""
+    """The error of a wrong command line, in every version of typer."""
 
     exit_code: int
 
@@ -58,7 +58,7 @@ class _ParserError(Protocol):
 
 
 def verdict(error: BaseException, program: str) -> tuple[int, str] | None:
-    """What every program makes of an error; None where that is its own affair."""
+    """The exit status and message of an error that all programs treat alike; None for others."""
     match error:
         case typer.Exit():
             return error.exit_code, ""
@@ -75,7 +75,10 @@ def verdict(error: BaseException, program: str) -> tuple[int, str] | None:
 
 
 def tell(program: str, message: str) -> None:
-    """Say something on stderr, in one line: names may hold line ends and terminal commands."""
+    """Print a message on stderr as one line.
+
+    Names of files may hold line ends and terminal commands, which are printed as escapes.
+    """
     line = "".join(
         character if character.isprintable() else ascii(character)[1:-1] for character in message
     )
@@ -84,13 +87,13 @@ def tell(program: str, message: str) -> None:
 
 
 def abandon_output() -> None:
-    """After an output failed: what is still buffered must not fail again when Python ends."""
+    """Discard buffered output after stdout failed, so that Python does not fail again at exit."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _exit_status(program: str, judge: Judge, action: Callable[[], object]) -> int:
-    """Do something; print one line on stderr if it fails; return the exit status."""
+    """Run an action; print one line on stderr if it fails; return the exit status."""
     try:
         if sys.stdout is None:
             raise CommandError("stdout is closed", FAILED)
@@ -110,7 +113,7 @@ def _exit_status(program: str, judge: Judge, action: Callable[[], object]) -> in
 
 
 def application(program: str, judge: Judge) -> typer.Typer:
-    """A typer application without commands, whose errors are reported as this module says."""
+    """A typer application without commands, which reports errors as this module says."""
 
     class Commands(TyperGroup):
         """The group of all commands."""
@@ -147,7 +150,7 @@ def print_version(program: str) -> NoReturn:
 
 def run(app: typer.Typer) -> NoReturn:
     """Run the command that the process was started with, and exit."""
-    # Names may hold bytes that are no text; printing them must not fail.
+    # Names of files may hold bytes that are not valid text; printing them must not fail.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -1,10 +1,12 @@
-"""A demonstration: ``python -m rotortree.demo [--dir DIR] [--keep] [--source DIR]``.
+"""A demonstration of a tree that is killed, recovered, proven, damaged and checked.
 
-It keeps an integrity log of this computer's own Python standard library: the hash of every file is
-a leaf.  The process that writes it is killed half-way and started again; then proofs are verified
-by other processes that see no tree, and a byte of a copy is flipped and found.  Every step is a
-command that a user could type, every number that is printed was measured, and any step that does
-not do what it should ends the demonstration with exit status 1.
+Usage: ``python -m rotortree.demo [--dir DIR] [--keep] [--source DIR]``.
+
+It keeps an integrity log of this computer's Python standard library: the hash of every file is a
+leaf.  It kills the process that writes the log half-way and starts it again.  Then other processes,
+which have no tree, verify proofs, and ``check`` finds a bit that was flipped in a copy.  Every step
+is a command that a user could type, and every number that it prints was measured.  A step that
+fails ends the demonstration with exit status 1.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ _TIMEOUT_SECONDS = 300.0
 
 
 class _Failure(Exception):
-    """A step did not do what it should."""
+    """A step of the demonstration failed."""
 
 
 def _expect(holds: bool, claim: str) -> None:
@@ -47,7 +49,7 @@ def _expect(holds: bool, claim: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """A command that has ended."""
+    """Exit status and output of a command that has ended."""
 
     status: int
     stdout: str
@@ -55,7 +57,7 @@ class _Done:
 
 
 class _Shell:
-    """Runs ``rotortree`` in a directory, each command in a process of its own, and shows it."""
+    """Runs and prints ``rotortree`` commands in a directory, each in a process of its own."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -76,7 +78,7 @@ class _Shell:
         )
 
     def run(self, *words: str, status: int = 0) -> _Done:
-        """Run a command to its end, which must have this exit status."""
+        """Run a command to its end; raise _Failure if it has another exit status."""
         process = self.start(*words)
         try:
             stdout, stderr = process.communicate(timeout=_TIMEOUT_SECONDS)
@@ -90,7 +92,7 @@ class _Shell:
         return done
 
     def values(self, *words: str) -> dict[str, Any]:
-        """Run a command with --json; return what it printed."""
+        """Run a command with --json; return the values that it printed."""
         found: dict[str, Any] = json.loads(self.run(*words, "--json").stdout)
         return found
 
@@ -113,7 +115,7 @@ def _mebibytes(count: int) -> str:
 
 
 def _files_of(source: Path) -> list[str]:
-    """All regular files below a directory that can be read, sorted: leaf i is file i."""
+    """All readable regular files below a directory, sorted: leaf i is file i."""
     found = []
     for folder, names, files in os.walk(source):
         names[:] = [name for name in names if name not in _LEFT_OUT]
@@ -127,7 +129,7 @@ def _is_readable_file(path: str) -> bool:
 
 
 class _Demonstration:
-    """The steps, in order.  Each uses what those before it left in the directory."""
+    """The steps, in order.  Each uses the files that the steps before it left."""
 
     def __init__(self, directory: Path, source: Path) -> None:
         self.shell = _Shell(directory)
@@ -137,10 +139,10 @@ class _Demonstration:
         self.batch = max(1, len(self.files) // 128)
 
     def run(self) -> None:
-        """Everything.  Raises _Failure at the first step that does not do what it should."""
+        """Run all steps.  Raises _Failure at the first step that fails."""
         _expect(
             len(self.files) >= _LEAST_FILES,
-            f"{self.source} has {len(self.files)} files, of at least {_LEAST_FILES}",
+            f"{self.source} has {len(self.files)} files, and at least {_LEAST_FILES} are needed",
         )
         old_size = self._first_quarter()
         size = self._killed(old_size)
@@ -177,13 +179,15 @@ class _Demonstration:
     def _killed(self, old_size: int) -> int:
         """Kill the process that appends; return the size that was recovered."""
         _title(2, "The process that appends is killed half-way (SIGKILL)")
-        _say("the pipe never delivers the last quarter of the names: it cannot have finished")
+        _say("the pipe never delivers the last quarter of the names, so the process cannot finish")
         fed = self.files[old_size : len(self.files) * 3 // 4]
         options = ("--hash-files", "--partial", "--batch", str(self.batch), "--files-from", "-")
         process = self.shell.start("append", "log", *options)
         acknowledged = _kill_in_the_middle(process, fed, len(self.files) // 2)
-        _expect(process.returncode == -signal.SIGKILL, f"it ended with {process.returncode}")
-        _say(f"killed; the last it had acknowledged as durable was size {acknowledged:,}")
+        _expect(
+            process.returncode == -signal.SIGKILL, f"the process ended with {process.returncode}"
+        )
+        _say(f"killed; the last size that it had acknowledged as durable was {acknowledged:,}")
         found = self.shell.values("info", "log")
         size = int(found["size"])
         _say(
@@ -197,7 +201,7 @@ class _Demonstration:
         return size
 
     def _rest(self, size: int) -> None:
-        _title(3, "Started again, it goes on from where it was durable")
+        _title(3, "A new process appends the files that are missing")
         names = self._list("all.txt", self.files)
         arguments = ("--hash-files", "--files-from", names, "--skip", str(size))
         values = self.shell.values("append", "log", *arguments)
@@ -211,11 +215,11 @@ class _Demonstration:
         _say(f"checkpoint of {done['size']:,} leaves; the tree takes {stored:,} bytes on disk")
 
     def _compared(self) -> None:
-        _title(4, "Every leaf is compared with the file, hashed here once more")
+        _title(4, "Every leaf is compared with its file, which is hashed once more")
         self.shell.run("export", "log", "--raw", "-o", "leaves.bin")
         started = time.monotonic()
         expected = b"".join(blake3(Path(file).read_bytes()).digest() for file in self.files)
-        _expect((self.directory / "leaves.bin").read_bytes() == expected, "some leaf is not right")
+        _expect((self.directory / "leaves.bin").read_bytes() == expected, "a leaf is wrong")
         _say(f"{len(self.files):,} leaves are right ({time.monotonic() - started:.2f} s)")
 
     def _verifier(self, *names: str) -> _Shell:
@@ -232,7 +236,7 @@ class _Demonstration:
         _title(5, f"Proof that {os.path.relpath(file, self.source)} is in the log")
         self.shell.run("prove", "log", str(index), "-o", "proof.json")
         length = (self.directory / "proof.json").stat().st_size
-        _say(f"proof.json: {length:,} bytes.  Elsewhere, with only the head, the proof, the file:")
+        _say(f"proof.json: {length:,} bytes.  A verifier with only head, proof and file:")
         verifier = self._verifier("after.json", "proof.json")
         command = ("verify", "--head", "after.json", "proof.json", "--file")
         found = verifier.values(*command, file)
@@ -243,7 +247,7 @@ class _Demonstration:
         changed = bytearray(Path(file).read_bytes() or b"\0")
         changed[len(changed) // 2] ^= 1
         (verifier.directory / "changed").write_bytes(changed)
-        _say("and with one bit of the file changed, it must not:")
+        _say("With one bit of the file changed, verification must fail:")
         done = verifier.run(*command, "changed", status=1)
         _say(f"exit status {done.status}: {done.stderr.strip()}")
 
@@ -251,7 +255,7 @@ class _Demonstration:
         _title(6, "Proof that the log only grew since before the kill")
         self.shell.run("prove-consistency", "log", str(old_size), "-o", "consistency.json")
         length = (self.directory / "consistency.json").stat().st_size
-        _say(f"consistency.json: {length:,} bytes.  Elsewhere, with only the proof and two heads:")
+        _say(f"consistency.json: {length:,} bytes.  A verifier with only the proof and two heads:")
         verifier = self._verifier("before.json", "after.json", "consistency.json")
         names = ("before.json", "after.json", "consistency.json")
         found = verifier.values("verify-consistency", *names)
@@ -281,7 +285,7 @@ class _Demonstration:
 
 
 def _kill_in_the_middle(process: subprocess.Popen[bytes], names: Sequence[str], size: int) -> int:
-    """Feed names; kill at the first acknowledgement of ``size`` or more; return the last one."""
+    """Feed names; kill when ``size`` or more is acknowledged; return the last acknowledged size."""
     assert process.stdin is not None  # both are pipes
     assert process.stdout is not None
     assert process.stderr is not None
@@ -295,7 +299,7 @@ def _kill_in_the_middle(process: subprocess.Popen[bytes], names: Sequence[str], 
         for line in process.stdout:
             word, _, number = line.partition(b" ")
             if word != b"durable" or not line.endswith(b"\n"):
-                continue  # a line that the kill cut off acknowledges nothing
+                continue  # the kill may have cut off the last line
             acknowledged = int(number)
             if acknowledged >= size:
                 process.kill()
@@ -308,7 +312,7 @@ def _kill_in_the_middle(process: subprocess.Popen[bytes], names: Sequence[str], 
         for pipe in (process.stdin, process.stdout, process.stderr):
             with contextlib.suppress(OSError):
                 pipe.close()
-    _expect(acknowledged >= size, f"it ended before it was killed: {said}")
+    _expect(acknowledged >= size, f"the process ended before it was killed: {said}")
     return acknowledged
 
 
@@ -320,7 +324,7 @@ def _feed(descriptor: int, data: bytes) -> None:
 
 @contextlib.contextmanager
 def _work_directory(parent: str | None, *, keep: bool) -> Iterator[Path]:
-    """A new directory to work in; removed in the end unless it is to be kept."""
+    """Make a directory to work in; remove it in the end unless ``keep`` is set."""
     path = Path(tempfile.mkdtemp(prefix="rotortree-demo-", dir=parent))
     try:
         yield path
@@ -347,9 +351,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _work_directory(options.dir, keep=options.keep) as directory:
             print(f"RotorTree at work in {directory}")
             _Demonstration(directory, Path(options.source).resolve()).run()
-            print(f"\nAll of it held, in {time.monotonic() - started:.1f} s.")
+            print(f"\nEvery step succeeded, in {time.monotonic() - started:.1f} s.")
             if options.keep:
-                print(f"Everything is still in {directory}")
+                print(f"All files are still in {directory}")
     except (_Failure, OSError, subprocess.SubprocessError) as error:
         print(f"demo: failed: {error}", file=sys.stderr)
         return 1

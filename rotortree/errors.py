@@ -11,15 +11,15 @@
     │   │   └── MaxDepthExceededError  more leaves than n ** max_depth
     │   ├── IndexOutOfRangeError       no such leaf, node, level or past size
     │   └── InvalidProofError          a proof that does not prove its statement
-    │       └── NoUpdateNeededError    the proof is already of the newer size
-    └── StorageError                   the durable tree cannot do what was asked
+    │       └── NoUpdateNeededError    the old and the new head have the same size
+    └── StorageError                   the durable tree cannot do what the caller asked for
         ├── ClosedError                used after close(), or in a forked child
         ├── ReentrantError             called by what interrupted a call of the same thread
-        ├── ReadOnlyError              a change was asked of a tree opened read-only
-        ├── FileLockedError            another process (or object) has it open
-        ├── TreeNotFoundError          no tree there, and none was to be created
+        ├── ReadOnlyError              a change of a tree that was opened read-only
+        ├── FileLockedError            another process (or object) has the tree open
+        ├── TreeNotFoundError          no tree there, and the caller did not ask to create one
         ├── NotATreeError              the directory holds something else
-        ├── ConfigMismatchError        the stored parameters are others
+        ├── ConfigMismatchError        the stored parameters differ from the given ones
         ├── IoFailedError              the operating system refused an operation
         │   └── SyncFailedError        a sync failed: what it covered may be lost
         ├── FlushFailedError           leaves did not become durable
@@ -30,7 +30,7 @@
             ├── ChecksumMismatchError  a seal does not match the bytes that it seals
             └── WalCorruptedError      acknowledged leaves of the log are damaged
 
-The values that a message names are attributes, too.  A rejected call leaves the tree unchanged.
+The values in a message are also attributes.  A call that is rejected leaves the tree unchanged.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ __all__ = [
 
 
 def shown(value: object) -> str:
-    """A value as a message shows it; Python refuses to print integers of thousands of digits."""
+    """A value as text for a message.  Python refuses to print integers of thousands of digits."""
     if isinstance(value, int) and value.bit_length() > 128:
         return f"an integer of {value.bit_length()} bits"
     try:
         return repr(value)
-    except ValueError:  # there is such an integer in it
+    except ValueError:  # the value contains such an integer
         return f"a value of type {type(value).__name__}"
 
 
@@ -84,7 +84,7 @@ class RotorTreeError(Exception):
     """Base of all errors of this library.  They can be pickled, and so cross processes."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Without __init__, which makes the message of other arguments.
+        # Restores the message and the attributes without __init__, which takes other arguments.
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]  # typeshed lacks it
 
 
@@ -107,7 +107,7 @@ class InvalidConfigError(TreeError, ValueError):
 class InvalidLeafError(TreeError, ValueError):
     """A leaf is not 32 bytes, or a buffer is not a row of 32-byte leaves.
 
-    Attribute: ``index``, the position in the batch of the first bad leaf, where there is one.
+    Attribute: ``index``, the position in the batch of the first bad leaf, or None.
     """
 
     def __init__(self, message: str, index: int | None = None) -> None:
@@ -123,7 +123,7 @@ class EmptyBatchError(TreeError, ValueError):
 
 
 class CapacityExceededError(TreeError):
-    """The leaves do not fit.
+    """The leaves do not fit into the tree.
 
     Attributes: ``size`` (leaves now), ``count`` (leaves to insert), ``capacity`` (leaves at most).
     """
@@ -143,10 +143,10 @@ class MaxDepthExceededError(CapacityExceededError):
 
 
 class IndexOutOfRangeError(TreeError, IndexError):
-    """No such leaf, node, level or past size.
+    """There is no such leaf, node, level or past size.
 
-    Attributes: ``what`` ("leaf", "size", ...), ``value`` (what was asked for), ``stop`` (the first
-    value that does not exist).
+    Attributes: ``what`` ("leaf", "size", ...), ``value`` (the one that was asked for), ``stop``
+    (the first one that does not exist).
     """
 
     def __init__(self, what: str, value: int, stop: int) -> None:
@@ -161,7 +161,7 @@ class InvalidProofError(TreeError, ValueError):
 
 
 class NoUpdateNeededError(InvalidProofError):
-    """The old and the new head have the same size, so that there is nothing to update."""
+    """The old and the new head have the same size, so there is nothing to update."""
 
     def __init__(self, size: int) -> None:
         super().__init__(f"the proof is of size {size} already")
@@ -169,7 +169,7 @@ class NoUpdateNeededError(InvalidProofError):
 
 
 class StorageError(RotorTreeError):
-    """The durable tree cannot do what was asked."""
+    """The durable tree cannot do what the caller asked for."""
 
 
 class ClosedError(StorageError):
@@ -185,7 +185,7 @@ class ReentrantError(StorageError):
 
 
 class ReadOnlyError(StorageError):
-    """A change was asked of a tree that was opened read-only."""
+    """The caller tried to change a tree that was opened read-only."""
 
     def __init__(self, path: str) -> None:
         super().__init__(f"{path} was opened read-only")
@@ -204,7 +204,7 @@ class FileLockedError(StorageError):
 
 
 class TreeNotFoundError(StorageError):
-    """There is no tree at ``path``, and none was to be created."""
+    """There is no tree at ``path``, and the caller did not ask to create one."""
 
     def __init__(self, path: str) -> None:
         super().__init__(f"{path}: no tree there")
@@ -212,7 +212,7 @@ class TreeNotFoundError(StorageError):
 
 
 class NotATreeError(StorageError):
-    """``path`` is not a directory, or a directory of something else; nothing was written to it.
+    """``path`` is not a directory, or holds something other than a tree.  Nothing was written.
 
     Attribute: ``path``.
     """
@@ -223,7 +223,7 @@ class NotATreeError(StorageError):
 
 
 class ConfigMismatchError(StorageError):
-    """The stored tree was made with other parameters.
+    """The stored tree was made with parameters that differ from the given ones.
 
     Attributes: ``path``, ``parameter``, ``stored``, ``given``.
     """
@@ -259,9 +259,9 @@ class SyncFailedError(IoFailedError):
 class FlushFailedError(StorageError):
     """Leaves did not become durable.
 
-    Attribute: ``retryable``.  True: nothing was lost, the leaves are still pending, and the next
-    flush tries again.  False: the tree is failed for good; reads go on, and only a new open
-    recovers.
+    Attribute: ``retryable``.  True: nothing was lost; the leaves are still pending, and the next
+    flush tries again.  False: the tree is failed for good; it can still be read, and only a new
+    open recovers it.
     """
 
     def __init__(self, message: str, *, retryable: bool) -> None:
@@ -282,13 +282,13 @@ class DetachedError(FlushFailedError):
 
 
 class CheckpointFailedError(StorageError):
-    """A checkpoint was not committed.  The tree and its log are as before; try again later."""
+    """A checkpoint was not committed.  The tree and its log are unchanged; try again later."""
 
 
 class UnsupportedFormatError(StorageError):
-    """A file names a version of the format that this library does not read.
+    """A file has a version of the format that this library does not read.
 
-    Attributes: ``path``, ``version`` (found), ``supported``.
+    Attributes: ``path``, ``version`` (of the file), ``supported`` (by this library).
     """
 
     def __init__(self, path: str, version: int, supported: int) -> None:

@@ -1,8 +1,8 @@
-"""The scheduler seam: what runs in the background, when, and who waits for whom.
+"""The scheduler seam: background tasks, their clock, and the locks between threads.
 
-The flusher and the checkpointer are step functions.  In production a thread runs each of them; a
-test or a simulation drives them itself, with a clock of its own, in any interleaving.  The locks
-that are held while the disk works come from here, too, so that a simulation knows who is blocked.
+The flusher and the checkpointer are step functions.  In production a thread runs each of them.  A
+test or a simulation runs the steps itself, with its own clock and in any interleaving.  Locks that
+are held during disk I/O come from here, too, so that a simulation knows which thread is blocked.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _NEVER = math.inf
 
 
 class Mutex(Protocol):
-    """What `threading.Lock` makes, as far as it is used here."""
+    """The part of `threading.Lock` that this library uses."""
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Get the lock; False if that took over ``timeout`` seconds (-1: wait for ever)."""
+        """Take the lock; False if it is not free within ``timeout`` seconds (-1: no limit)."""
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
 
     def __enter__(self) -> bool:
-        """Get the lock."""
+        """Take the lock."""
 
     def __exit__(
         self,
@@ -42,7 +42,7 @@ class Mutex(Protocol):
         traceback: TracebackType | None,
         /,
     ) -> None:
-        """Give the lock back."""
+        """Release the lock."""
 
 
 class Task(Protocol):
@@ -52,11 +52,11 @@ class Task(Protocol):
     def is_due(self) -> bool:
         """Whether the step will run without being scheduled again.
 
-        Whatever was done before this was read, the step will see.
+        If True, that run sees everything that the caller did before it read this property.
         """
 
     def schedule(self, delay: float) -> None:
-        """Run the step in ``delay`` seconds, or earlier if it was due earlier already."""
+        """Run the step in ``delay`` seconds, or earlier if it is already due earlier."""
 
     def request(self) -> None:
         """Have the step run once more, from its beginning, as soon as it can.
@@ -66,29 +66,29 @@ class Task(Protocol):
         """
 
     def stop(self) -> None:
-        """Return when the step does not run and will not run again.  Idempotent.
+        """Cancel the task, and return when the step is not running any more.  Idempotent.
 
         Called by the step itself, it returns at once.
         """
 
     def runs_here(self) -> bool:
-        """Whether the caller is the thread that runs the step."""
+        """Whether the caller's thread is the one that runs the step."""
 
 
 class Scheduler(Protocol):
-    """Where tasks and locks come from."""
+    """Makes tasks and locks, and has a clock."""
 
     def now(self) -> float:
         """Seconds on a clock that never goes back."""
 
     def task(self, name: str, step: Callable[[], None]) -> Task:
-        """A task that is not due yet.  The step must not raise.
+        """Make a task, which is not due until it is scheduled.  The step must not raise.
 
-        Raises RuntimeError when there is nothing that could run it.
+        Raises RuntimeError if nothing can run it.
         """
 
     def lock(self) -> Mutex:
-        """A new lock."""
+        """Make a lock."""
 
 
 class _ThreadTask:
@@ -97,15 +97,15 @@ class _ThreadTask:
     def __init__(self, name: str, step: Callable[[], None], now: Callable[[], float]) -> None:
         self._step = step
         self._now = now
-        # Putting something there both says when and wakes the thread: no interrupt comes between.
+        # One put both sets the time and wakes the thread, so no interrupt can separate the two.
         self._calls = SimpleQueue[float]()
         self._due = _NEVER
         self._stopped = False
-        # Started now, where it may fail, so that scheduling never does.
+        # Starting a thread may fail; started here, scheduling cannot fail.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         try:
             self._thread.start()
-        except BaseException:  # an interrupt: it may have been started
+        except BaseException:  # after an interrupt the thread may be running
             self._stopped = True
             self._calls.put(_NEVER)
             raise
@@ -125,7 +125,7 @@ class _ThreadTask:
         self._calls.put(_NEVER)
         if not self.runs_here():
             self._thread.join()
-            self._step = _nothing  # it may hold much: what it belongs to holds this task
+            self._step = _nothing  # the step refers to its owner, and the owner to this task
 
     def runs_here(self) -> bool:
         return self._thread is threading.current_thread()
@@ -154,7 +154,7 @@ def _nothing() -> None:
 
 
 class ThreadScheduler:
-    """Real threads and the real clock."""
+    """Runs each task in a thread of its own, by the system's monotonic clock."""
 
     def now(self) -> float:
         """See `Scheduler.now`."""

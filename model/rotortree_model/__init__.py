@@ -2,13 +2,13 @@
 
 Pure functions over immutable values, to be read beside `specs/`: no I/O, no clock, no optimisation.
 
-    shape       depth, level lengths, children: what follows from sizes alone
-    schemes     how children become a parent
+    shape       depth, level lengths, children: all that depends on sizes alone
+    schemes     hash schemes: the values of children become the value of their parent
     tree        the value of every node, by recursion over the leaves
     proofs      inclusion, consistency and updated proofs, and their verifiers
-    durability  what a tree may hold after a crash
-    layouts     what single files of a directory say
-    directory   the tree in a directory, or what is damaged: reads the format from its text alone
+    durability  the leaves that a tree may hold after a crash
+    layouts     reads single files of a directory: headers, frames, units
+    directory   reads a whole directory: the tree in it, or the damage
 """
 
 from rotortree_model.directory import Contents, read_directory

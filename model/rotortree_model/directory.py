@@ -1,7 +1,8 @@
-"""Directory: an independent reader of the storage format, from `specs/storage-format.md` alone.
+"""Directory: an independent reader of the storage format, written from `specs/storage-format.md`.
 
-A directory is a mapping from paths in it to bytes. `read_directory` says what tree is there, or
-what is damaged: section 7 of the text, its decision table row by row, and then its loading.
+A directory is a mapping from the paths in it to bytes. `read_directory` returns the tree that is
+there or raises DamagedError. It follows section 7 of the text: first the decision table, row by
+row, then loading.
 """
 
 from collections.abc import Mapping
@@ -30,12 +31,12 @@ from rotortree_model.tree import combine
 
 
 class Contents(NamedTuple):
-    """What is in a directory.
+    """The tree in a directory, and what its reader found.
 
-    ``closed``: cleanly. ``torn``: the segment and the offsets [start, stop) of what was written and
-    never acknowledged. ``repaired``: the files that are damaged, and that a writer makes whole.
-    ``checkpoint``: how many leaves the level files have. ``durable``: how many are known to be on
-    the disk.
+    ``closed``: whether it was closed cleanly. ``torn``: the segment and the offsets [start, stop)
+    of torn bytes, or None. ``repaired``: the damaged files, which a writer repairs.
+    ``checkpoint``: the number of leaves in the level files. ``durable``: the number of leaves that
+    are known to be durable.
     """
 
     identity: Identity
@@ -54,9 +55,9 @@ class Contents(NamedTuple):
 
 
 class Log(NamedTuple):
-    """What the survey and the decision yield: the live log, and the commit record if it is valid.
+    """The result of survey and decision: the live log, and the commit record if it is valid.
 
-    ``units`` are those that count, in order, and ``end`` is where they lead.
+    ``units`` are those that count, in order; ``end`` is the head that they lead to.
     """
 
     live: tuple[Segment, ...]
@@ -66,7 +67,7 @@ class Log(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """A level file that must be there. ``nodes`` are empty where they are missing."""
+    """A level file that the checkpoint needs. A node that is missing in it is ``b""``."""
 
     path: str
     level: int
@@ -113,7 +114,7 @@ def read_directory(
 
 
 def check_names(files: Mapping[str, bytes]) -> None:
-    """DamagedError if the directory is another thing's. Requirements: FORMAT-10."""
+    """DamagedError if the directory holds something other than a tree. Requirements: FORMAT-10."""
     names = {path.split("/")[0] for path in files}
     ours = {"LOCK", COMMIT, f"{COMMIT}.tmp", "wal", "levels"}
     if names - ours and COMMIT not in names and not segments(files):
@@ -121,7 +122,7 @@ def check_names(files: Mapping[str, bytes]) -> None:
 
 
 def check_never_created(files: Mapping[str, bytes]) -> None:
-    """Rows 0 to 3: there is no segment."""
+    """Rows 0 to 3: DamagedError if a tree was created here, although there is no segment."""
     commit_record(files)
     parts = [path.split("/") for path in files if path.startswith("levels/")]
     stored = any(len(part) > 2 and is_level(part[1]) for part in parts)
@@ -152,12 +153,12 @@ def decide(files: Mapping[str, bytes], numbers: Mapping[int, str]) -> Log:
 
 
 def missing(number: int) -> DamagedError:
-    """The error of a segment that is not there."""
+    """The error of a segment that is missing."""
     return DamagedError("DataCorruptionError", f"wal/{number:08}.wal", 0)
 
 
 def check_headers(live: tuple[Segment, ...], commit: Commit | None) -> None:
-    """Rows 6 to 8: headers that do not belong together."""
+    """Rows 6 to 8: DamagedError if headers do not belong together."""
     for one in live:
         if one.identity != live[-1].identity:
             raise DamagedError("DataCorruptionError", one.path, 0)
@@ -183,7 +184,7 @@ def followed(live: tuple[Segment, ...]) -> tuple[Unit, ...]:
 
 
 def check_end(last: Segment, end: Head, commit: Commit | None) -> None:
-    """Rows 9a to 11: more leaves than there may be, or fewer than there were."""
+    """Rows 9a to 11: DamagedError if there are more leaves than fit, or fewer than were durable."""
     if end.size > last.identity.capacity:
         raise DamagedError("DataCorruptionError", last.path, 0)
     acknowledged = commit.acknowledged.size if commit else 0
@@ -256,7 +257,7 @@ def untrusted(stored: Rows, computed: Rows, tree: Identity) -> DamagedError:
 
 
 def differing(shards: tuple[Shard, ...], computed: Rows) -> tuple[str, ...]:
-    """The files whose header, or one of whose nodes, is not what follows from the leaves."""
+    """The level files whose header or nodes differ from those that the leaves give."""
     true = [iter(nodes) for nodes in computed.levels]
     right = [shard.nodes == tuple(islice(true[shard.level], len(shard.nodes))) for shard in shards]
     return tuple(
@@ -267,7 +268,7 @@ def differing(shards: tuple[Shard, ...], computed: Rows) -> tuple[str, ...]:
 
 
 def grown(rows: Rows, leaves: tuple[bytes, ...]) -> Rows:
-    """The complete nodes when these leaves are appended."""
+    """The complete nodes after these leaves were appended."""
     levels = [rows.levels[0] + leaves]
     while len(levels[-1]) >= rows.n:
         old = next(iter(rows.levels[len(levels) :]), ())

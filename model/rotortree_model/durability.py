@@ -1,6 +1,6 @@
-"""Durability: what a tree may hold after a crash, judged by what was issued and acknowledged.
+"""Durability: the leaves that a tree may hold after a crash, given those issued and acknowledged.
 
-A history is the batches issued, in order, and how many of their leaves were acknowledged durable.
+A history is the batches issued, in order, and the number of leaves acknowledged as durable.
 After a crash the tree holds the first `size` leaves issued, for some batch boundary `size` in
 [acknowledged, issued]: no acknowledged leaf is lost, none is invented, and no batch is split.
 """
@@ -45,10 +45,10 @@ def issue(history: History, batch: Leaves) -> History:
 
 
 def acknowledge(history: History, size: int) -> History:
-    """The history after the tree promised that its first `size` leaves survive any crash.
+    """The history after the tree acknowledged its first `size` leaves: they survive any crash.
 
-    A promise is never taken back: a smaller size than before changes nothing.
-    ValueError if size is not a batch boundary (so also if it is more than was issued).
+    An acknowledgement is never taken back, so a smaller size than before changes nothing.
+    ValueError if size is not a batch boundary, which includes any size larger than was issued.
     Requirements: DURABLE-16.
     """
     if size not in boundaries(history):
@@ -74,10 +74,10 @@ def allowed(history: History, recovered: Leaves) -> bool:
 
 
 def after_crash(history: History, recovered: Leaves) -> History:
-    """The history that goes on from a crash, once a writable open returned these leaves.
+    """The history that goes on after a crash, once an open for writing returned these leaves.
 
-    The lost batches are as if never issued. What was recovered is acknowledged: the open showed it,
-    and a second open, after whatever crash, must show it again.
+    The lost batches count as never issued. The recovered leaves are acknowledged: the open showed
+    them, so a second open, after any crash, must show them again.
     ValueError if the recovered leaves are not allowed.
     Requirements: DURABLE-5, DURABLE-7.
     """

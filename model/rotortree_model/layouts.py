@@ -1,7 +1,7 @@
-"""Layouts: what single files of the storage format say, read as `specs/storage-format.md` has it.
+"""Layouts: reads single files of the storage format, as `specs/storage-format.md` describes them.
 
-This is the lower half of the independent reader, written from the text alone. Whether damage that
-is found here matters is for `rotortree_model.directory` to decide.
+This is the lower half of the independent reader, written from the text alone.
+`rotortree_model.directory` decides whether damage that is found here matters.
 """
 
 import re
@@ -46,14 +46,15 @@ Kind: TypeAlias = Literal[
     "UnsupportedFormatError",
     "WalCorruptedError",
 ]
-"""What kind of damage it is."""
+"""The kinds of damage, by the names of the Python library's errors."""
 
 
 class DamagedError(Exception):
-    """There is no tree to be had: of which kind, and where, as far as the text says it.
+    """The directory holds no tree that may be opened.
 
-    ``file`` is a path in the directory, ``offset`` in bytes, ``leaves`` the half-open range of
-    leaves that cannot be trusted; None where the text leaves it open.
+    ``kind`` is the kind of damage, ``file`` a path in the directory, ``offset`` in bytes,
+    ``leaves`` the half-open range of leaves that cannot be trusted. Each of the last three is None
+    where the text does not determine it.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class DamagedError(Exception):
 
 
 class Identity(NamedTuple):
-    """What is equal in all files of a directory. Requirements: FORMAT-14."""
+    """The header fields that are equal in all files of a directory. Requirements: FORMAT-14."""
 
     n: int
     max_depth: int
@@ -103,7 +104,7 @@ class Commit(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """A valid frame: where it ends in its file, the head that it leads to, and its leaves."""
+    """A valid frame. ``end`` is the offset behind it, ``head`` that of the tree with its leaves."""
 
     end: int
     more: bool
@@ -114,7 +115,7 @@ class Frame(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """What one flush wrote: where it ends in its file, the head that it leads to, its leaves."""
+    """The leaves of one flush. ``end`` is the offset behind them, ``head`` the tree with them."""
 
     end: int
     head: Head
@@ -124,8 +125,8 @@ class Unit(NamedTuple):
 class Segment(NamedTuple):
     """A segment of the log: its header, its units, and what lies behind them.
 
-    ``invalid`` is where the first frame would be that is not valid, ``used`` where the bytes in use
-    end, ``promise`` the largest promise of any sealed frame.
+    ``invalid`` is the offset behind the last valid frame (X in the text), ``used`` the offset where
+    the bytes in use end, ``promise`` the largest promise of any sealed frame.
     """
 
     path: str
@@ -139,12 +140,12 @@ class Segment(NamedTuple):
 
     @property
     def end(self) -> int:
-        """Where the last unit ends, or the header."""
+        """The offset behind the last unit, or behind the header if there is no unit."""
         return self.units[-1].end if self.units else SEGMENT_HEADER_BYTES
 
     @property
     def durable(self) -> int:
-        """Up to which size of the tree this segment says that everything was durable.
+        """The largest size of the tree that this segment says was durable.
 
         Requirements: FORMAT-70.
         """
@@ -182,7 +183,8 @@ def segments(files: Mapping[str, bytes]) -> dict[int, str]:
 def identity(path: str, data: bytes, magic: bytes, length: int) -> Identity:
     """The identity in the header of this length that a file begins with.
 
-    DamagedError for the first that is wrong of length, magic, version, seal, fields.
+    Length, magic, version, seal and fields are judged in this order; DamagedError for the first
+    that is wrong.
     Requirements: FORMAT-12, FORMAT-13.
     """
     if len(data) < length:
@@ -210,7 +212,7 @@ def identity(path: str, data: bytes, magic: bytes, length: int) -> Identity:
 
 
 def head(path: str, data: bytes, at: int) -> Head:
-    """The head at an offset; DamagedError if there cannot be such a one."""
+    """The head at an offset; DamagedError if no tree can have such a head."""
     size, root = number_at(data, at, 8), data[at + 8 : at + 8 + HASH_BYTES]
     if size > MAX_SIZE or (size == 0 and any(root)):
         raise DamagedError("DataCorruptionError", path)
@@ -275,12 +277,12 @@ def is_sealed(key: bytes, data: bytes, at: int) -> bool:
 
 
 def promise(data: bytes, at: int) -> int:
-    """Up to where the frame at this offset says that the segment was durable."""
+    """The promise of the frame at this offset: everything below it was durable."""
     return number_at(data, at + 40, 8)
 
 
 def frames(header: bytes, data: bytes) -> Iterator[Frame]:
-    """The frames of the segment with this header, up to the first that is not valid.
+    """The valid frames of the segment with this header, up to the first offset without one.
 
     Requirements: FORMAT-22, FORMAT-24, FORMAT-25.
     """
@@ -295,7 +297,7 @@ def frames(header: bytes, data: bytes) -> Iterator[Frame]:
 
 
 def frame_at(key: bytes, data: bytes, at: int) -> Frame | None:
-    """The frame at this offset, if it is valid but for what the header before it demands.
+    """The frame at this offset, or None. Number, first and chain are not checked: see `frames`.
 
     Requirements: FORMAT-24, FORMAT-28.
     """
@@ -312,7 +314,7 @@ def frame_at(key: bytes, data: bytes, at: int) -> Frame | None:
 
 
 def units(valid: tuple[Frame, ...]) -> Iterator[Unit]:
-    """The whole units that these frames make. Requirements: FORMAT-30."""
+    """The whole units that these frames form. Requirements: FORMAT-30."""
     leaves: tuple[bytes, ...] = ()
     for frame in valid:
         leaves += frame.leaves

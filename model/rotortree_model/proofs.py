@@ -1,7 +1,7 @@
-"""Proofs: which nodes a proof names, and how a verifier who trusts nothing in it folds them.
+"""Proofs: the nodes that a proof consists of, and verifiers that trust nothing in a proof.
 
-A proof is a tuple of hashes. Which node each hash claims to be follows from sizes, arity and index
-alone, so the verifier works it out from its trusted heads and the prover decides no structure.
+A proof is a tuple of hashes. Sizes, arity and index alone determine which node each hash stands
+for. So the verifier computes the structure from its trusted heads, and the prover decides none.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from rotortree_model.tree import combine, node
 
 
 class InvalidProofError(ValueError):
-    """A proof to be updated, or the consistency proof to update it with, does not verify."""
+    """The inclusion proof or the consistency proof of an update does not verify."""
 
 
 class NoUpdateNeededError(ValueError):
-    """The old and the new tree are the same, so the proof is already the updated one."""
+    """The old and the new tree have the same size, so there is nothing to update."""
 
 
 # --- what both kinds of proof share
@@ -25,14 +25,15 @@ class NoUpdateNeededError(ValueError):
 def are_hashes(values: tuple[bytes, ...]) -> bool:
     """Whether every value is 32 bytes long.
 
-    Without this rule bytes could move from one sibling to the next and hash to the same parent.
+    Without this rule a prover could move bytes from one sibling to the next without changing the
+    parent's hash.
     Requirements: PROOF-3.
     """
     return all(len(value) == HASH_BYTES for value in values)
 
 
 def is_head(size: int, root: bytes | None) -> bool:
-    """Whether (size, root) can be a tree's: an empty one has no root, any other one of 32 bytes.
+    """Whether some tree can have this size and root: an empty tree has no root, others 32 bytes.
 
     Requirements: TREE-34.
     """
@@ -60,8 +61,8 @@ def fold(
 def inclusion_coordinates(size: int, n: int, index: int) -> tuple[Coordinate, ...]:
     """The nodes that an inclusion proof consists of: all siblings of the path from leaf to root.
 
-    Lowest level first, left to right in each. A lone child has no siblings: the lift costs nothing.
-    The precondition is 0 <= index < size.
+    Lowest level first, left to right in each level. A lone child is lifted and has no siblings.
+    Requires 0 <= index < size.
     Requirements: PROOF-7, PROOF-8.
     """
     return tuple(
@@ -75,7 +76,7 @@ def inclusion_coordinates(size: int, n: int, index: int) -> tuple[Coordinate, ..
 def inclusion_proof(
     leaves: tuple[bytes, ...], n: int, index: int, parent: Scheme
 ) -> tuple[bytes, ...]:
-    """The hashes that prove leaf `index`: the values of inclusion_coordinates, in that order.
+    """The hashes that prove leaf `index`: the values of its inclusion_coordinates, in order.
 
     ValueError if there is no such leaf.
     Requirements: PROOF-7, PROOF-9.
@@ -89,7 +90,7 @@ def inclusion_proof(
 def inclusion_root(
     size: int, n: int, index: int, leaf: bytes, hashes: tuple[bytes, ...], parent: Scheme
 ) -> bytes | None:
-    """The root that a tree of `size` leaves has if leaf and hashes are what they claim to be.
+    """The root of a tree of `size` leaves with this leaf at `index` and these siblings on its path.
 
     None if there is no leaf `index`, a hash is missing or left over, or one is not 32 bytes long.
     Requirements: PROOF-3, PROOF-10.
@@ -112,9 +113,9 @@ def verify_inclusion(
     hashes: tuple[bytes, ...],
     parent: Scheme,
 ) -> bool:
-    """Whether the hashes prove that leaf `index` of the tree with the trusted (size, root) is leaf.
+    """Whether the hashes prove that `leaf` is leaf `index` of the tree with this size and root.
 
-    The root does not commit to the size: both must come from a source that the verifier trusts.
+    The root does not commit to the size: the verifier must trust the source of both.
     Requirements: PROOF-1, PROOF-5, PROOF-10, PROOF-11.
     """
     computed = inclusion_root(size, n, index, leaf, hashes, parent)
@@ -125,9 +126,9 @@ def verify_inclusion(
 
 
 def consistency_coordinates(old_size: int, size: int, n: int) -> tuple[Coordinate, ...]:
-    """The nodes that a consistency proof consists of, in its order; none if nothing is to prove.
+    """The nodes that a consistency proof consists of, in order; none for old size 0 and all leaves.
 
-    The precondition is 0 <= old_size <= size.
+    Requires 0 <= old_size <= size.
     Requirements: PROOF-14, PROOF-15.
     """
     if old_size in (0, size):
@@ -136,9 +137,10 @@ def consistency_coordinates(old_size: int, size: int, n: int) -> tuple[Coordinat
 
 
 def _around(straddling: Coordinate, old_size: int, size: int, n: int) -> tuple[Coordinate, ...]:
-    """What proves a straddling node: what proves its straddling child, if any, then the others.
+    """The nodes of the proof below a straddling node: first those below its straddling child.
 
-    The children left of old_size are complete, hence the same nodes in the old and the new tree.
+    Then come its other children. Those left of old_size are complete, so they are the same nodes in
+    the old and the new tree.
     """
     below = children(size, n, *straddling)
     split = [child for child in below if straddles(size, n, *child, old_size)]
@@ -149,9 +151,9 @@ def _around(straddling: Coordinate, old_size: int, size: int, n: int) -> tuple[C
 def consistency_proof(
     leaves: tuple[bytes, ...], n: int, old_size: int, parent: Scheme
 ) -> tuple[bytes, ...]:
-    """The hashes that prove that the tree extends that of its first old_size leaves.
+    """The hashes that prove that the tree extends the tree of its first old_size leaves.
 
-    The values, in the new tree, of consistency_coordinates; () if old_size is 0 or all leaves.
+    They are the values, in the new tree, of consistency_coordinates; () if old_size is 0 or all.
     ValueError unless 0 <= old_size <= number of leaves.
     Requirements: PROOF-14, PROOF-15.
     """
@@ -170,10 +172,10 @@ def verify_consistency(
     hashes: tuple[bytes, ...],
     parent: Scheme,
 ) -> bool:
-    """Whether the hashes prove that the tree with head (size, root) extends that of the old head.
+    """Whether the hashes prove that the tree of the new head extends the tree of the old head.
 
-    False also if a hash is missing, left over or not 32 bytes long, if old_size > size, and if a
-    root is missing from a tree with leaves or given for one without.
+    Also False if a hash is missing, left over or not 32 bytes long, if old_size > size, if a tree
+    with leaves has no root, or if an empty tree has one.
     Requirements: PROOF-5, PROOF-16, PROOF-18.
     """
     if not (old_size <= size and is_head(old_size, old_root) and is_head(size, root)):
@@ -208,8 +210,9 @@ def update_inclusion_proof(
 ) -> tuple[bytes, ...]:
     """The inclusion proof of the same leaf in the new tree, from two proofs and no tree.
 
-    Every sibling in the new tree is complete in the old one, hence in the old proof, or new, hence
-    in the consistency proof, or straddles, and is folded from the consistency proof.
+    Each sibling in the new tree is of one of three kinds. It is complete in the old tree, and in
+    the old proof. Or it is new, and in the consistency proof. Or it straddles, and is folded from
+    the consistency proof.
     InvalidProofError if either proof does not verify; else NoUpdateNeededError if the sizes agree.
     Requirements: PROOF-20, PROOF-21, PROOF-22.
     """

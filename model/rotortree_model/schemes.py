@@ -1,4 +1,4 @@
-"""Schemes: how the values of 2 to 255 children become the value of their parent."""
+"""Schemes: functions from the values of 2 to 255 children to the value of their parent."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ NODE_TAG = b"\x01"
 
 
 def tagged(children: tuple[bytes, ...]) -> bytes:
-    """What the tagged schemes hash: 0x01, the number of children as one byte, the children.
+    """The input of the tagged schemes: 0x01, the number of children as one byte, the children.
 
     Requirements: TREE-15, TREE-17.
     """
@@ -52,4 +52,4 @@ def sha256(children: tuple[bytes, ...]) -> bytes:
 SCHEMES: Mapping[str, Scheme] = MappingProxyType(
     {"blake3": blake3, "blake3-plain": blake3_plain, "sha256": sha256}
 )
-"""Every scheme by the name that files and test vectors call it; read-only."""
+"""Every scheme by its name in files and test vectors; read-only."""

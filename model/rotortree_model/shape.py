@@ -1,4 +1,4 @@
-"""Shape: what depends on sizes alone and never on a hash.
+"""Shape: all that depends on sizes alone and never on a hash.
 
 A tree of arity 3 with 5 leaves; node (k, i) covers leaves [i * 3^k, min((i + 1) * 3^k, 5)):
 
@@ -15,20 +15,20 @@ MIN_ARITY = 2
 """Fewest children of a full node."""
 
 MAX_ARITY = 255
-"""Most children of a full node: their number is hashed as one byte."""
+"""Most children of a full node; schemes hash their number as one byte."""
 
 MAX_DEPTH = 255
-"""The largest maximal depth."""
+"""The largest maximal depth of a tree."""
 
 MAX_SIZE = 2**63 - 1
-"""The largest size."""
+"""The largest size of a tree, in leaves."""
 
 Coordinate: TypeAlias = tuple[int, int]
-"""Where a node is: (level, index in that level); the leaves are level 0."""
+"""The place of a node: (level, index in that level); the leaves are level 0."""
 
 
 def check_arity(n: int) -> None:
-    """Return if n is an arity, 2 <= n <= 255; raise ValueError if not.
+    """Raise ValueError unless n is an arity: 2 <= n <= 255.
 
     Requirements: TREE-1.
     """
@@ -72,7 +72,7 @@ def level_length(size: int, n: int, level: int) -> int:
 def capacity(n: int, max_depth: int) -> int:
     """The most leaves that a tree of arity n holds within max_depth levels.
 
-    That is n^max_depth, or the largest size if it is less.
+    That is n^max_depth, or MAX_SIZE if that is less.
     ValueError if n is not an arity, or max_depth is not 1 to 255.
     Requirements: TREE-24, TREE-25.
     """
@@ -83,7 +83,7 @@ def capacity(n: int, max_depth: int) -> int:
 
 
 def is_complete(size: int, n: int, level: int, index: int) -> bool:
-    """Whether all n^level leaves below node (level, index) exist; it then never changes again.
+    """Whether all n^level leaves below node (level, index) exist; the node then never changes.
 
     ValueError if n is not an arity, or size, level or index is negative.
     Requirements: TREE-6.
@@ -97,7 +97,7 @@ def is_complete(size: int, n: int, level: int, index: int) -> bool:
 def children(size: int, n: int, level: int, index: int) -> tuple[Coordinate, ...]:
     """The children of node (level, index), left to right: 1 to n coordinates of level - 1.
 
-    ValueError if level < 1. The precondition is that the node exists.
+    ValueError if level < 1. Requires that the node exists.
     Requirements: TREE-5.
     """
     stop = min((index + 1) * n, level_length(size, n, level - 1))
@@ -107,7 +107,7 @@ def children(size: int, n: int, level: int, index: int) -> tuple[Coordinate, ...
 def straddles(size: int, n: int, level: int, index: int, old_size: int) -> bool:
     """Whether node (level, index) covers both leaves < old_size and leaves >= old_size.
 
-    At most one node of a level straddles, and no leaf does.
+    At most one node of each level straddles, and no leaf does.
     Requirements: PROOF-14.
     """
     start = index * span(n, level)

@@ -1,7 +1,8 @@
 """Tree: the value of every node, by direct recursion over a tuple of leaves.
 
-Leaves are 32 bytes each and are stored as given. A node's value is its leaf at level 0, its only
-child's value if it has one child (the lift), and parent(children's values) otherwise.
+Leaves are 32 bytes each and are stored as given. At level 0 the value of a node is its leaf. A node
+with one child has that child's value: the child is lifted. Any other node has the value that the
+scheme makes of its children's values.
 """
 
 from rotortree_model.schemes import Scheme
@@ -9,7 +10,7 @@ from rotortree_model.shape import children, depth, level_length
 
 
 def combine(values: tuple[bytes, ...], parent: Scheme) -> bytes:
-    """The value of a node whose children have these values: a lone child is lifted unchanged.
+    """The value of a node whose children have these values; a lone child is lifted unchanged.
 
     Requirements: TREE-9, TREE-10.
     """
@@ -31,7 +32,7 @@ def node(leaves: tuple[bytes, ...], n: int, level: int, index: int, parent: Sche
 
 
 def levels(leaves: tuple[bytes, ...], n: int, parent: Scheme) -> tuple[tuple[bytes, ...], ...]:
-    """The values of all nodes, level 0 to the root's, the right edge included; () if empty.
+    """The values of all nodes, level by level, from the leaves to the root; () if empty.
 
     Requirements: TREE-4.
     """

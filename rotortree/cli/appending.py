@@ -1,4 +1,4 @@
-"""The append command."""
+"""The ``append`` command: read leaves from files or stdin, and make them durable."""
 
 import itertools
 import time
@@ -18,7 +18,7 @@ from rotortree.geometry import NODE_BYTES
 __all__ = ["append"]
 
 _ROW_LEAVES = 64
-"""How many leaves are read between two looks at the progress."""
+"""The progress is updated after so many leaves."""
 
 _Inputs: TypeAlias = Annotated[
     list[str] | None,
@@ -68,12 +68,12 @@ def append(
     """Append leaves, durably.
 
     Without another option a leaf is a line of 64 hexadecimal digits.  A directory stands for all
-    files below it, in the order of their names.  Names are not hashed, contents are.
+    files below it, in the order of their names.  Contents are hashed, names are not.
 
-    All of the input is read into memory and checked first, then appended in one step that a crash
-    does not split: if any of it is wrong, nothing is appended.  With --partial, what came before
-    the error stays, each batch is durable by itself, and unless stdout is a terminal a line
-    "durable N" says so, where N is the tree's size then.
+    The command first reads all input into memory and checks it, then appends it as one batch, which
+    a crash does not split: if any of it is wrong, nothing is appended.  With --partial it appends
+    batch by batch, and the batches before an error stay.  After each batch is durable, a line
+    "durable N" gives the tree's size, unless stdout is a terminal.
 
     JSON: directory, first (index of the first new leaf), appended, size, root (hex or null), bytes
     (of input), seconds.
@@ -90,7 +90,7 @@ def append(
                 consumed = _append(tree, reader, batch if partial else None, progress)
                 root = tree.root
         except BrokenPipeError:
-            raise  # nobody is left who would read what stays
+            raise  # nobody would read which leaves stay
         except (CommandError, OSError, RotorTreeError, KeyboardInterrupt) as error:
             raise _with_what_stays(error, first, tree.durable_size) from error
     size = tree.durable_size
@@ -110,7 +110,7 @@ def append(
 
 
 def _names(files: list[str], files_from: str | None) -> "list[str] | itertools.chain[str]":
-    """The inputs; a list that is still being written is followed, not waited for."""
+    """The names of the inputs.  A list is read while it is still being written."""
     if files_from is None:
         return list(expand(files or [STANDARD]))
     return itertools.chain(expand(files), expand(listed_names(files_from)))
@@ -126,7 +126,7 @@ def _form(raw: bool, hash_lines: bool, hash_files: bool) -> Form:
 def _append(
     tree: RotorTree, reader: LeafReader, batch: int | None, progress: AppendProgress
 ) -> int:
-    """Append everything, durably; return how many bytes of input it was."""
+    """Append all leaves, durably; return how many bytes of input were read."""
     consumed = 0
     everything = bytearray()
     for row, length in in_batches(reader.rows(), batch or _ROW_LEAVES):
@@ -143,7 +143,7 @@ def _append(
 
 
 def _with_what_stays(error: BaseException, first: int, durable_size: int) -> CommandError:
-    """The same error, which also says which leaves are in the tree in spite of it."""
+    """The same error, with how many leaves were appended before it."""
     status, message = verdict(error) or (1, str(error))
     count = durable_size - first
     stays = (

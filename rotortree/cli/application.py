@@ -1,4 +1,4 @@
-"""The commands put together, and the entry point."""
+"""The ``rotortree`` application: all commands, and the entry point."""
 
 from typing import Annotated, NoReturn
 
@@ -31,9 +31,9 @@ def _rotortree(
 ) -> None:
     """Append-only Merkle trees on disk: every leaf ever appended can be proven, and no other.
 
-    Results go to stdout.  Errors are one line on stderr, and the exit status tells their kind: 1 if
-    a check or verification failed or the storage is damaged, locked or failing, 2 if something was
-    asked for wrongly (option, missing file or tree, invalid input), 130 if interrupted.
+    Results go to stdout.  An error is one line on stderr, and the exit status tells its kind: 1 if
+    a check or verification failed or the storage is damaged, locked or failing, 2 if the request
+    was wrong (option, missing file or tree, invalid input), 130 if interrupted.
     """
 
 

@@ -1,4 +1,4 @@
-"""What a tree's files hold, as plain values and as text."""
+"""The contents of a tree's files, as JSON values and as text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Description: TypeAlias = dict[str, Any]
 
 
 def described(fs: FileSystem, directory: str) -> Description:
-    """Everything that the files of a tree hold but leaves and nodes.
+    """Everything that the files of a tree hold, without leaves and nodes.
 
     Raises TreeNotFoundError, FileLockedError, IoFailedError.
     """
@@ -122,7 +122,7 @@ def _level_file(directory: ReadableDirectory, level: str, name: str) -> Iterator
 
 
 def description_lines(values: Description) -> Iterator[str]:
-    """The same for people."""
+    """A description as text, line by line."""
     yield f"tree {values['directory']}"
     for name, value in (values["identity"] or {}).items():
         yield f"  {name}: {value}"
@@ -155,7 +155,7 @@ def _segment_lines(segment: Description) -> Iterator[str]:
         return
     yield f"  base: {_head_text(segment['base'])}"
     for frame in segment["frames"]:
-        more = ", goes on in the next" if frame["more"] else ""
+        more = ", unit continues in the next frame" if frame["more"] else ""
         yield (
             f"  offset {frame['offset']}: frame {frame['number']}, {frame['leaves']} leaves from"
             f" {frame['first']} on, durable below {frame['promise']},"
@@ -163,6 +163,6 @@ def _segment_lines(segment: Description) -> Iterator[str]:
         )
     end, used, size = (segment[name] for name in ("end", "used", "bytes"))
     if end < used:
-        yield f"  offset {end}: {used - end} bytes that do not count"
+        yield f"  offset {end}: {used - end} torn bytes"
     if used < size:
         yield f"  offset {used}: {size - used} zeros ahead"

@@ -1,11 +1,11 @@
-"""What goes wrong, as one line on stderr and an exit status.
+"""Errors of the ``rotortree`` command: one line on stderr and an exit status.
 
 ====  ==========================================================================================
-0     it was done, or it holds
-1     it does not hold (check, verify), or the storage failed: damaged, locked, I/O error
-2     it was asked for wrongly: bad option, missing file, no tree there, invalid input line
+0     the command succeeded
+1     a check or verification failed, or the storage did: damaged, locked, I/O error
+2     the request was wrong: bad option, missing file, no tree there, invalid input line
 130   interrupted from the keyboard
-141   whoever read the output closed it
+141   the reader of the output closed it
 ====  ==========================================================================================
 """
 
@@ -28,16 +28,16 @@ from rotortree.errors import (
 __all__ = ["FAILED", "USAGE", "CommandError", "judge", "verdict"]
 
 _WRONG_PATH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
-"""What the operating system says to a path that was given wrongly."""
+"""The errors of the operating system that mean that the user gave a wrong path."""
 
 
 def verdict(error: BaseException) -> tuple[int, str] | None:
-    """The exit status and the message of an error; None for one that nobody foresaw."""
+    """The exit status and the message of an error; None for an unexpected one."""
     return console.verdict(error, "rotortree") or judge(error)
 
 
 def judge(error: BaseException) -> tuple[int, str] | None:
-    """What this program makes of errors, beside what every program does."""
+    """The verdict on errors that only this program knows; None for all others."""
     match error:
         case OSError():
             message = f"{error.filename or 'output'}: {error.strerror}"
@@ -54,5 +54,5 @@ def judge(error: BaseException) -> tuple[int, str] | None:
 
 
 def _wrong_path_status(number: int | None) -> int:
-    """USAGE if the operating system's error means that a path was given wrongly, else FAILED."""
+    """USAGE if the operating system's error means that the user gave a wrong path, else FAILED."""
     return USAGE if number in _WRONG_PATH else FAILED

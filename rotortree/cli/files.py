@@ -1,6 +1,6 @@
-"""The user's own files: nothing else of the command opens, reads, lists or writes any.
+"""Input and output files of the command: only this module opens, reads, lists or writes them.
 
-A file named ``-`` is stdin or stdout.  What the operating system refuses is an OSError that names
+A file named ``-`` is stdin or stdout.  Where the operating system refuses a call, the OSError names
 the file.
 """
 
@@ -27,17 +27,17 @@ STANDARD = "-"
 """The name of stdin and stdout."""
 
 _SMALL_BYTES = 16 << 20
-"""No head is that long, and no proof: the deepest tree's has 4.2 MiB of JSON."""
+"""Longer than any head or proof: a proof of the deepest tree has 4.2 MiB of JSON."""
 
 
 def display_name(name: str) -> str:
-    """What a message calls an input."""
+    """The name of an input in messages."""
     return "<stdin>" if name == STANDARD else name
 
 
 @contextlib.contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """Let an OSError say which file it is about."""
+    """Add the file's name to an OSError that has none."""
     try:
         yield
     except OSError as error:
@@ -48,7 +48,7 @@ def _naming(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def opened(name: str) -> Iterator[BinaryIO]:
-    """A file, or stdin, to be read as bytes."""
+    """Open a file, or stdin, to read bytes."""
     with _naming(display_name(name)):
         if name == STANDARD:
             if sys.stdin is None:
@@ -60,13 +60,13 @@ def opened(name: str) -> Iterator[BinaryIO]:
 
 
 def read_small(name: str) -> bytes:
-    """All of a file that holds a head or a proof; a longer file is cut off, and thus invalid."""
+    """Read a file with a head or a proof.  A file that is too long is cut off, and thus invalid."""
     with opened(name) as file:
         return file.read(_SMALL_BYTES)
 
 
 def write_output(name: str, parts: Iterable[bytes]) -> int:
-    """Write a file, or to stdout; return the number of bytes."""
+    """Write to a file or to stdout; return the number of bytes."""
     written = 0
     with contextlib.ExitStack() as stack:
         if name == STANDARD:
@@ -81,10 +81,10 @@ def write_output(name: str, parts: Iterable[bytes]) -> int:
 
 
 def expand(names: Iterable[str]) -> Iterator[str]:
-    """The files that are meant: a directory stands for all regular files below it.
+    """Replace each directory by all regular files below it.
 
-    A directory's entries come sorted by the bytes of their names, a subdirectory's files in its
-    place.  Links to files count, links to directories do not.
+    The entries of a directory are sorted by the bytes of their names; the files of a subdirectory
+    come in its place.  Links to files are followed, links to directories are left out.
     """
     for name in names:
         if name == STANDARD or not os.path.isdir(name):
@@ -105,13 +105,13 @@ def _files_below(directory: str) -> Iterator[str]:
 
 
 def listed_names(name: str) -> Iterator[str]:
-    """The lines of a file as file names, one after the other as they come."""
+    """Read file names from a file, one on each line; yield each as soon as it was read."""
     with opened(name) as file:
         for line in file:
             yield os.fsdecode(line.removesuffix(b"\n"))
 
 
 def is_terminal(stream: object) -> bool:
-    """Whether somebody looks at an output."""
+    """Whether a stream is a terminal."""
     isatty = getattr(stream, "isatty", None)
     return isatty is not None and bool(isatty())

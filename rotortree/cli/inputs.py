@@ -1,4 +1,4 @@
-"""Leaves as a user has them: lines, records or files, turned into rows of 32-byte leaves."""
+"""Inputs of ``append``: lines, records or whole files, turned into rows of 32-byte leaves."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _HEX_DIGITS = 2 * NODE_BYTES
 _READ_BYTES = 1 << 20
 
 Row: TypeAlias = tuple[bytes, int]
-"""Leaves, 32 bytes each, and how many bytes of input they were made of."""
+"""Leaves, 32 bytes each, and the number of bytes of input that they come from."""
 
 
 class Form(Enum):
-    """What an input's leaves are."""
+    """How leaves are read from an input."""
 
     HEX = "64 hexadecimal digits on each line"
     RAW = "records of 32 bytes"
@@ -33,7 +33,7 @@ class Form(Enum):
 
 
 def parse_leaf(text: bytes) -> bytes | None:
-    """The leaf that 64 hexadecimal digits, of either case, write; None for anything else."""
+    """The leaf written as 64 hexadecimal digits of either case; None for any other text."""
     if len(text) != _HEX_DIGITS:
         return None
     try:
@@ -53,10 +53,10 @@ def file_leaf(name: str) -> Row:
 
 
 class LeafReader:
-    """The leaves of some inputs, in order, but for the first ``skip``.
+    """Reads the leaves of some inputs, in order, without the first ``skip``.
 
-    What is wrong with an input is raised behind the leaves that came before it.  No more than
-    ``row_leaves`` leaves are waited for before a row is yielded.
+    All leaves before an error are yielded before the error is raised.  A row has at most
+    ``row_leaves`` leaves, so that a slow input is not waited for longer than that.
     """
 
     def __init__(self, form: Form, names: Iterable[str], skip: int, row_leaves: int) -> None:
@@ -66,7 +66,10 @@ class LeafReader:
         self._row_leaves = row_leaves
 
     def rows(self) -> Iterator[Row]:
-        """Raises CommandError, which names input and line or offset, and OSError."""
+        """Yield rows of leaves.
+
+        Raises CommandError, which names the input and the line or offset, and OSError.
+        """
         if self._form is Form.FILES:
             yield from self._whole_files()
         else:
@@ -92,7 +95,8 @@ class LeafReader:
             yield row[: len(row) - rest], len(row) - rest
             if rest:
                 raise CommandError(
-                    f"{name}, offset {offset - rest}: {rest} bytes, where a leaf has {NODE_BYTES}"
+                    f"{name}, offset {offset - rest}: {rest} bytes are left over,"
+                    f" and a leaf has {NODE_BYTES}"
                 )
 
     def _behind_skipped(self, rows: Iterator[Row]) -> Iterator[Row]:
@@ -105,7 +109,9 @@ class LeafReader:
 
     def _check_skipped(self, skipped: int) -> None:
         if skipped < self._skip:
-            raise CommandError(f"the input has {skipped} leaves, of which {self._skip} to skip")
+            raise CommandError(
+                f"the input has {skipped} leaves, fewer than the {self._skip} to skip"
+            )
 
 
 def _hex_leaves(stream: BinaryIO, name: str) -> Iterator[Row]:
@@ -136,9 +142,9 @@ def _line_leaves(stream: BinaryIO, name: str) -> Iterator[Row]:
 
 
 def in_batches(rows: Iterator[Row], leaves: int) -> Iterator[Row]:
-    """The same leaves in rows of exactly ``leaves``, but for the last one, which may be empty.
+    """Join rows into rows of exactly ``leaves`` leaves; the last one may be shorter, or empty.
 
-    If reading fails, the leaves that came before are yielded first.
+    If reading fails, the leaves before the error are yielded first.
     """
     batch, consumed = bytearray(), 0
     try:

@@ -1,4 +1,4 @@
-"""Commands that look at what is stored, byte by byte."""
+"""Commands that inspect a tree's files: ``check`` and ``dump``."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ __all__ = ["check", "dump"]
 def check(directory: Directory, as_json: Json = False) -> None:
     """Verify everything that is stored.
 
-    Changes nothing.  Prints each finding with its file, the offset in it and how bad it is.
-    damaged: data that was durable cannot be trusted; repairable: opening the tree for writing makes
-    it right again; note: harmless, such as what a crash leaves behind.  Exits with 1 unless there
-    are notes only.
+    Changes nothing.  Prints each finding with its severity, its file and the offset in it.
+    damaged: data that was durable cannot be trusted; repairable: opening the tree for writing
+    repairs it; note: harmless, such as the rest that a crash left.  Exits with 1 if a finding is
+    damaged or repairable.
 
     JSON: directory, ok, findings (a list of objects: path, offset (bytes or null), message,
     severity).
@@ -53,13 +53,13 @@ def _count(problems: list[AuditFinding]) -> str:
 def dump(directory: Directory, as_json: Json = False) -> None:
     """Print what the files hold.
 
-    That is commit record, log frames and level files.  Nothing is judged.
+    That is commit record, log frames and level files.  The command does not judge them.
 
     JSON: directory, identity (n, max_depth, scheme, shard_nodes, tree_id; or null), commit
     (checkpoint and acknowledged, each with size and root; first_segment, last_segment; or null),
-    commit_error (or null), segments (a list: path, number, bytes, error, base, frames, end (behind
-    the last flush), used (from there on there are only zeros)), levels (a list: path, level, shard,
-    bytes, nodes).  A frame: offset, number, first, leaves, promise, more, root.
+    commit_error (or null), segments (a list: path, number, bytes, error, base, frames, end (offset
+    behind the last unit), used (offset where zeros ahead begin)), levels (a list: path, level,
+    shard, bytes, nodes).  A frame: offset, number, first, leaves, promise, more, root.
     """
     values = described(OsFileSystem(), PurePath(directory).as_posix())
     show(values, "\n".join(description_lines(values)), as_json=as_json)

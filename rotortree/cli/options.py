@@ -1,4 +1,4 @@
-"""The arguments and options that several commands share."""
+"""Arguments and options that several commands share."""
 
 from typing import Annotated, TypeAlias
 
@@ -27,4 +27,4 @@ Output: TypeAlias = Annotated[
 Binary: TypeAlias = Annotated[
     bool, typer.Option("--binary", help="The proof alone, in its binary encoding.")
 ]
-"""Each is the type of a parameter, and typer reads the rest."""
+"""Each of these is the type of a parameter; typer reads the annotation."""

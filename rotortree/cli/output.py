@@ -1,4 +1,4 @@
-"""What commands say: results on stdout, as text or JSON, and how far they are."""
+"""Output of commands: results on stdout, as text or JSON, and the progress of an append."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Values = Mapping[str, object]
 """A result by name: numbers, strings, truth values, None, lists and objects of them."""
 
 _LINE_SECONDS = 1.0
-"""How often a line says how much was read, where nobody looks."""
+"""Without a terminal, a line says how much was read, at most this often."""
 
 
 def show(values: Values, text: str | None = None, *, as_json: bool) -> None:
@@ -50,14 +50,14 @@ def _cell(value: object) -> str:
 
 
 def hexadecimal(node: bytes | None) -> str | None:
-    """A leaf, node or root as JSON and text have it."""
+    """A leaf, node or root as hexadecimal digits, for JSON and text; None for no root."""
     return None if node is None else node.hex()
 
 
 class AppendProgress:
-    """How far an append is: a bar with the rate on a terminal, else plain lines, or nothing.
+    """Shows the progress of an append: a bar on a terminal, else plain lines, or nothing.
 
-    The bar is on stderr, the lines are part of stdout.
+    The bar goes to stderr, the lines to stdout.
     """
 
     def __init__(self, total: int | None, *, silent: bool) -> None:
@@ -69,7 +69,7 @@ class AppendProgress:
 
     def __enter__(self) -> Self:
         if is_terminal(sys.stderr):
-            # Imported late: it takes longer than most commands do.
+            # Imported late: the import takes longer than most commands run.
             from rich import progress
             from rich.console import Console
 
@@ -97,7 +97,7 @@ class AppendProgress:
             self._bar.stop()
 
     def read(self, leaves: int) -> None:
-        """So many more leaves were read."""
+        """Count leaves that were read, and show the new rate."""
         self._leaves += leaves
         now = time.monotonic()
         rate = f"{self._leaves / max(now - self._started, 1e-9):,.0f}/s"
@@ -108,7 +108,7 @@ class AppendProgress:
             print(f"read {self._leaves} leaves, {rate}", flush=True)
 
     def durable(self, size: int) -> None:
-        """The tree's first ``size`` leaves are durable now."""
+        """Show that the tree's first ``size`` leaves are durable now."""
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], description=f"durable: {size:,}")
         if self._lines:

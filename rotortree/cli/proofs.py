@@ -1,11 +1,11 @@
-"""Commands that write and verify proofs.  Verifying needs no tree: a head and a proof are files.
+"""Commands that write and verify proofs.  Verifying needs no tree: heads and proofs are files.
 
-An inclusion proof's file says what it proves, too::
+The file of an inclusion proof also has the leaf that it is about::
 
     {"type": "rotortree-inclusion-statement", "version": 1, "leaf": HEX, "proof": {...}}
 
-where ``proof`` is `InclusionProof.to_json`.  Trusted are the heads alone: a head that is malformed
-is an error of usage, a proof that is malformed is one that does not prove anything.
+where ``proof`` is `InclusionProof.to_json`.  A verifier trusts the heads alone.  So a malformed
+head is an error of usage, and a malformed proof is a proof that fails.
 """
 
 import json
@@ -47,10 +47,10 @@ def prove(
 ) -> None:
     """Write a proof that a leaf is in the tree.
 
-    Of leaf INDEX, in the tree as it is now or was at a past size.
+    The proof is of leaf INDEX, in the tree as it is now or was at a past size.
 
     The file is one JSON object: type, version, leaf (hex), proof (type, version, n, size, index,
-    hashes).  With --binary it does not hold the leaf, which `verify` must then be told.
+    hashes).  With --binary the file does not hold the leaf: tell `verify` which it is.
 
     JSON, with -o FILE: output, index, size, leaf.
     """
@@ -81,7 +81,7 @@ def prove_consistency(
 ) -> None:
     """Write a proof that nothing was rewritten.
 
-    That is, that the tree of NEW leaves begins with the tree of OLD leaves.
+    It proves that the tree of NEW leaves begins with the tree of OLD leaves.
 
     The file is one JSON object: type, version, n, size, old_size, hashes.
 
@@ -116,9 +116,9 @@ def verify(
 ) -> None:
     """Verify that a leaf is in a tree.
 
-    Needs the proof and a head, no tree, and prints what exactly is proven.  The proof is JSON or
-    binary.  Without --leaf or --file, the leaf is the one that the file of the proof names: read
-    which one it is.
+    The command needs the proof and a head, and no tree.  The proof is JSON or binary.  Without
+    --leaf or --file, the leaf is the one that the proof's file names: compare the leaf that the
+    command prints with the one that you expect.
 
     JSON: verified (true), leaf, index, size, root, n, scheme.
     """
@@ -130,7 +130,7 @@ def verify(
         if node is None:
             raise CommandError(f"{proof_file} does not name its leaf: give --leaf or --file")
         if stated not in (None, node):
-            raise InvalidProofError(f"it is about leaf {stated.hex()}, not {node.hex()}")
+            raise InvalidProofError(f"the proof is about leaf {stated.hex()}, not {node.hex()}")
         verify_inclusion(head, proof.index, node, proof)
     except (InvalidProofError, InvalidConfigError) as error:
         raise _unproven(proof_file, error) from None
@@ -159,7 +159,7 @@ def verify_consistency(
 ) -> None:
     """Verify that nothing was rewritten.
 
-    That is, that the tree of NEWHEAD begins with the tree of OLDHEAD.  Needs no tree.
+    It verifies that the tree of NEWHEAD begins with the tree of OLDHEAD, and needs no tree.
 
     JSON: verified (true), old_size, old_root, size, root, n, scheme.
     """
@@ -198,7 +198,7 @@ def _read_head(name: str) -> TreeHead:
 
 
 def _expected_leaf(leaf: str | None, file: str | None) -> bytes | None:
-    """The leaf that the user names, if any."""
+    """The leaf that the user named by --leaf or --file; None without them."""
     given = None
     if leaf is not None:
         given = parse_leaf(leaf.encode())
@@ -213,14 +213,14 @@ def _expected_leaf(leaf: str | None, file: str | None) -> bytes | None:
 
 
 class _Inclusion(NamedTuple):
-    """An inclusion proof, and the leaf that its file says it is about."""
+    """An inclusion proof, and the leaf that its file names."""
 
     proof: InclusionProof
     leaf: bytes | None
 
 
 def _parse_inclusion(data: bytes) -> _Inclusion:
-    """A statement, a proof alone as JSON, or a proof in its binary encoding."""
+    """Read a statement, a proof alone as JSON, or a proof in its binary encoding."""
     if not _is_json(data):
         return _Inclusion(InclusionProof.decode(data), None)
     found = _json_object(data)
@@ -230,7 +230,7 @@ def _parse_inclusion(data: bytes) -> _Inclusion:
         raise InvalidProofError(f"not a {_TYPE} of version {_VERSION}")
     leaf = parse_leaf(str(found["leaf"]).encode())
     if leaf is None:
-        raise InvalidProofError("its leaf is not 64 hexadecimal digits")
+        raise InvalidProofError("the leaf is not 64 hexadecimal digits")
     return _Inclusion(InclusionProof.from_json(json.dumps(found["proof"])), leaf)
 
 
@@ -243,11 +243,11 @@ def _is_json(data: bytes) -> bool:
 
 
 def _json_object(data: bytes) -> dict[str, object]:
-    """A JSON object in which no key, at any depth, is there twice."""
+    """Read a JSON object in which no key, at any depth, occurs twice."""
 
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         if len(dict(pairs)) < len(pairs):
-            raise ValueError("a key is there twice")
+            raise ValueError("a key occurs twice")
         return dict(pairs)
 
     try:

@@ -1,4 +1,4 @@
-"""Commands about the tree itself."""
+"""Commands that create a tree, read from it, or make a checkpoint."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -29,12 +29,12 @@ _EXPORT_LEAVES = 1 << 15
 
 
 def open_to_read(directory: str) -> RotorTree:
-    """The tree of a directory, of which nothing is changed."""
+    """Open the tree of a directory read-only."""
     return RotorTree.open(directory, read_only=True, create=False)
 
 
 def open_to_write(directory: str) -> RotorTree:
-    """The tree of a directory, which flushes when it is told to."""
+    """Open the tree of a directory for writing; it flushes only when told to."""
     return RotorTree.open(
         directory,
         create=False,
@@ -54,13 +54,14 @@ def create(
 ) -> None:
     """Make a new, empty tree.
 
-    DIR must not hold a tree already; it is made if it is missing, the directory above is not.
+    DIR must not hold a tree already.  The command makes DIR if it is missing, but not the directory
+    above it.
 
     JSON: directory, n, max_depth, scheme, capacity.
     """
     hasher = builtin_hasher(scheme)
     if hasher is None:
-        raise CommandError(f"no scheme {scheme!r}: it is blake3, blake3-plain or sha256")
+        raise CommandError(f"no scheme {scheme!r}: choose blake3, blake3-plain or sha256")
     if _exists(directory):
         raise CommandError(f"{directory}: there is a tree already")
     with RotorTree.open(directory, n=n, max_depth=max_depth, hasher=hasher) as tree:
@@ -70,7 +71,7 @@ def create(
 
 
 def _parameters(directory: str, tree: RotorTree) -> dict[str, object]:
-    """What a tree was made with, as `create` and `info` print it."""
+    """The parameters of a tree, as `create` and `info` print them."""
     return {
         "directory": directory,
         "n": tree.n,
@@ -91,13 +92,13 @@ def _exists(directory: str) -> bool:
 def info(directory: Directory, as_json: Json = False) -> None:
     """Print what the tree is.
 
-    Opens it, and thereby verifies all that it stores, without changing anything, and says what the
+    The command opens the tree read-only, which verifies all that it stores, and reports what the
     last process left behind.
 
     JSON: directory, n, max_depth, scheme, capacity, size, depth, root (hex or null),
-    checkpoint_size, log_leaves, clean (whether it was closed), torn_bytes and torn_leaves (written,
-    never acknowledged, and dropped), damages (a list of what the next writer will repair), seconds
-    (how long opening took).
+    checkpoint_size, log_leaves, clean (whether the tree was closed cleanly), torn_bytes and
+    torn_leaves (written, never acknowledged, and dropped), damages (a list of what the next writer
+    will repair), seconds (how long opening took).
     """
     with open_to_read(directory) as tree:
         report = tree.recovery
@@ -120,7 +121,7 @@ def info(directory: Directory, as_json: Json = False) -> None:
 def root(directory: Directory, size: Size = None, as_json: Json = False) -> None:
     """Print the root, now or at a past size.
 
-    It is 64 hexadecimal digits, or "none" if there is no leaf.
+    The root is 64 hexadecimal digits, or "none" if there is no leaf.
 
     JSON: size, root (hex or null).
     """
@@ -138,7 +139,8 @@ def head(
 ) -> None:
     """Write the head, now or at a past size.
 
-    It is what a verifier has to trust: one JSON object: type, version, n, scheme, size, root.
+    A head is what a verifier trusts.  The file is one JSON object: type, version, n, scheme, size,
+    root.
 
     JSON, with -o FILE: output, size, root.
     """
@@ -163,10 +165,10 @@ def export(
 ) -> None:
     """Write leaves as `append` reads them.
 
-    Each is a line of 64 hexadecimal digits.
+    Each leaf is a line of 64 hexadecimal digits.
 
-    JSON: start, stop, leaves (a list of hex strings); with -o FILE, to which the leaves then go:
-    start, stop, output, bytes.
+    JSON: start, stop, leaves (a list of hex strings).  With -o FILE the leaves go to that file, and
+    JSON is: start, stop, output, bytes.
     """
     to_file = output != STANDARD
     if raw and as_json and not to_file:
@@ -199,10 +201,10 @@ def _hex_leaves(leaves: bytes) -> list[str]:
 def checkpoint(directory: Directory, as_json: Json = False) -> None:
     """Write the level files and cut the log.
 
-    The next opening reads them, and need not replay the log.
+    The next opening reads the level files and need not replay the log.
 
-    JSON: directory, size (leaves in the checkpoint), new (of them, since the last one), root (hex
-    or null).
+    JSON: directory, size (leaves in the checkpoint), new (leaves since the last checkpoint), root
+    (hex or null).
     """
     with open_to_write(directory) as tree:
         now = tree.checkpoint_size

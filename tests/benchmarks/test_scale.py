@@ -74,7 +74,7 @@ def test_an_opened_tree_must_be_the_old_one(
 def test_refuses_parts_of_batches(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Status 2, before anything is written."""
     assert scale.main(arguments.split()) == 2
-    assert "whole batches" in capsys.readouterr().err
+    assert "multiples of --batch" in capsys.readouterr().err
 
 
 def test_says_how_much_room_is_missing(

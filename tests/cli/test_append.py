@@ -118,7 +118,7 @@ BAD = {
     "record": (b"", ("--raw",), "<stdin>, offset 384: 6 bytes"),
     "missing": (b"", ("-", "no-such-file"), "no-such-file: No such file"),
     "list": (b"", ("-", "--files-from", "/nowhere/list"), "/nowhere/list: No such file"),
-    "skip": (b"", ("--skip", "7"), "the input has 6 leaves, of which 7 to skip"),
+    "skip": (b"", ("--skip", "7"), "the input has 6 leaves, fewer than the 7 to skip"),
 }
 
 

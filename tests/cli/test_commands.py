@@ -215,16 +215,16 @@ def test_dump_judges_nothing(tmp_path: Path) -> None:
 
 
 def test_dump_tells_a_torn_end_from_zeros_ahead(tmp_path: Path) -> None:
-    """Bytes that do not count end with the last one that is not zero."""
+    """The torn bytes end with the last one that is not zero."""
     tree = make_tree(tmp_path / "tree", 0, (4,))
     segment = next((tree / "wal").iterdir())
     data = segment.read_bytes()
     for torn, zeros in itertools.product((b"", bytes(60) + b"torn"), (b"", bytes(100))):
         segment.write_bytes(data + torn + zeros)
         lines = run("dump", tree).stdout.splitlines()[9:]
-        expected = [f"  offset 416: {len(torn)} bytes that do not count"] * bool(torn)
+        expected = [f"  offset 416: {len(torn)} torn bytes"] * bool(torn)
         expected += [f"  offset {416 + len(torn)}: {len(zeros)} zeros ahead"] * bool(zeros)
-        assert [line for line in lines if "zeros" in line or "count" in line] == expected
+        assert [line for line in lines if "zeros ahead" in line or "torn bytes" in line] == expected
         (found,) = values("dump", tree)["segments"]
         assert (found["end"], found["used"]) == (416, 416 + len(torn))
         assert found["bytes"] == 416 + len(torn) + len(zeros)

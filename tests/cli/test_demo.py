@@ -38,11 +38,11 @@ def test_the_demonstration_holds_on_a_small_directory(source: Path, tmp_path: Pa
     done = run_demo("--source", source, "--dir", tmp_path / "work")
     assert (done.returncode, done.stderr) == (0, "")
     assert "40 files" in done.stdout
-    assert "killed; the last it had acknowledged as durable was size" in done.stdout
+    assert "killed; the last size that it had acknowledged as durable was" in done.stdout
     assert "nothing acknowledged was lost" in done.stdout
     assert "40 leaves are right" in done.stdout
     assert "damaged/levels/0/00000000.nodes, offset " in done.stdout
-    assert "All of it held" in done.stdout
+    assert "Every step succeeded" in done.stdout
     assert list((tmp_path / "work").iterdir()) == []
 
 
@@ -53,7 +53,7 @@ def test_too_few_files_are_a_failure_and_keep_keeps(source: Path, tmp_path: Path
     assert done.returncode == 1
     done = run_demo("--source", source / "1", "--dir", tmp_path / "work", "--keep")
     assert done.returncode == 1
-    assert done.stderr == f"demo: failed: {source / '1'} has 13 files, of at least 16\n"
+    assert done.stderr == f"demo: failed: {source / '1'} has 13 files, and at least 16 are needed\n"
     assert len(list((tmp_path / "work").iterdir())) == 1
 
 

@@ -112,7 +112,7 @@ def test_every_form_reads_leaves_across_files(fs: FakeFilesystem, skip: int) -> 
 @pytest.mark.parametrize("form", Form)
 def test_skipping_more_than_there_is_is_an_error(fs: FakeFilesystem, form: Form) -> None:
     """It would be a mistake of whoever counted."""
-    with pytest.raises(CommandError, match="the input has 0 leaves, of which 3 to skip"):
+    with pytest.raises(CommandError, match="the input has 0 leaves, fewer than the 3 to skip"):
         read(form, skip=3)
 
 

@@ -32,7 +32,7 @@ PACKAGES = sorted(
 )
 TOP_LEVEL = frozenset(
     "CHANGELOG.md CONTRIBUTING.md LICENSE-APACHE LICENSE-MIT MANIFEST.in Makefile PKG-INFO "
-    "README.md benchmarks faultinject model pyproject.toml rotortree setup.cfg setup.py specs "
+    "README.md benchmarks docs faultinject model pyproject.toml rotortree setup.cfg setup.py specs "
     "tests .ci rotortree.egg-info".split()
 )
 """What a source distribution holds: the project, PKG-INFO, and what setuptools adds."""
@@ -191,7 +191,7 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
 
 
 def test_the_source_distribution_holds_the_project(built: Path) -> None:
-    """Tests, specs and benchmarks travel with the source; caches and environments do not."""
+    """Tests, specs, docs and benchmarks travel with the source; caches and environments do not."""
     (path,) = built.glob("*.tar.gz")
     with tarfile.open(path) as archive:
         names = [name.partition("/")[2] for name in archive.getnames()]
