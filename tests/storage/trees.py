@@ -17,7 +17,7 @@ from rotortree import (
     verify_inclusion,
 )
 from rotortree.storage.environment import Environment
-from rotortree.storage.files import FileSystem
+from rotortree.storage.directory import FileSystem
 
 __all__ = [
     "PATH",

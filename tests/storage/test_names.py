@@ -1,0 +1,88 @@
+"""Names that change under a writer: it goes on in its own tree, or says that it cannot.
+
+Every event of `tests.storage.names` strikes before every call that a workload makes of the file
+system, on the simulated disk and on the real one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rotortree import DetachedError, FlushFailedError
+from tests.storage.names import (
+    EVENTS,
+    OTHER,
+    TREE,
+    Event,
+    Machine,
+    RealMachine,
+    SimulatedMachine,
+    contents,
+    count_calls,
+    lives_through,
+)
+from tests.storage.trees import leaves
+
+EVERY_CALL = pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
+
+
+def check_event(machine: Machine, event: Event, number: int) -> None:
+    """What must be true after an event before a call of the workload."""
+    lived = lives_through(machine, event, number)
+    where = f"{event.name}, before call {number}: {lived}"
+    assert contents(machine, OTHER) == leaves(1000, 1009), where
+    others = {"moved": TREE, TREE: OTHER}
+    if event.place is not None:
+        found = contents(machine, event.place)
+        assert found == leaves(0, len(found)), where
+        assert len(found) >= lived.durable, where
+        assert not any(isinstance(error, FlushFailedError) for error in lived.errors), where
+        assert not lived.errors, where
+    else:
+        assert lived.durable <= max(lived.at_event, _kept(machine)), where
+        if lived.durable < 15:
+            assert any(isinstance(error, DetachedError) for error in lived.errors), where
+    if "another one made at its path" in event.name:
+        assert contents(machine, others[event.place or TREE] if event.place else TREE) in (
+            leaves(1000, 1009),
+        ), where
+
+
+def _kept(machine: Machine) -> int:
+    """How many leaves the directory at the tree's path still gives, if it gives any of the tree."""
+    try:
+        found = contents(machine, TREE)
+    except Exception:
+        return 0
+    return len(found) if found == leaves(0, len(found)) else 0
+
+
+@EVERY_CALL
+@pytest.mark.evidence("example", "DURABLE-57", "DURABLE-58")
+def test_every_event_before_every_call_on_the_real_disk(event: Event, tmp_path: Path) -> None:
+    """The other tree is untouched; what is acknowledged later is found where the tree is."""
+    check_every_call(event, lambda number: RealMachine(_folder(tmp_path, number)))
+
+
+@EVERY_CALL
+@pytest.mark.evidence("example", "DURABLE-57", "DURABLE-58")
+def test_every_event_before_every_call_on_the_simulated_disk(event: Event) -> None:
+    """The same, where every call is seen."""
+    check_every_call(event, lambda number: SimulatedMachine())
+
+
+def check_every_call(event: Event, make: Callable[[int], Machine]) -> None:
+    """Check an event before each call of the workload, each on a machine of its own."""
+    count = count_calls(make(0))
+    assert count > 50
+    for number in range(count):
+        check_event(make(number + 1), event, number)
+
+
+def _folder(path: Path, number: int) -> Path:
+    folder = path / str(number)
+    folder.mkdir()
+    return folder
