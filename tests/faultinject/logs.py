@@ -9,11 +9,11 @@ from hypothesis import HealthCheck
 from hypothesis import strategies as st
 
 from rotortree.storage.files import File
-from rotortree_faultinject.crashes import Unsynced
 from rotortree_faultinject.disk import FsyncFailure, SimulatedDisk
-from rotortree_faultinject.faults import Rule
-from rotortree_faultinject.image import fingerprint
-from rotortree_faultinject.profiles import PROFILES, Profile
+from rotortree_faultinject.disk.crashes import Unsynced
+from rotortree_faultinject.disk.faults import Rule
+from rotortree_faultinject.disk.image import file_in, fingerprint
+from rotortree_faultinject.disk.profiles import PROFILES, Profile
 
 __all__ = [
     "FILTERED",
@@ -130,7 +130,9 @@ def contents(
 ) -> set[bytes | None]:
     """What a file may hold after a crash now; None: there is none."""
     state = disk.unsynced(profile)
-    return {state.image(choice).get(path) for choice in all_choices(state, "-k" + profile.torn)}
+    return {
+        file_in(state.image(choice), path) for choice in all_choices(state, "-k" + profile.torn)
+    }
 
 
 def names(disk: SimulatedDisk, profile: Profile) -> set[tuple[str, ...]]:

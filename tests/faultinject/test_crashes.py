@@ -10,11 +10,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rotortree_faultinject.crashes import Unsynced
 from rotortree_faultinject.disk import FsyncFailure, SimulatedDisk
-from rotortree_faultinject.image import fingerprint
-from rotortree_faultinject.operations import Operation
-from rotortree_faultinject.profiles import PROFILES, Profile, covers, failed
+from rotortree_faultinject.disk.crashes import Unsynced
+from rotortree_faultinject.disk.image import fingerprint
+from rotortree_faultinject.disk.operations import Operation
+from rotortree_faultinject.disk.profiles import PROFILES, Profile, covers, failed
 from tests.faultinject.logs import (
     FILTERED,
     NAMES,

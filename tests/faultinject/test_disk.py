@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from rotortree.storage.files import File, FileSystem, OpenMode, OsFileSystem
 from rotortree_faultinject.disk import Call, SimulatedDisk
-from rotortree_faultinject.image import Image, fingerprint, image_of
-from rotortree_faultinject.profiles import PROFILES, Profile
+from rotortree_faultinject.disk.image import Image, fingerprint, image_of
+from rotortree_faultinject.disk.profiles import PROFILES, Profile
 
 # The same calls on both.
 

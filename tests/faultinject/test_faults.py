@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rotortree.storage.files import FileSystem
 from rotortree_faultinject.disk import SimulatedDisk
-from rotortree_faultinject.faults import KINDS, Died, FaultScript, Rule
+from rotortree_faultinject.disk.faults import KINDS, Died, FaultScript, Rule
+from rotortree_faultinject.disk.image import Content
+from rotortree_faultinject.disk.paths import PathFileSystem
 
-CALLS: dict[str, Callable[[FileSystem], object]] = {
+CALLS: dict[str, Callable[[PathFileSystem], object]] = {
     "lock": lambda fs: fs.lock("lock", shared=False),
     "listdir": lambda fs: fs.listdir("."),
     "mkdir": lambda fs: fs.mkdir("new"),
@@ -38,7 +39,7 @@ def disk_with(*rules: Rule) -> SimulatedDisk:
     return SimulatedDisk(START, sector_bytes=4, rules=rules)
 
 
-def after(kind: str) -> dict[str, bytes | None]:
+def after(kind: str) -> dict[str, Content]:
     """All that is there after a call that worked."""
     disk = disk_with()
     CALLS[kind](disk)

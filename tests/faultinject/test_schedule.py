@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from rotortree.scheduler import Mutex
-from rotortree_faultinject.schedule import (
+from rotortree_faultinject.disk.schedule import (
     Deadlock,
     Decision,
     Interleaver,
