@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.disk.faults import KINDS, Died, FaultScript, Rule
 from rotortree_faultinject.disk.image import Content
-from rotortree_faultinject.disk.paths import PathFileSystem
 
-CALLS: dict[str, Callable[[PathFileSystem], object]] = {
+CALLS: dict[str, Callable[[SimulatedDisk], object]] = {
     "lock": lambda fs: fs.lock("lock", shared=False),
     "listdir": lambda fs: fs.listdir("."),
+    "open_directory": lambda fs: fs.directory("."),
+    "status": lambda fs: fs.directory(".").status("file"),
     "mkdir": lambda fs: fs.mkdir("new"),
     "open": lambda fs: fs.open("new", "create"),
     "size": lambda fs: fs.open("file", "read").size(),

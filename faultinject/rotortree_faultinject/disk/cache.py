@@ -7,6 +7,7 @@ what a power failure leaves, is the business of `rotortree_faultinject.disk` and
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 from collections.abc import Iterator
@@ -58,13 +59,12 @@ class Inode:
 
     def __init__(self, number: int, content: Content) -> None:
         self.number = number
-        self.data = content if isinstance(content, bytes) else b""
+        self.data = self.synced = content if isinstance(content, bytes) else b""
         self.entries: dict[str, Inode] | None = {} if content is None else None
         self.link = content if isinstance(content, Link) else None
         self.path = "."
         self.parent = self
         self.named = True
-        self.synced = self.data
         self.doubtful = False
         self.late_error = 0
         self.locks: dict[object, bool] = {}
@@ -97,9 +97,9 @@ class Found(NamedTuple):
 
 def below(directory: Inode, path: str) -> str:
     """The path of something below a directory, from the root on."""
-    if directory.number == ROOT or path == ".":
-        return path if path != "." else directory.path
-    return f"{directory.path}/{path}"
+    if path == ".":
+        return directory.path
+    return path if directory.number == ROOT else f"{directory.path}/{path}"
 
 
 class Cache:
@@ -122,8 +122,9 @@ class Cache:
             above, _, name = path.rpartition("/")
             if above not in found:
                 raise ValueError(f"{path!r} is in no directory of the image")
-            found[path] = self._add(len(self._inodes), start[path])
-            self._enter(found[above], name, found[path])
+            inode = found[path] = self._add(len(self._inodes), start[path])
+            found[above].names[name] = inode
+            inode.parent, inode.path = found[above], path
 
     def _add(self, number: int, content: Content) -> Inode:
         self._inodes[number] = made = Inode(number, content)
@@ -153,7 +154,9 @@ class Cache:
         links = 0
         while parts:
             part = parts.pop()
-            found = _step(at, part, path)
+            if at.entries is None:
+                raise NotADirectoryError(errno.ENOTDIR, "not a directory", path)
+            found = at.entries.get(part) or _up(at, part)
             if found is not None and found.link is not None and (follow or parts):
                 links += 1
                 if links > _MOST_LINKS:
@@ -170,10 +173,7 @@ class Cache:
 
     def look_up(self, start: Inode, path: str) -> Inode:
         """What a path leads to.  Raises as `locate` does, and if that is nothing."""
-        found = self.locate(start, path).inode
-        if found is None:
-            raise FileNotFoundError(errno.ENOENT, "no such file or directory", path)
-        return found
+        return _there(self.locate(start, path), path)
 
     def open(self, start: Inode, path: str, *, create: bool, follow: bool = True) -> Inode:
         """What a path leads to, a new file if that is nothing and ``create``.
@@ -181,16 +181,23 @@ class Cache:
         Without ``create``, a link to nothing is an error of its own (EINVAL), and without
         ``follow`` any link is (ELOOP).
         """
-        place = self.locate(start, path, follow=follow)
-        if place.inode is None:
-            if create:
+        try:
+            place = self.locate(start, path, follow=follow)
+            if place.inode is None and create:
                 return self._make("create", place, b"")
+            found = _there(place, path)
+        except FileNotFoundError:
+            self._refuse_link(start, path)
+            raise
+        if found.link is not None:
+            raise OSError(errno.ELOOP, "a symbolic link", path)
+        return found
+
+    def _refuse_link(self, start: Inode, path: str) -> None:
+        """Raise OSError (EINVAL) for a link, which is known to lead to nothing."""
+        with contextlib.suppress(FileNotFoundError):
             if self.locate(start, path, follow=False).inode is not None:
                 raise OSError(errno.EINVAL, "a link to nothing", path)
-            raise FileNotFoundError(errno.ENOENT, "no such file or directory", path)
-        if place.inode.link is not None:
-            raise OSError(errno.ELOOP, "a symbolic link", path)
-        return place.inode
 
     def directory(self, start: Inode, path: str) -> Inode:
         """The directory that a path leads to.  Raises as `open` does, and NotADirectoryError."""
@@ -236,7 +243,7 @@ class Cache:
             self._leave(replaced)
         directory.names[name] = inode
         inode.parent = directory
-        _call(inode, below(directory, name))
+        _set_path(inode, below(directory, name))
 
     def _leave(self, inode: Inode) -> None:
         """An inode has no name any more; whoever has it open keeps it."""
@@ -248,7 +255,7 @@ class Cache:
         """Rename anything; a file or link may replace one, a directory an empty one."""
         source = self.locate(start, old, follow=False)
         target = self.locate(start, new, follow=False)
-        if not {".", ".."}.isdisjoint((source.name, target.name)):
+        if not {"", ".", ".."}.isdisjoint((source.name, target.name)):
             raise OSError(errno.EBUSY, "cannot be renamed", old)
         inode = source.inode
         if inode is None:
@@ -284,7 +291,7 @@ class Cache:
     def rmdir(self, start: Inode, path: str) -> None:
         """Remove an empty directory; whoever has it open keeps it, but nothing is made in it."""
         place = self.locate(start, path, follow=False)
-        if place.name == "." or place.inode is self.root:
+        if place.name in ("", ".") or place.inode is self.root:
             raise OSError(errno.EINVAL, "cannot be removed", path)
         if place.inode is not None and place.inode.names:
             raise OSError(errno.ENOTEMPTY, "not empty", path)
@@ -420,25 +427,33 @@ class Cache:
             self._enter(directory, micro.name, inode)
 
 
+def _there(found: Found, path: str) -> Inode:
+    """What a path leads to.  Raises FileNotFoundError if that is nothing."""
+    if found.inode is None:
+        raise FileNotFoundError(errno.ENOENT, "no such file or directory", path)
+    return found.inode
+
+
 def _parts(path: str) -> list[str]:
-    """The parts of a path, the last one first."""
-    return [part for part in reversed(path.split("/")) if part]
+    """The parts of a path, the last one first; none where it ends with a slash."""
+    parts = path.rstrip("/").split("/") if path[-1:] == "/" else path.split("/")
+    parts.reverse()
+    return parts
 
 
-def _step(at: Inode, part: str, path: str) -> Inode | None:
-    """What a name in a directory leads to."""
-    if at.entries is None:
-        raise NotADirectoryError(errno.ENOTDIR, "not a directory", path)
-    if part == ".":
+def _up(at: Inode, part: str) -> Inode | None:
+    """What the names that every directory has lead to, None for others."""
+    if part in (".", ""):
         return at
-    return at.parent if part == ".." else at.entries.get(part)
+    return at.parent if part == ".." else None
 
 
-def _call(inode: Inode, path: str) -> None:
+def _set_path(inode: Inode, path: str) -> None:
     """Let an inode, and all that is below it, know its path."""
     inode.path = path
-    for name, child in (inode.entries or {}).items():
-        _call(child, below(inode, name))
+    if inode.entries:
+        for name, child in inode.entries.items():
+            _set_path(child, below(inode, name))
 
 
 def _check_rename(inode: Inode, source: Found, target: Found) -> None:

@@ -39,9 +39,9 @@ from fnmatch import fnmatchcase
 __all__ = ["KINDS", "LETTERS", "Died", "FaultScript", "Rule"]
 
 KINDS = (
-    "open_directory",
     "lock",
     "listdir",
+    "open_directory",
     "status",
     "mkdir",
     "open",

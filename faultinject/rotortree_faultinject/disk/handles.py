@@ -232,8 +232,10 @@ class SimulatedFile:
 
     def truncate(self, length: int) -> None:
         """See `File.truncate`."""
-        self._check(write=True, at=length)
+        self._check(at=length)
         path = self._inode.path
+        if not self._writable:
+            raise OSError(errno.EINVAL, "not open for writing", path)
         self._machine.call("truncate", path, lambda: self._machine.truncate(self._inode, length))
 
     def sync(self) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import NamedTuple
 
@@ -19,14 +20,23 @@ __all__ = ["Deadlock", "Decision", "Interleaver", "StepScheduler", "StepTask", "
 
 
 class StepTask:
-    """A background task that runs when the test says so."""
+    """A background task that runs when the test says so, or when somebody requests it.
 
-    def __init__(self, name: str, step: Callable[[], None]) -> None:
+    ``lock`` is held while the step runs; by default a real one, as where there is one thread.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        step: Callable[[], None],
+        lock: AbstractContextManager[bool] | None = None,
+    ) -> None:
         self.name = name
         self._step = step
+        self._lock = threading.Lock() if lock is None else lock
         self._due = False
         self._stopped = False
-        self._running = False
+        self._runner: threading.Thread | None = None
 
     @property
     def is_due(self) -> bool:
@@ -38,23 +48,35 @@ class StepTask:
         assert delay >= 0
         self._due = not self._stopped
 
+    def request(self) -> None:
+        """Run the step now, from its beginning; nothing if the task was stopped.
+
+        An actor that requests it while another one runs it waits, and runs it then.  The step
+        itself cannot wait for its own end: if it requests itself, the task is due again.
+        """
+        self.schedule(0)
+        self.run()
+
     def stop(self) -> None:
         """The task will not run again."""
         self._stopped, self._due = True, False
 
     def runs_here(self) -> bool:
-        """Whether the task is running."""
-        return self._running
+        """Whether the caller is the step, or something that the step called."""
+        return self._runner is threading.current_thread()
 
     def run(self) -> bool:
-        """Run the step if it is due; whether it was."""
-        if not self._due:
+        """Run the step if it is due; whether it was.  Never within the step itself."""
+        if not self._due or self.runs_here():
             return False
-        self._due, self._running = False, True
-        try:
-            self._step()
-        finally:
-            self._running = False
+        with self._lock:
+            if not self._due:
+                return False  # while this one waited, another one ran it, or stopped it
+            self._due, self._runner = False, threading.current_thread()
+            try:
+                self._step()
+            finally:
+                self._runner = None
         return True
 
 
@@ -70,7 +92,7 @@ class StepScheduler:
 
     def task(self, name: str, step: Callable[[], None]) -> StepTask:
         """A task that is not due yet."""
-        self.tasks.append(StepTask(name, step))
+        self.tasks.append(StepTask(name, step, self.lock()))
         return self.tasks[-1]
 
     def lock(self) -> threading.Lock:
