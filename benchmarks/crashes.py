@@ -5,8 +5,8 @@ from __future__ import annotations
 from benchmarks.measure import Stopwatch
 from benchmarks.workers import Outcome, Request
 from rotortree_faultinject import Bounds, explore
-from rotortree_faultinject.profiles import PROFILES
-from rotortree_faultinject.tree.workloads import workload
+from rotortree_faultinject.disk.profiles import PROFILES
+from rotortree_faultinject.subjects.tree.workloads import workload
 
 __all__ = ["crash_states"]
 

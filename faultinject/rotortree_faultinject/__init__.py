@@ -20,7 +20,11 @@ exactly what is simulated and what is not.
 from __future__ import annotations
 
 from rotortree_faultinject.disk import Call, FsyncFailure, SimulatedDisk
-from rotortree_faultinject.explorer import (
+from rotortree_faultinject.disk.faults import Died, Rule
+from rotortree_faultinject.disk.image import Image, image_of
+from rotortree_faultinject.disk.profiles import PROFILES, Profile, profile_named
+from rotortree_faultinject.disk.schedule import Interleaver, StepScheduler
+from rotortree_faultinject.exploring.explorer import (
     Bounds,
     Crash,
     Exploration,
@@ -28,13 +32,9 @@ from rotortree_faultinject.explorer import (
     Statistics,
     explore,
 )
-from rotortree_faultinject.faults import Died, Rule
-from rotortree_faultinject.finding import Finding, FindingError, replay
-from rotortree_faultinject.image import Image, image_of
-from rotortree_faultinject.minimise import minimise
-from rotortree_faultinject.profiles import PROFILES, Profile, profile_named
-from rotortree_faultinject.schedule import Interleaver, StepScheduler
-from rotortree_faultinject.subject import Subject
+from rotortree_faultinject.exploring.finding import Finding, FindingError, replay
+from rotortree_faultinject.exploring.minimise import minimise
+from rotortree_faultinject.subjects.subject import Subject
 
 __all__ = [
     "PROFILES",

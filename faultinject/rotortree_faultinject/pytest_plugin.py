@@ -15,15 +15,15 @@ import pytest
 
 if TYPE_CHECKING:  # here and below: a test run that explores nothing loads little
     from rotortree_faultinject.disk import SimulatedDisk
-    from rotortree_faultinject.explorer import Bounds, Exploration, Failure
-    from rotortree_faultinject.profiles import Profile
-    from rotortree_faultinject.subject import Subject
+    from rotortree_faultinject.disk.profiles import Profile
+    from rotortree_faultinject.exploring.explorer import Bounds, Exploration, Failure
+    from rotortree_faultinject.subjects.subject import Subject
 
 __all__ = ["CrashExplorer", "crash_explorer", "pytest_addoption", "simulated_disk"]
 
 
 def _profile_name(text: str) -> str:
-    from rotortree_faultinject.profiles import profile_named
+    from rotortree_faultinject.disk.profiles import profile_named
 
     try:
         return profile_named(text).name
@@ -72,7 +72,7 @@ class CrashExplorer:
         Fails the test at the first failure, with a report of it.  Raises ValueError if there is
         no such profile.
         """
-        from rotortree_faultinject.explorer import explore
+        from rotortree_faultinject.exploring.explorer import explore
 
         explorations = []
         for profile in self._chosen(profiles):
@@ -83,14 +83,14 @@ class CrashExplorer:
         return explorations
 
     def _chosen(self, profiles: tuple[str, ...]) -> Iterator[Profile]:
-        from rotortree_faultinject.profiles import PROFILES, profile_named
+        from rotortree_faultinject.disk.profiles import PROFILES, profile_named
 
         return map(profile_named, self._profiles or profiles or PROFILES)
 
     def _bounded(self, bounds: Bounds | None) -> Bounds:
         from dataclasses import replace
 
-        from rotortree_faultinject.explorer import Bounds
+        from rotortree_faultinject.exploring.explorer import Bounds
 
         found = bounds or Bounds()
         if self._seed is not None:
@@ -99,8 +99,8 @@ class CrashExplorer:
 
     def _report(self, exploration: Exploration, failure: Failure) -> str:
         """The failure as a finding, in words; saved, so that the command line can replay it."""
-        from rotortree_faultinject.describe import describe
-        from rotortree_faultinject.finding import Finding, FindingError, rerun
+        from rotortree_faultinject.exploring.describe import describe
+        from rotortree_faultinject.exploring.finding import Finding, FindingError, rerun
 
         try:
             finding = Finding.of(exploration, failure)

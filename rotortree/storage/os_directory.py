@@ -184,6 +184,8 @@ class OsDirectory(_Descriptor):
 
     def listdir(self) -> list[str]:
         """See `ReadableDirectory.listdir`."""
+        if self._descriptor < 0:  # which os.listdir takes for the working directory
+            raise OSError(errno.EBADF, "bad file descriptor")
         return os.listdir(self._descriptor)
 
     def status(self, path: str) -> Status:

@@ -24,8 +24,8 @@ from rotortree.storage.environment import Environment
 from rotortree.storage.format import Commit, Frame, SegmentHeader, shard_header
 from rotortree.storage.wal import scan_segment
 from rotortree_faultinject.disk import SimulatedDisk
-from rotortree_faultinject.image import image_of
-from rotortree_faultinject.tree.life import PATH, Life, Options
+from rotortree_faultinject.disk.image import image_of
+from rotortree_faultinject.subjects.tree.life import PATH, Life, Options
 from rotortree_model import DamagedError, layouts, read_directory
 
 __all__ = [

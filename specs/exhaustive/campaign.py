@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from rotortree import kernel
-from rotortree_faultinject.tree.life import Options
+from rotortree_faultinject.subjects.tree.life import Options
 from specs.exhaustive.histories import ALPHABET, Explored, History, Step, expand, explore
 from specs.exhaustive.shapes import ARITIES, Counts, check_shapes, summed
 from specs.trace.records import FOLDER, Inputs, Record, write_records

@@ -20,10 +20,10 @@ from typing import NamedTuple, TypeAlias
 import rotortree_model as model
 from rotortree import TreeNotFoundError
 from rotortree_faultinject.disk import SimulatedDisk
-from rotortree_faultinject.image import Image, fingerprint
-from rotortree_faultinject.operations import Operation
-from rotortree_faultinject.profiles import PROFILES
-from rotortree_faultinject.tree.life import (
+from rotortree_faultinject.disk.image import Image, fingerprint
+from rotortree_faultinject.disk.operations import Operation
+from rotortree_faultinject.disk.profiles import PROFILES
+from rotortree_faultinject.subjects.tree.life import (
     PATH,
     Life,
     Options,
@@ -32,7 +32,7 @@ from rotortree_faultinject.tree.life import (
     open_tree,
     verdict,
 )
-from rotortree_faultinject.tree.oracle import Recovered, check_proofs, check_root, leaf
+from rotortree_faultinject.subjects.tree.oracle import Recovered, check_proofs, check_root, leaf
 from rotortree_model import layouts
 from specs.exhaustive.state import fingerprint_of
 
@@ -334,5 +334,5 @@ def _files(image: Image) -> Mapping[str, bytes]:
     return {
         path.removeprefix(start): data
         for path, data in image.items()
-        if path.startswith(start) and data is not None
+        if path.startswith(start) and isinstance(data, bytes)
     }

@@ -27,9 +27,9 @@ from typing import cast
 import rotortree_model as model
 from rotortree.tree.accumulator import Accumulator
 from rotortree_faultinject.disk import SimulatedDisk
-from rotortree_faultinject.image import fingerprint
-from rotortree_faultinject.profiles import Profile
-from rotortree_faultinject.tree.life import Life
+from rotortree_faultinject.disk.image import fingerprint
+from rotortree_faultinject.disk.profiles import Profile
+from rotortree_faultinject.subjects.tree.life import Life
 
 __all__ = ["Walk", "fingerprint_of"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from rotortree_faultinject.operations import Operation
+from rotortree_faultinject.disk.operations import Operation
 from specs.protocol.spin import search
 
 __all__ = ["UnknownOperationError", "accepts", "known_calls", "word_of"]

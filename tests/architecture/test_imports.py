@@ -36,8 +36,8 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
 MAY_ALSO_IMPORT: Mapping[str, tuple[str, ...]] = {
     "rotortree_faultinject.cli": ("rotortree.console", "typer", "rich"),
     "rotortree_faultinject.pytest_plugin": ("pytest",),
-    "rotortree_faultinject.sqlite": ("apsw",),
-    "rotortree_faultinject.tree": ("rotortree",),
+    "rotortree_faultinject.subjects.sqlite": ("apsw",),
+    "rotortree_faultinject.subjects.tree": ("rotortree",),
 }
 """What these modules, and those below them, may import besides: nobody has to load them."""
 
@@ -79,22 +79,22 @@ A package stands for the modules below it that are not listed themselves, `rotor
 """
 
 FAULT_LAYERS: tuple[tuple[str, ...], ...] = (
-    ("rotortree_faultinject.faults", "rotortree_faultinject.image"),
-    ("rotortree_faultinject.operations",),
-    ("rotortree_faultinject.profiles", "rotortree_faultinject.schedule"),
-    ("rotortree_faultinject.cache", "rotortree_faultinject.crashes"),
+    ("rotortree_faultinject.disk.faults", "rotortree_faultinject.disk.image"),
+    ("rotortree_faultinject.disk.operations",),
+    ("rotortree_faultinject.disk.profiles", "rotortree_faultinject.disk.schedule"),
+    ("rotortree_faultinject.disk.cache", "rotortree_faultinject.disk.crashes"),
     ("rotortree_faultinject.disk",),
-    ("rotortree_faultinject.subject", "rotortree_faultinject.litmus"),
-    ("rotortree_faultinject.sqlite", "rotortree_faultinject.toy"),
-    ("rotortree_faultinject.explorer",),
-    ("rotortree_faultinject.finding",),
+    ("rotortree_faultinject.subjects.subject", "rotortree_faultinject.subjects.litmus"),
+    ("rotortree_faultinject.subjects.sqlite", "rotortree_faultinject.subjects.toy"),
+    ("rotortree_faultinject.exploring.explorer",),
+    ("rotortree_faultinject.exploring.finding",),
     (
-        "rotortree_faultinject.describe",
-        "rotortree_faultinject.minimise",
-        "rotortree_faultinject.report",
+        "rotortree_faultinject.exploring.describe",
+        "rotortree_faultinject.exploring.minimise",
+        "rotortree_faultinject.exploring.report",
     ),
     ("rotortree_faultinject",),
-    ("rotortree_faultinject.pytest_plugin", "rotortree_faultinject.tree"),
+    ("rotortree_faultinject.pytest_plugin", "rotortree_faultinject.subjects.tree"),
     ("rotortree_faultinject.cli",),
 )
 """The modules of `rotortree_faultinject`, in the same way.
@@ -325,16 +325,16 @@ def test_reports_a_core_that_knows_trees_or_command_lines() -> None:
     text = """
         from rotortree_faultinject import explore
         from rotortree_faultinject.cli.output import Monitor
-        from rotortree_faultinject.tree import workloads
+        from rotortree_faultinject.subjects.tree import workloads
         from rotortree_faultinject.disk import SimulatedDisk
         """
-    core = snippet(text, "rotortree_faultinject.explorer")
+    core = snippet(text, "rotortree_faultinject.exploring.explorer")
     assert [message.split(" imports ")[1] for message in upward_imports(core, modules)] == [
         "rotortree_faultinject, which is in a higher layer",
         "rotortree_faultinject.cli.output, which is in a higher layer",
-        "rotortree_faultinject.tree.workloads, which is in a higher layer",
+        "rotortree_faultinject.subjects.tree.workloads, which is in a higher layer",
     ]
-    tree = snippet(text, "rotortree_faultinject.tree.fuzz")
+    tree = snippet(text, "rotortree_faultinject.subjects.tree.fuzz")
     assert [message.split(" imports ")[1] for message in upward_imports(tree, modules)] == [
         "rotortree_faultinject.cli.output, which is in a higher layer",
     ]

@@ -24,7 +24,7 @@ the current directory by itself.  A tree says so if an interrupt keeps it from b
 which is right, and not what the tests of interrupts are about.
 """
 
-TOY = ("--subject", "rotortree_faultinject.toy:ToyLog")
+TOY = ("--subject", "rotortree_faultinject.subjects.toy:ToyLog")
 """Explores the toy log."""
 
 

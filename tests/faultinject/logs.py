@@ -9,17 +9,20 @@ from hypothesis import HealthCheck
 from hypothesis import strategies as st
 
 from rotortree.storage.files import File
-from rotortree_faultinject.crashes import Unsynced
 from rotortree_faultinject.disk import FsyncFailure, SimulatedDisk
-from rotortree_faultinject.faults import Rule
-from rotortree_faultinject.image import fingerprint
-from rotortree_faultinject.profiles import PROFILES, Profile
+from rotortree_faultinject.disk.crashes import Unsynced
+from rotortree_faultinject.disk.faults import Rule
+from rotortree_faultinject.disk.image import file_in, fingerprint
+from rotortree_faultinject.disk.profiles import PROFILES, Profile
 
 __all__ = [
+    "DIRECTORIES",
+    "FILE_STEPS",
     "FILTERED",
     "NAMES",
     "SECTOR",
     "START",
+    "TREE_STEPS",
     "Steps",
     "all_choices",
     "all_images",
@@ -46,11 +49,21 @@ Steps = list[tuple[str, int, int, int]]
 NAMES = ("old", "new", "d/old", "d/new", "e/new")
 """The files; their directories are ``.``, ``d``, and ``e`` after mkdir."""
 
+DIRECTORIES = ("d", "e", "d/e")
+"""What directories are called in turn."""
+
 _CHANGES = ("write", "write", "truncate", "create", "rename", "unlink", "mkdir")
 _SYNCS = ("sync", "sync_directory", "fail")
+FILE_STEPS = _CHANGES + _SYNCS
+"""Steps after which every directory has the name that it had before."""
+
+TREE_STEPS = ("move", "move", "rmdir", "symlink", "replace")
+"""Steps that rename and remove directories, and make symbolic links."""
 
 
-def log_steps(most: int, kinds: Sequence[str] = _CHANGES + _SYNCS) -> st.SearchStrategy[Steps]:
+def log_steps(
+    most: int, kinds: Sequence[str] = FILE_STEPS + TREE_STEPS
+) -> st.SearchStrategy[Steps]:
     """Steps for `disk_after`, at most so many."""
     kind = st.sampled_from(kinds)
     small = st.integers(0, len(NAMES) - 1)
@@ -86,10 +99,24 @@ def _step(
         disk.sync_directory((".", "d", "e")[two % 3])
     elif kind == "mkdir":
         disk.mkdir("e")
+    elif kind in TREE_STEPS:
+        _change_tree(disk, kind, DIRECTORIES[one % 3], DIRECTORIES[two % 3])
     elif kind == "create":
         disk.open(path, "create")
     else:
         _change(disk, disk.open(path, "write"), kind, number, two * 2 // grain * grain, count)
+
+
+def _change_tree(disk: SimulatedDisk, kind: str, one: str, two: str) -> None:
+    if kind == "move":
+        disk.move(one, two)
+    elif kind == "rmdir":
+        disk.rmdir(one)
+    elif kind == "symlink":
+        disk.symlink(one, "link")
+    else:
+        disk.symlink(two, "new link")
+        disk.move("new link", "link")
 
 
 def _change(
@@ -130,7 +157,9 @@ def contents(
 ) -> set[bytes | None]:
     """What a file may hold after a crash now; None: there is none."""
     state = disk.unsynced(profile)
-    return {state.image(choice).get(path) for choice in all_choices(state, "-k" + profile.torn)}
+    return {
+        file_in(state.image(choice), path) for choice in all_choices(state, "-k" + profile.torn)
+    }
 
 
 def names(disk: SimulatedDisk, profile: Profile) -> set[tuple[str, ...]]:

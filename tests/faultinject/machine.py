@@ -1,7 +1,7 @@
 """A tree's life on the simulated disk, drawn by Hypothesis: crashes, faults and all.
 
-Each rule is a step of `rotortree_faultinject.tree.life`, which keeps the model beside the tree and
-checks after every step what must be true.  A life that fails is saved as a finding, which
+Each rule is a step of `rotortree_faultinject.subjects.tree.life`, which keeps the model beside the
+tree and checks after every step what must be true.  A life that fails is saved as a finding, which
 ``rotortree-crash replay`` shows again without Hypothesis.
 """
 
@@ -13,12 +13,12 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from rotortree_faultinject.explorer import Failure, describe_error
-from rotortree_faultinject.finding import Finding, class_path
-from rotortree_faultinject.profiles import PROFILES
-from rotortree_faultinject.tree.fuzz import FAULTS
-from rotortree_faultinject.tree.life import Life, Options
-from rotortree_faultinject.tree.workloads import TreeSubject
+from rotortree_faultinject.disk.profiles import PROFILES
+from rotortree_faultinject.exploring.explorer import Failure, describe_error
+from rotortree_faultinject.exploring.finding import Finding, class_path
+from rotortree_faultinject.subjects.tree.fuzz import FAULTS
+from rotortree_faultinject.subjects.tree.life import Life, Options
+from rotortree_faultinject.subjects.tree.workloads import TreeSubject
 
 __all__ = ["FINDING", "MOST_LEAVES", "LifeMachine"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 
 from rotortree_faultinject.disk import SimulatedDisk
-from rotortree_faultinject.subject import Subject
+from rotortree_faultinject.subjects.subject import Subject
 
 __all__ = ["NOTE_BYTES", "Counting", "Notes"]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 
-from rotortree.storage.files import FileSystem
 from rotortree_faultinject.disk import SimulatedDisk
-from rotortree_faultinject.subject import Subject
+from rotortree_faultinject.disk.paths import PathFileSystem
+from rotortree_faultinject.subjects.subject import Subject
 
 __all__ = ["FLAWS", "Journal", "Reader", "Register", "Stair", "Three", "put"]
 
 
-def put(fs: FileSystem, path: str, data: bytes, *, sync: bool = True) -> None:
+def put(fs: PathFileSystem, path: str, data: bytes, *, sync: bool = True) -> None:
     """Write a file from its beginning, and make it durable."""
     file = fs.open(path, "create")
     file.pwritev([data], 0)
@@ -21,7 +21,7 @@ def put(fs: FileSystem, path: str, data: bytes, *, sync: bool = True) -> None:
     file.close()
 
 
-def content(fs: FileSystem, path: str) -> bytes:
+def content(fs: PathFileSystem, path: str) -> bytes:
     """A file's bytes, none if it is missing."""
     if path not in fs.listdir("."):
         return b""
@@ -29,7 +29,7 @@ def content(fs: FileSystem, path: str) -> bytes:
     return file.pread(file.size(), 0)
 
 
-def keep(fs: FileSystem, path: str) -> None:
+def keep(fs: PathFileSystem, path: str) -> None:
     """Make a file durable that may be in the cache only."""
     fs.open(path, "read").sync()
     fs.sync_directory(".")

@@ -12,16 +12,16 @@ from xml.etree import ElementTree
 import pytest
 import typer
 
-from rotortree_faultinject import litmus
 from rotortree_faultinject.cli import app
 from rotortree_faultinject.cli.fuzzing import trials
-from rotortree_faultinject.explorer import Failure, explore
-from rotortree_faultinject.finding import Finding, replay
-from rotortree_faultinject.profiles import PROFILES, Profile
-from rotortree_faultinject.toy import ToyLog
-from rotortree_faultinject.tree import fuzz, kill_score
-from rotortree_faultinject.tree.planted import PLANTED
-from rotortree_faultinject.tree.workloads import WORKLOADS
+from rotortree_faultinject.disk.profiles import PROFILES, Profile
+from rotortree_faultinject.exploring.explorer import Failure, explore
+from rotortree_faultinject.exploring.finding import Finding, replay
+from rotortree_faultinject.subjects import litmus
+from rotortree_faultinject.subjects.toy import ToyLog
+from rotortree_faultinject.subjects.tree import fuzz, kill_score
+from rotortree_faultinject.subjects.tree.planted import PLANTED
+from rotortree_faultinject.subjects.tree.workloads import WORKLOADS
 from tests.faultinject.commands import TOY, run
 
 COMMANDS = ("explore", "replay", "fuzz", "kill-score", "litmus", "profiles")

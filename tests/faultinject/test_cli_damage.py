@@ -10,10 +10,10 @@ from typing import TypeVar
 
 import pytest
 
-from rotortree_faultinject.tree import damage, kill_score
-from rotortree_faultinject.tree.damage_kinds import KINDS
-from rotortree_faultinject.tree.planted import PLANTED
-from rotortree_faultinject.tree.specimens import SPECIMENS
+from rotortree_faultinject.subjects.tree import damage, kill_score
+from rotortree_faultinject.subjects.tree.damage_kinds import KINDS
+from rotortree_faultinject.subjects.tree.planted import PLANTED
+from rotortree_faultinject.subjects.tree.specimens import SPECIMENS
 from tests.faultinject.commands import run as run_here
 
 T = TypeVar("T")

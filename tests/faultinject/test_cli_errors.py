@@ -39,17 +39,17 @@ WRONG = (
     "explore create --seed -1",
     "explore create --seed x",
     "explore --parameter forgets=1",
-    "explore create --subject rotortree_faultinject.toy:ToyLog",
+    "explore create --subject rotortree_faultinject.subjects.toy:ToyLog",
     "explore --subject no_such_module:Class",
-    "explore --subject rotortree_faultinject.toy:NoSuchClass",
-    "explore --subject rotortree_faultinject.toy:append",
+    "explore --subject rotortree_faultinject.subjects.toy:NoSuchClass",
+    "explore --subject rotortree_faultinject.subjects.toy:append",
     "explore --subject builtins:dict",
     "explore --subject nonsense:",
-    "explore --subject rotortree_faultinject.toy:ToyLog --parameter forgets",
-    "explore --subject rotortree_faultinject.toy:ToyLog --parameter =1",
-    "explore --subject rotortree_faultinject.toy:ToyLog --parameter forgets=sync",
-    'explore --subject rotortree_faultinject.toy:ToyLog --parameter forgets="nothing"',
-    "explore --subject rotortree_faultinject.toy:ToyLog --parameter unknown=1",
+    "explore --subject rotortree_faultinject.subjects.toy:ToyLog --parameter forgets",
+    "explore --subject rotortree_faultinject.subjects.toy:ToyLog --parameter =1",
+    "explore --subject rotortree_faultinject.subjects.toy:ToyLog --parameter forgets=sync",
+    'explore --subject rotortree_faultinject.subjects.toy:ToyLog --parameter forgets="nothing"',
+    "explore --subject rotortree_faultinject.subjects.toy:ToyLog --parameter unknown=1",
     "replay",
     "replay a b",
     "replay /no/such/file",
@@ -117,7 +117,7 @@ def test_a_name_that_cannot_be_printed_is_still_one_line() -> None:
 def test_a_subject_is_found_in_the_current_directory(tmp_path: Path) -> None:
     """As a user has it; also by the processes of --jobs, and by replay."""
     (tmp_path / "mine.py").write_text(
-        "from rotortree_faultinject.toy import ToyLog\n"
+        "from rotortree_faultinject.subjects.toy import ToyLog\n"
         "class Mine(ToyLog):\n"
         "    def __init__(self):\n"
         "        super().__init__('sync')\n"
@@ -219,7 +219,7 @@ def test_ctrl_c_does_not_wait_for_a_recovery(jobs: str, tmp_path: Path) -> None:
     """A subject may hang."""
     (tmp_path / "mine.py").write_text(
         "import pathlib, time\n"
-        "from rotortree_faultinject.toy import ToyLog\n"
+        "from rotortree_faultinject.subjects.toy import ToyLog\n"
         "class Mine(ToyLog):\n"
         "    def recover(self, disk):\n"
         "        pathlib.Path('started').touch()\n"
@@ -298,7 +298,7 @@ def test_help_loads_nothing_that_it_does_not_need() -> None:
         "    app(['--help'])\n"
         "except SystemExit as end:\n"
         "    assert end.code == 0\n"
-        "slow = ('multiprocessing', 'rotortree_faultinject.tree', 'rich')\n"
+        "slow = ('multiprocessing', 'rotortree_faultinject.subjects.tree', 'rich')\n"
         "print(*[name for name in slow if name in sys.modules], file=sys.stderr)\n"
     )
     done = subprocess.run(

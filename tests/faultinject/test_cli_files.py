@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem, set_uid
 
-from rotortree_faultinject.finding import Finding
+from rotortree_faultinject.exploring.finding import Finding
 from tests.faultinject.commands import TOY, run
 from tests.faultinject.test_finding import FINDING
 

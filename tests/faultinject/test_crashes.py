@@ -10,16 +10,18 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rotortree_faultinject.crashes import Unsynced
 from rotortree_faultinject.disk import FsyncFailure, SimulatedDisk
-from rotortree_faultinject.image import fingerprint
-from rotortree_faultinject.operations import Operation
-from rotortree_faultinject.profiles import PROFILES, Profile, covers, failed
+from rotortree_faultinject.disk.crashes import Unsynced
+from rotortree_faultinject.disk.image import Image, Link, fingerprint, parents
+from rotortree_faultinject.disk.operations import Operation
+from rotortree_faultinject.disk.profiles import PROFILES, Profile, covers, failed
 from tests.faultinject.logs import (
+    FILE_STEPS,
     FILTERED,
     NAMES,
     SECTOR,
     START,
+    TREE_STEPS,
     Steps,
     all_choices,
     all_images,
@@ -114,7 +116,7 @@ def test_a_sync_does_not_cover_what_counts_as_clean() -> None:
 @given(
     log_steps(5, [*"write truncate create rename unlink mkdir sync sync_directory".split()]),
     st.sampled_from(NAMES),
-    log_steps(5),
+    log_steps(5, FILE_STEPS),
     profiles,
     letters,
 )
@@ -172,6 +174,98 @@ def counts_as_clean(log: Sequence[Operation]) -> set[int]:
 def survives(choice: str, wanted: Sequence[bool]) -> bool:
     """Whether everything that is wanted survives."""
     return "-" not in set(itertools.compress(choice, wanted))
+
+
+@pytest.mark.evidence("property", "CRASH-5", "CRASH-6")
+@settings(max_examples=300, deadline=None, suppress_health_check=FILTERED)
+@given(log_steps(8, ["create", "rename", "unlink", "mkdir", "sync_directory", *TREE_STEPS]))
+def test_names_that_survive_in_order_are_those_of_some_moment(steps: Steps) -> None:
+    """Under prefix, a crash leaves the files, directories and links of one moment of the log.
+
+    That moment is between two operations, and not before the last sync.
+    """
+    disk = disk_after(steps)
+    state = disk.unsynced(PROFILES["prefix"])
+    listing = state.enumerate(1 << 12)
+    assert listing.exhaustive
+    synced = max((at for at, one in enumerate(disk.log, 1) if "sync" in one.kind), default=0)
+    moments = {fingerprint(disk.restarted(at).image) for at in range(synced, len(disk.log) + 1)}
+    assert {fingerprint(state.image(choice)) for choice in listing.choices} == moments
+
+
+@pytest.mark.evidence("property", "CRASH-6")
+@settings(max_examples=300, deadline=None)
+@given(log_steps(10, [*FILE_STEPS, *TREE_STEPS, *TREE_STEPS]), profiles, letters)
+def test_whatever_survives_is_a_file_system(steps: Steps, profile: Profile, asked: str) -> None:
+    """Every path has its directories, and a disk can be made of it, which shows the same paths."""
+    image = disk_after(steps).crash(asked, profile).image
+    for path in image:
+        assert all(image[above] is None for above in parents(path))
+    assert SimulatedDisk(image).image == image
+
+
+@pytest.mark.evidence("example", "CRASH-5", "CRASH-11")
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
+def test_a_directory_is_renamed_with_all_that_is_below_it(profile: Profile) -> None:
+    """Where renames are atomic, the files are below the old name or the new one.
+
+    Under posix they may be below both, or none.  What was written below the new name is lost or
+    kept by itself.
+    """
+    disk = SimulatedDisk({"d": None, "d/file": b"old"}, sector_bytes=SECTOR)
+    disk.move("d", "e")
+    disk.directory("e").open_writable("new", create=True)
+    found = {tuple(sorted(image_left(disk, profile, choice))) for choice in ("", "kk", "kkk", "k")}
+    everywhere = {(), ("d", "d/file"), ("e", "e/file"), ("e", "e/file", "e/new")}
+    assert found <= everywhere | {("d", "d/file", "e", "e/file")}
+    assert (("d", "d/file", "e", "e/file") in found) == (not profile.atomic_rename)
+    assert ("e", "e/file", "e/new") in found
+    assert image_left(disk, profile, "")["d/file"] == b"old"
+
+
+def image_left(disk: SimulatedDisk, profile: Profile, choice: str) -> Image:
+    """All that a crash leaves."""
+    return disk.crash(choice, profile).image
+
+
+@pytest.mark.evidence("example", "CRASH-11")
+def test_a_link_is_flipped_as_a_whole_where_renames_are_atomic() -> None:
+    """It leads to the old target or to the new one, and to nothing else in between."""
+    for profile in PROFILES.values():
+        disk = SimulatedDisk({"one": None, "two": None, "current": Link("one")})
+        disk.symlink("two", "next")
+        disk.move("next", "current")
+        state = disk.unsynced(profile)
+        images = [state.image(choice) for choice in state.enumerate(64).choices]
+        assert {image["current"] for image in images} == {Link("one"), Link("two")}
+        both = any("next" in image and image["current"] == Link("two") for image in images)
+        assert both == (not profile.atomic_rename)
+
+
+@pytest.mark.evidence("example", "CRASH-22")
+def test_a_sync_through_a_handle_covers_the_names_of_that_directory() -> None:
+    """Whatever it is called by then; another directory that got its path is another one."""
+    disk = SimulatedDisk({"d": None})
+    directory = disk.directory("d")
+    directory.open_writable("file", create=True)
+    disk.move("d", "e")
+    disk.mkdir("d")
+    disk.directory("d").open_writable("other", create=True)
+    directory.sync()
+    left = disk.crash("", ORDERED).image
+    assert left == {"d": None, "d/file": b""}
+
+
+def test_directories_that_hold_each_other_are_not_there_for_ever() -> None:
+    """Under posix, halves of renames may leave a directory below itself: it is there once."""
+    disk = SimulatedDisk({"a": None, "b": None})
+    disk.move("b", "a/b")
+    disk.move("a/b", "c")
+    disk.move("a", "c/a")
+    state = disk.unsynced(POSIX)
+    images = [state.image(choice) for choice in state.enumerate(1 << 12).choices]
+    assert all(path.count("/") <= 2 for image in images for path in image)
+    assert any("a/b/a" not in image and "a/b" in image for image in images)
 
 
 @settings(max_examples=200, deadline=None)

@@ -14,10 +14,10 @@ from rotortree.storage.files import File, FileSystem
 from rotortree.storage.level_files import LevelFiles
 from rotortree.storage.recovery import Decision, Survey
 from rotortree.storage.wal import SegmentScan, scan_segment
-from rotortree_faultinject.image import Image
-from rotortree_faultinject.tree.damage import OUTCOMES, Judge, Outcome, Verdict, examine
-from rotortree_faultinject.tree.damage_kinds import KINDS, Damage, reproduce
-from rotortree_faultinject.tree.specimens import SPECIMENS, Specimen, file_class, prepare
+from rotortree_faultinject.disk.image import PlainImage
+from rotortree_faultinject.subjects.tree.damage import OUTCOMES, Judge, Outcome, Verdict, examine
+from rotortree_faultinject.subjects.tree.damage_kinds import KINDS, Damage, reproduce
+from rotortree_faultinject.subjects.tree.specimens import SPECIMENS, Specimen, file_class, prepare
 
 NOT_SO_SMALL = [kind for kind in KINDS if kind != "bit of a small file"]
 ONCE = [kind for kind in NOT_SO_SMALL if kind != "byte xor 0x01"]
@@ -77,7 +77,7 @@ def test_damage_is_harmless_repaired_or_reported(
 # What a specimen says that must come of a damage.
 
 
-def changed(specimen: Specimen, path: str, change: Callable[[bytes], bytes | None]) -> Image:
+def changed(specimen: Specimen, path: str, change: Callable[[bytes], bytes | None]) -> PlainImage:
     """The specimen with a file changed."""
     data = change(specimen.image[path] or b"")
     rest = {name: kept for name, kept in specimen.image.items() if name != path}
@@ -134,7 +134,7 @@ def test_a_unit_behind_the_damaged_one_tells_of_it() -> None:
     first, second = last.frames()
     assert (last.first, last.stop, first) == (12, 16, last.start)
 
-    def damaged(stop: int) -> Image:
+    def damaged(stop: int) -> PlainImage:
         start = specimen.units[-2].start
         return changed(specimen, LOG, lambda data: data[:start] + bytes(stop - start) + data[stop:])
 

@@ -5,179 +5,84 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import get_args
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rotortree.storage.files import File, FileSystem, OpenMode, OsFileSystem
+from rotortree.storage.directory import Directory
+from rotortree.storage.os_directory import OsFileSystem
 from rotortree_faultinject.disk import Call, SimulatedDisk
-from rotortree_faultinject.image import Image, fingerprint, image_of
-from rotortree_faultinject.profiles import PROFILES, Profile
+from rotortree_faultinject.disk.faults import Died, Rule
+from rotortree_faultinject.disk.image import Image, Link, fingerprint, image_of, plain
+from rotortree_faultinject.disk.profiles import PROFILES, Profile
+from tests.faultinject.calls import (
+    BEGIN,
+    TOP,
+    Step,
+    real_image,
+    real_program,
+    simulated_program,
+    step,
+    steps,
+)
 
 # The same calls on both.
 
-NAMES = ("a", "b", "d", "d/a", "d/e", "d/e/a", "missing/a", "a/b", ".")
-"""Paths that files and directories share, so that calls meet the wrong kind of thing."""
-
-HANDLES = 3
-"""Files that are open at once."""
-
-Step = tuple[str, str, str, int, int]
-"""A call, two paths, a number for its handle or mode, and a number of bytes."""
-
-CALLS = (
-    "open close size pread pwritev truncate sync map listdir mkdir rename unlink sync_directory"
-).split()
-
-steps = st.lists(
-    st.tuples(
-        st.sampled_from(CALLS),
-        st.sampled_from(NAMES),
-        st.sampled_from(NAMES),
-        st.integers(0, HANDLES - 1),
-        st.integers(0, 40),
-    ),
-    max_size=30,
-)
-
-
-BEGIN: list[Step] = [
-    ("mkdir", "d", "", 0, 0),
-    ("open", "a", "", 0, 2),
-    ("pwritev", "", "", 0, 20),
-    ("open", "d/a", "", 1, 2),
-    ("open", "b", "", 2, 2),
-]
-"""So that there is something that the calls can be about."""
-
-
-class Program:
-    """A file system below a directory, and the few files that are open."""
-
-    def __init__(self, fs: FileSystem, root: str) -> None:
-        self.fs = fs
-        self.root = root
-        self.files: dict[int, File] = {}
-        self.written = 0
-
-    def path(self, name: str) -> str:
-        """Where a name is."""
-        return self.root + name if self.root else name
-
-    def step(self, step: Step) -> object:
-        """Do one call; return its result, or what it raises."""
-        try:
-            return self._step(*step)
-        except (OSError, ValueError) as error:
-            return type(error)
-
-    def _step(self, call: str, name: str, other: str, handle: int, count: int) -> object:
-        fs, path = self.fs, self.path(name)
-        if call == "open":
-            mode: OpenMode = get_args(OpenMode)[count % 3]
-            file = fs.open(path, mode)
-            self.files.pop(handle, file).close()
-            self.files[handle] = fs.open(path, mode)
-        elif call == "rename":
-            if not self._is_directory(name) and other != ".":
-                fs.rename(path, self.path(other))
-        elif call == "listdir":
-            return sorted(fs.listdir(path))
-        elif call in ("mkdir", "unlink", "sync_directory"):
-            getattr(fs, call)(path)
-        elif call == "close":
-            if handle in self.files:
-                self.files.pop(handle).close()
-        elif handle in self.files:
-            return self._use(self.files[handle], call, count)
-        return None
-
-    def _use(self, file: File, call: str, count: int) -> object:
-        if call == "pread":
-            return file.pread(count, count // 2)
-        if call == "pwritev":
-            self.written += 1
-            data = bytes([self.written % 256]) * (count // 2)
-            return file.pwritev([data[:3], data[3:]], count)
-        if call == "truncate":
-            file.truncate(count)
-        elif call == "map":
-            return bytes(file.map(count + 1))
-        else:
-            return getattr(file, call)()
-        return None
-
-    def _is_directory(self, name: str) -> bool:
-        """What is not simulated: directories have one name."""
-        try:
-            self.fs.listdir(self.path(name))
-        except OSError:
-            return False
-        return True
-
-    def image(self) -> Image:
-        """All that is there, by the seam alone."""
-        found: dict[str, bytes | None] = {}
-        left = sorted(self.fs.listdir(self.root or "."))
-        while left:
-            name = left.pop()
-            try:
-                left += [f"{name}/{below}" for below in self.fs.listdir(self.path(name))]
-                found[name] = None
-            except NotADirectoryError:
-                file = self.fs.open(self.path(name), "read")
-                found[name] = file.pread(1000, 0)
-                file.close()
-        return found
-
-
-def renaming(old: str, new: str) -> list[Step]:
-    """One call."""
-    return [("rename", old, new, 0, 0)]
-
 
 @pytest.mark.evidence("property", "CRASH-8")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(steps)
-@example(renaming("a", "a"))
-@example(renaming("a", "d"))
-@example(renaming("d/a", "d"))
-@example(renaming("missing/a", "missing/a"))
-@example(renaming("a", "missing/a"))
-@example(renaming("b", "a/b"))
-@example([("mkdir", ".", "", 0, 0), ("open", ".", "", 0, 0), ("open", ".", "", 0, 2)])
-@example([("unlink", "d", "", 0, 0), ("mkdir", "a", "", 0, 0), ("sync_directory", "a", "", 0, 0)])
+@example([step("rename", "a", "a")])
+@example([step("rename", "a", "d")])
+@example([step("rename", "d/a", "d")])
+@example([step("rename", "missing/a", "missing/a")])
+@example([step("rename", "a", "missing/a")])
+@example([step("rename", "b", "a/b")])
+@example([step("rename", "a", "."), step("rename", ".", "a"), step("rename", "a", "l")])
+@example([step("mkdir", "."), step("open", "."), step("open", "l"), step("unlink", "l")])
+@example([step("unlink", "d"), step("mkdir", "a"), step("rmdir", "d"), step("rmdir", "a")])
+@example([step("rename", "d", "d/e"), step("rename", "d/e", "d"), step("rename", "d", "a")])
+@example([step("mkdir", "e"), step("rename", "d/e", "e"), step("status", ".", at=2)])
+@example([step("rename", "d", "e"), step("open", "a", at=1), step("status", "a", at=1)])
+@example([step("remove_tree", "d"), step("open", "b", at=1), step("listdir", at=1)])
+@example([step("remove_tree", "d"), step("parent", at=2, handle=1), step("mkdir", "d", at=1)])
+@example([step("move", "d", "e"), step("mkdir", "d"), step("parent", at=2, handle=2)])
+@example([step("symlink", "e"), step("open", "e/a"), step("directory", "e", handle=1)])
+@example([("symlink", "d/l", "", 0, 0, 6), step("lock", "d/l"), step("directory", "d/l", handle=1)])
+@example([step("lock", "b"), step("lock", "a", at=1), ("lock", "a", "", 0, 1, 1)])
 def test_calls_do_what_they_do_on_the_operating_system(calls: list[Step]) -> None:
-    """The same results, errors of the same types, and the same files in the end.
+    """The same results, the same errors, and the same files, directories and links in the end.
 
-    That includes what a file that is open sees after it was renamed, replaced or removed.
+    That includes what is seen through a file or directory that is open, after it, or a directory
+    above it, was renamed, replaced or removed.
     """
     with TemporaryDirectory() as folder:
-        real = Program(OsFileSystem(), f"{folder}/")
+        real = real_program(Path(folder))
         disk = SimulatedDisk(sector_bytes=8)
-        simulated = Program(disk, "")
-        for number, step in enumerate([*BEGIN, *calls]):
-            assert simulated.step(step) == real.step(step), f"step {number}"
-        assert simulated.image() == real.image() == disk.image
-        for file in real.files.values():
-            file.close()
+        simulated = simulated_program(disk)
+        for number, call in enumerate([*BEGIN, *calls]):
+            assert simulated.step(call) == real.step(call), f"step {number}"
+        assert disk.image == real_image(Path(folder))
+        real.close()
 
 
 @settings(max_examples=300, deadline=None)
 @given(steps)
 def test_a_restarted_process_sees_what_the_killed_one_saw(calls: list[Step]) -> None:
     """At every point of the log; and what may be lost to a power failure is the same as well."""
-    disk = SimulatedDisk({"a": b"before", "d": None}, sector_bytes=8)
-    program = Program(disk, "")
+    disk = SimulatedDisk({TOP: None, f"{TOP}/a": b"before", f"{TOP}/e": None}, sector_bytes=8)
+    program = simulated_program(disk)
     images = {0: disk.image}
-    for step in [*BEGIN[1:], *calls]:
-        program.step(step)
+    for call in [*BEGIN, *calls]:
+        program.step(call)
         images[len(disk.log)] = disk.image
     for point, image in images.items():
+        if disk.log[point - 1 : point] and disk.log[point - 1].kind in ("unlink", "rmdir"):
+            continue  # removing a tree is several operations
         assert disk.restarted(point).image == image
     again = disk.restarted()
+    assert again.image == disk.image
     assert again.log == disk.log
     for profile in PROFILES.values():
         assert again.unsynced(profile).micro == disk.unsynced(profile).micro
@@ -185,20 +90,22 @@ def test_a_restarted_process_sees_what_the_killed_one_saw(calls: list[Step]) -> 
 
 @settings(max_examples=200, deadline=None)
 @given(steps, steps)
-@example(renaming("a", "b"), [("open", "b", "", 0, 2), ("pwritev", "", "", 0, 20)])
-@example([("unlink", "a", "", 0, 0)], [("pwritev", "", "", 1, 20)])
+@example([step("rename", "a", "b")], [step("open", "b"), ("pwritev", "", "", 0, 0, 20)])
+@example([step("unlink", "a")], [("pwritev", "", "", 0, 1, 20)])
+@example([step("remove_tree", "d")], [("pwritev", "", "", 0, 2, 20), step("mkdir", "d")])
 def test_a_restarted_process_goes_on_as_the_killed_one_would_have(
     before: list[Step], after: list[Step]
 ) -> None:
     """New inodes, new micro-operations and the stale bytes in them are the same ones."""
     disk = SimulatedDisk(sector_bytes=8)
-    program = Program(disk, "")
-    for step in [*BEGIN, *before]:
-        program.step(step)
+    program = simulated_program(disk)
+    for call in [*BEGIN, *before]:
+        program.step(call)
+    program.close()
     again = disk.restarted()
-    one, other = Program(disk, ""), Program(again, "")
-    for step in after:
-        assert one.step(step) == other.step(step)
+    one, other = simulated_program(disk), simulated_program(again)
+    for call in after:
+        assert one.step(call) == other.step(call)
     assert disk.log == again.log
 
 
@@ -217,9 +124,9 @@ def test_a_crash_leaves_the_live_disk_untouched(
         disk.crash(choice, profile)
 
     disk.on_call = look
-    one, other = Program(disk, ""), Program(twin, "")
-    for step in [*BEGIN, *calls]:
-        assert one.step(step) == other.step(step)
+    one, other = simulated_program(disk), simulated_program(twin)
+    for call in [*BEGIN, *calls]:
+        assert one.step(call) == other.step(call)
     assert disk.image == twin.image
     assert disk.log == twin.log
 
@@ -281,17 +188,17 @@ def test_marks_are_told_by_point() -> None:
     assert disk.marks() == [1, 2]
 
 
-def lock_results(fs: FileSystem, path: str) -> list[object]:
+def lock_results(directory: Directory) -> list[object]:
     """What some ways to take locks come to."""
     found: list[object] = []
 
     def attempt(shared: bool) -> Callable[[], None]:
         try:
-            lock = fs.lock(path, shared=shared)
+            lock = directory.lock("lock", shared=shared)
         except OSError as error:
             found.append(type(error))
             return lambda: None
-        found.append(shared)
+        found.append((shared, lock.guards_directory))
         return lock.release
 
     attempt(True)()
@@ -311,9 +218,60 @@ def lock_results(fs: FileSystem, path: str) -> list[object]:
 
 def test_locks_exclude_each_other_as_the_real_ones_do(tmp_path: Path) -> None:
     """Shared ones only exclude exclusive ones; releasing twice is releasing once."""
-    found = lock_results(SimulatedDisk(), "lock")
-    assert found == lock_results(OsFileSystem(), str(tmp_path / "lock"))
+    found = lock_results(SimulatedDisk().directory("."))
+    assert found == lock_results(OsFileSystem().directory(str(tmp_path)))
     assert found.count(BlockingIOError) == 5
+
+
+def test_a_directorys_lock_cannot_be_taken_away_with_its_file() -> None:
+    """Whoever removes the lock file, or puts another one in its place, is kept out all the same."""
+    disk = SimulatedDisk({"d": None, "d/other": b""})
+    directory = disk.directory("d")
+    lock = directory.lock("lock", shared=False)
+    directory.rename("other", "lock")
+    with pytest.raises(BlockingIOError):
+        directory.lock("lock", shared=True)
+    directory.unlink("lock")
+    with pytest.raises(BlockingIOError):
+        disk.directory("d").lock("lock", shared=False)
+    assert "d/lock" not in disk.image
+    lock.release()
+    directory.lock("lock", shared=False)
+
+
+def test_the_lock_of_a_directory_goes_with_it() -> None:
+    """After a rename it is locked under its new name, and another one at the old path is not."""
+    disk = SimulatedDisk({"d": None})
+    disk.directory("d").lock("lock", shared=False)
+    disk.move("d", "e")
+    disk.mkdir("d")
+    disk.directory("d").lock("lock", shared=False)
+    with pytest.raises(BlockingIOError):
+        disk.directory("e").lock("other", shared=True)
+
+
+def test_where_directories_cannot_be_locked_the_file_is() -> None:
+    """As on NFS: the lock says that it does not guard the directory, and removing it shows so."""
+    disk = SimulatedDisk()
+    disk.can_lock_directories = False
+    root = disk.directory(".")
+    assert not root.lock("lock", shared=True).guards_directory  # of nothing: there is no file
+    assert not root.lock("lock", shared=False).guards_directory
+    with pytest.raises(BlockingIOError):
+        root.lock("lock", shared=True)
+    root.unlink("lock")
+    root.lock("lock", shared=False)
+
+
+def test_a_lock_that_is_refused_is_not_taken_by_half() -> None:
+    """Where the file cannot be locked, the directory is free again."""
+    disk = SimulatedDisk()
+    disk.lock("lock", shared=False)
+    root = disk.directory(".")
+    for _ in range(2):
+        with pytest.raises(BlockingIOError):
+            root.lock("lock", shared=False)
+    root.lock("other", shared=False)
 
 
 def test_a_lock_belongs_to_a_file_and_not_to_its_name() -> None:
@@ -336,13 +294,25 @@ def test_a_dead_process_takes_its_locks_with_it() -> None:
         disk.lock("lock", shared=True)
 
 
+def test_a_dead_process_has_no_locks_of_what_was_removed() -> None:
+    """A directory that has no name any more can still be open, and is free."""
+    disk = SimulatedDisk({"d": None})
+    directory = disk.directory("d")
+    directory.lock("lock", shared=False)
+    disk.remove_tree("d")
+    disk.restart()
+    directory.status(".")
+    with pytest.raises(FileNotFoundError):  # and not BlockingIOError: nothing can be made there
+        directory.lock("lock", shared=False)
+
+
 def test_closed_and_read_only_files_refuse() -> None:
     """With OSError, as descriptors do; close may be called twice."""
     disk = SimulatedDisk({"file": b"content"})
     file = disk.open("file", "read")
     with pytest.raises(OSError, match="bad file descriptor"):
         file.pwritev([b"x"], 0)
-    with pytest.raises(OSError, match="bad file descriptor"):
+    with pytest.raises(OSError, match="not open for writing"):
         file.truncate(0)
     file.close()
     file.close()
@@ -362,11 +332,105 @@ def test_negative_offsets_and_lengths_are_refused() -> None:
         file.truncate(-1)
 
 
-def test_renaming_a_directory_is_refused() -> None:
-    """It is not simulated; pretending would hide what it can lose."""
-    disk = SimulatedDisk({"d": None})
-    with pytest.raises(OSError, match="not simulated"):
-        disk.rename("d", "e")
+def test_rules_and_calls_see_the_path_of_now() -> None:
+    """That of a handle changes with the directories above it, and is the last one when removed."""
+    disk = SimulatedDisk({"d": None, "d/e": None, "d/e/file": b"content"})
+    directory = disk.directory("d/e")
+    file = directory.open_writable("file")
+    disk.move("d", "moved")
+    file.size()
+    directory.listdir()
+    directory.status("file")
+    directory.directory(".").parent()
+    disk.remove_tree("moved")
+    disk.mkdir("moved")
+    file.size()
+    with pytest.raises(FileNotFoundError):
+        directory.open("file")
+    assert [f"{call.kind} {call.path}" for call in disk.calls[2:]] == [
+        "size moved/e/file",
+        "listdir moved/e",
+        "status moved/e/file",
+        "open_directory moved/e",
+        "open_directory moved",
+        "mkdir moved",
+        "size moved/e/file",
+        "open moved/e/file",
+    ]
+    assert directory.path == "d/e"
+
+
+def test_what_an_administrator_does_is_no_call() -> None:
+    """No rule hits it, a dead program does not stop it, and it is in the log all the same."""
+    disk = SimulatedDisk({"d": None, "d/file": b""}, rules=[Rule("*", "*", "D")])
+    disk.move("d", "e")
+    disk.symlink("e", "d")
+    with pytest.raises(Died):
+        disk.listdir(".")
+    disk.remove_tree("e")
+    assert disk.image == {"d": Link("e")}
+    assert [operation.kind for operation in disk.log] == ["rename", "symlink", "unlink", "rmdir"]
+    assert len(disk.calls) == 1
+
+
+def test_paths_are_a_shorter_way_to_the_same_calls() -> None:
+    """A program that names files by path leaves the same log as one with a handle of the root."""
+    by_path, by_handle = SimulatedDisk({"d": None}), SimulatedDisk({"d": None})
+    by_path.mkdir("d/e")
+    by_path.open("d/e/file", "create").pwritev([b"content"], 0)
+    by_path.rename("d/e/file", "file")
+    by_path.sync_directory("d/e")
+    by_path.open("file", "read").sync()
+    by_path.rename("d", "f")
+    by_path.unlink("file")
+    root = by_handle.directory(".")
+    root.mkdir("d/e")
+    root.open_writable("d/e/file", create=True).pwritev([b"content"], 0)
+    root.rename("d/e/file", "file")
+    root.directory("d/e").sync()
+    root.open_writable("file").sync()
+    root.rename("d", "f")
+    root.unlink("file")
+    assert by_path.log == by_handle.log
+    assert sorted(by_path.listdir("f")) == root.directory("f").listdir() == ["e"]
+
+
+def test_links_are_followed_by_paths_from_the_root() -> None:
+    """Absolute targets start at the root; links that lead to each other are an error."""
+    disk = SimulatedDisk({"d": None, "d/file": b"content"})
+    disk.symlink("/d", "d/again")
+    disk.symlink("one", "other")
+    disk.symlink("other", "one")
+    assert disk.open("d/again/again/file", "read").size() == 7
+    with pytest.raises(OSError, match="too many symbolic links"):
+        disk.listdir("one")
+    with pytest.raises(FileExistsError):
+        disk.symlink("d", "one")
+
+
+@pytest.mark.parametrize("room", range(8))
+def test_room_is_for_the_bytes_of_files(room: int) -> None:
+    """Names, directories and links cost nothing; a write gets as many bytes as there is room for.
+
+    What was removed gives its room back.
+    """
+    disk = SimulatedDisk({"old": b"abc"})
+    disk.room = 3 + room
+    disk.mkdir("d")
+    disk.symlink("d", "link")
+    file = disk.directory("d").open_writable("file", create=True)
+    if room:
+        assert file.pwritev([b"1234", b"567"], 0) == room
+    with pytest.raises(OSError, match="no space left"):
+        file.pwritev([b"x"], room)
+    disk.unlink("old")
+    assert file.pwritev([b"xyz!"], room) == 3
+
+
+def test_an_image_has_the_directories_of_its_files() -> None:
+    """One without them is a mistake: nobody could find those files."""
+    with pytest.raises(ValueError, match="'d/file' is in no directory"):
+        SimulatedDisk({"d/file": b""})
 
 
 def test_a_map_shows_the_file_as_it_was_mapped() -> None:
@@ -418,14 +482,23 @@ def test_images_have_the_directories_that_their_files_need() -> None:
     assert image_of({"a/b/c": b"x", "d": b""}) == {"a": None, "a/b": None, "a/b/c": b"x", "d": b""}
 
 
-images = st.dictionaries(st.text("ab/1", max_size=3), st.none() | st.binary(max_size=3))
+links = st.builds(Link, st.text("ab", min_size=1, max_size=3))
+images = st.dictionaries(st.text("ab/1", max_size=3), st.none() | st.binary(max_size=3) | links)
 
 
 @settings(max_examples=300, deadline=None)
 @given(images, images)
 @example({"a": None}, {"a": b""})
+@example({"a": Link("b")}, {"a": b"b"})
 @example({"a": b"b\x00"}, {"a": b"", "b": b""})
 def test_fingerprints_tell_images_apart(one: Image, other: Image) -> None:
     """Equal for equal images in whatever order, and different else."""
     assert fingerprint(dict(reversed([*one.items()]))) == fingerprint(one)
     assert (fingerprint(one) == fingerprint(other)) == (one == other)
+
+
+def test_a_plain_image_has_no_links() -> None:
+    """Whoever cannot deal with them is told so."""
+    assert plain({"a": b"", "d": None}) == {"a": b"", "d": None}
+    with pytest.raises(ValueError, match="b is a symbolic link"):
+        plain({"a": b"", "b": Link("a")})

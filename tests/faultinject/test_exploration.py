@@ -8,16 +8,16 @@ import pytest
 
 from rotortree.storage.format import COMMIT, Commit
 from rotortree_faultinject.disk import SimulatedDisk
-from rotortree_faultinject.explorer import Bounds, explore
-from rotortree_faultinject.profiles import PROFILES
-from rotortree_faultinject.tree.interleaving import (
+from rotortree_faultinject.disk.profiles import PROFILES
+from rotortree_faultinject.exploring.explorer import Bounds, explore
+from rotortree_faultinject.subjects.tree.interleaving import (
     CONCURRENT,
     explore_schedules,
     sample_schedules,
 )
-from rotortree_faultinject.tree.life import PATH, Life, history_of
-from rotortree_faultinject.tree.planted import PLANTED
-from rotortree_faultinject.tree.workloads import WORKLOADS, TreeSubject, workload
+from rotortree_faultinject.subjects.tree.life import PATH, Life, history_of
+from rotortree_faultinject.subjects.tree.planted import PLANTED
+from rotortree_faultinject.subjects.tree.workloads import WORKLOADS, TreeSubject, workload
 
 SHORT = [name for name in WORKLOADS if name != "long"]
 """The workloads of which every state is checked."""

@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 
 from rotortree_faultinject.disk import SimulatedDisk
-from rotortree_faultinject.explorer import (
+from rotortree_faultinject.disk.profiles import PROFILES, Profile
+from rotortree_faultinject.exploring.explorer import (
     Bounds,
     Crash,
     Exploration,
@@ -19,9 +20,8 @@ from rotortree_faultinject.explorer import (
     Statistics,
     explore,
 )
-from rotortree_faultinject.profiles import PROFILES, Profile
-from rotortree_faultinject.subject import Subject
-from rotortree_faultinject.toy import STEPS, ToyLog
+from rotortree_faultinject.subjects.subject import Subject
+from rotortree_faultinject.subjects.toy import STEPS, ToyLog
 from tests.faultinject.subjects import FLAWS, Journal, Reader, Register, Stair, Three, put
 
 POSIX = PROFILES["posix"]

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from rotortree_faultinject.disk import FsyncFailure, SimulatedDisk
-from rotortree_faultinject.faults import Rule
-from rotortree_faultinject.profiles import PROFILES, Profile
+from rotortree_faultinject.disk.faults import Rule
+from rotortree_faultinject.disk.profiles import PROFILES, Profile
 from tests.faultinject.logs import SECTOR, contents, names
 
 POSIX = PROFILES["posix"]

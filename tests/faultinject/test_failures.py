@@ -8,11 +8,16 @@ import pytest
 
 from rotortree import CheckpointFailedError, RotorTree
 from rotortree_faultinject.disk import FsyncFailure, SimulatedDisk
-from rotortree_faultinject.faults import LETTERS, Rule
-from rotortree_faultinject.tree.failures import HONEST, full_disks, lives_with_a_fault, sweep
-from rotortree_faultinject.tree.life import LIES, Options, abandon, open_tree
-from rotortree_faultinject.tree.oracle import check_proofs, check_root, row
-from rotortree_faultinject.tree.workloads import TreeSubject, workload
+from rotortree_faultinject.disk.faults import LETTERS, Rule
+from rotortree_faultinject.subjects.tree.failures import (
+    HONEST,
+    full_disks,
+    lives_with_a_fault,
+    sweep,
+)
+from rotortree_faultinject.subjects.tree.life import LIES, Options, abandon, open_tree
+from rotortree_faultinject.subjects.tree.oracle import check_proofs, check_root, row
+from rotortree_faultinject.subjects.tree.workloads import TreeSubject, workload
 
 SHORT = (
     "flushes",

@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rotortree.storage.files import FileSystem
 from rotortree_faultinject.disk import SimulatedDisk
-from rotortree_faultinject.faults import KINDS, Died, FaultScript, Rule
+from rotortree_faultinject.disk.faults import KINDS, Died, FaultScript, Rule
+from rotortree_faultinject.disk.image import Content
 
-CALLS: dict[str, Callable[[FileSystem], object]] = {
+CALLS: dict[str, Callable[[SimulatedDisk], object]] = {
     "lock": lambda fs: fs.lock("lock", shared=False),
     "listdir": lambda fs: fs.listdir("."),
+    "open_directory": lambda fs: fs.directory("."),
+    "status": lambda fs: fs.directory(".").status("file"),
     "mkdir": lambda fs: fs.mkdir("new"),
     "open": lambda fs: fs.open("new", "create"),
     "size": lambda fs: fs.open("file", "read").size(),
@@ -38,7 +40,7 @@ def disk_with(*rules: Rule) -> SimulatedDisk:
     return SimulatedDisk(START, sector_bytes=4, rules=rules)
 
 
-def after(kind: str) -> dict[str, bytes | None]:
+def after(kind: str) -> dict[str, Content]:
     """All that is there after a call that worked."""
     disk = disk_with()
     CALLS[kind](disk)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from rotortree_faultinject.describe import describe
 from rotortree_faultinject.disk import SimulatedDisk
-from rotortree_faultinject.explorer import Bounds, Crash, Failure, explore
-from rotortree_faultinject.finding import Finding, FindingError, replay, rerun
-from rotortree_faultinject.profiles import PROFILES
-from rotortree_faultinject.subject import Subject
-from rotortree_faultinject.toy import STEPS, ToyLog
+from rotortree_faultinject.disk.profiles import PROFILES
+from rotortree_faultinject.exploring.describe import describe
+from rotortree_faultinject.exploring.explorer import Bounds, Crash, Failure, explore
+from rotortree_faultinject.exploring.finding import Finding, FindingError, replay, rerun
+from rotortree_faultinject.subjects.subject import Subject
+from rotortree_faultinject.subjects.toy import STEPS, ToyLog
 from tests.faultinject.notes import Counting, Notes
 
 NOTES = "tests.faultinject.notes:Notes"
@@ -238,8 +238,8 @@ def test_a_file_without_a_finding_is_a_finding_error(text: bytes, tmp_path: Path
         ("", "no class"),
         ("builtins:print", "no class of subjects"),
         ("builtins:dict", "no class of subjects"),
-        ("rotortree_faultinject.subject:Subject", "cannot be made"),
-        ("rotortree_faultinject.toy:ToyLog", "cannot be made"),
+        ("rotortree_faultinject.subjects.subject:Subject", "cannot be made"),
+        ("rotortree_faultinject.subjects.toy:ToyLog", "cannot be made"),
     ],
 )
 def test_a_subject_that_cannot_be_made_is_a_finding_error(path: str, message: str) -> None:

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from rotortree.durable.engine import Engine
-from rotortree_faultinject.finding import Finding, replay
-from rotortree_faultinject.tree.fuzz import trial
+from rotortree_faultinject.exploring.finding import Finding, replay
+from rotortree_faultinject.subjects.tree.fuzz import trial
 from tests.faultinject import machine
 from tests.faultinject.machine import LifeMachine
 

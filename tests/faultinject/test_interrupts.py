@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rotortree_faultinject.disk import SimulatedDisk
-from rotortree_faultinject.faults import Rule
+from rotortree_faultinject.disk.faults import Rule
 
 
 @pytest.mark.parametrize(("letter", "written"), [("k", b""), ("j", b"ab"), ("q", b"abcd")])

@@ -12,10 +12,10 @@ from rotortree.durable.engine import Engine
 from rotortree.durable.state import Life
 from rotortree.storage import calls
 from rotortree.storage.wal import SegmentScan, SegmentWriter, Unit
-from rotortree_faultinject.tree.battery import BATTERY, Trial
-from rotortree_faultinject.tree.kill_score import Row, ask, judge, kill_score, score
-from rotortree_faultinject.tree.planted import PLANTED
-from rotortree_faultinject.tree.planting import Edit, PlantedFault, PlantingError
+from rotortree_faultinject.subjects.tree.battery import BATTERY, Trial
+from rotortree_faultinject.subjects.tree.kill_score import Row, ask, judge, kill_score, score
+from rotortree_faultinject.subjects.tree.planted import PLANTED
+from rotortree_faultinject.subjects.tree.planting import Edit, PlantedFault, PlantingError
 
 QUICK = "acknowledged before the write"
 """A fault that the laws notice at once."""
@@ -173,7 +173,7 @@ def test_a_fault_that_nothing_notices_is_no_success(monkeypatch: pytest.MonkeyPa
     caught = judge(QUICK)
     redundant = PlantedFault("r", "", PLANTED[QUICK].edits, redundant="Every profile: not so.")
     harmless = PlantedFault("h", "", (Edit(Life.fatal, "the tree is failed", "failed"),))
-    module = "rotortree_faultinject.tree.kill_score"
+    module = "rotortree_faultinject.subjects.tree.kill_score"
     monkeypatch.setattr(f"{module}.PLANTED", {"r": redundant, "h": harmless})
     monkeypatch.setattr(f"{module}.ask", lambda: ("", "", 1))
     assert judge("h").verdict == "SURVIVED"

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from rotortree_faultinject.disk import SimulatedDisk
-from rotortree_faultinject.litmus import LITMUS_PROGRAMS, PUBLISHED, Row, litmus
-from rotortree_faultinject.profiles import PROFILES, Profile
+from rotortree_faultinject.disk.image import file_in
+from rotortree_faultinject.disk.profiles import PROFILES, Profile
+from rotortree_faultinject.subjects.litmus import LITMUS_PROGRAMS, PUBLISHED, Row, litmus
 from tests.architecture.sources import ROOT
 
 ROWS = {(row.program, row.profile): row for row in litmus()}
@@ -40,16 +41,16 @@ def test_the_example_of_a_surprise_is_one(row: Row) -> None:
     program.run(disk)
     left = disk.crash(row.example.choice, PROFILES[row.profile], row.example.point)
     assert left.image == row.example.files
-    assert not program.expects(row.example.files.get(program.file))
+    assert not program.expects(file_in(row.example.files, program.file))
 
 
 def test_programs_do_what_their_authors_expect_without_a_crash() -> None:
     """Before they run, and when they are done."""
     for program in LITMUS_PROGRAMS:
         disk = SimulatedDisk(program.start)
-        assert program.expects(disk.image.get(program.file))
+        assert program.expects(file_in(disk.image, program.file))
         program.run(disk)
-        assert program.expects(disk.image.get(program.file))
+        assert program.expects(file_in(disk.image, program.file))
 
 
 def test_authors_are_surprised_by_what_they_did_not_write() -> None:

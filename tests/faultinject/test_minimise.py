@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from rotortree_faultinject.disk import SimulatedDisk
-from rotortree_faultinject.explorer import Bounds, Crash, Exploration, explore
-from rotortree_faultinject.finding import Finding, replay
-from rotortree_faultinject.minimise import minimise
-from rotortree_faultinject.profiles import PROFILES, Profile
-from rotortree_faultinject.subject import Subject
-from rotortree_faultinject.toy import STEPS, ToyLog
+from rotortree_faultinject.disk.profiles import PROFILES, Profile
+from rotortree_faultinject.exploring.explorer import Bounds, Crash, Exploration, explore
+from rotortree_faultinject.exploring.finding import Finding, replay
+from rotortree_faultinject.exploring.minimise import minimise
+from rotortree_faultinject.subjects.subject import Subject
+from rotortree_faultinject.subjects.toy import STEPS, ToyLog
 from tests.faultinject.notes import Counting, Notes
 
 NOTES = "tests.faultinject.notes:Notes"
@@ -160,7 +160,7 @@ def unexplored(monkeypatch: pytest.MonkeyPatch) -> None:
     def explored(subject: Subject, profile: Profile, bounds: Bounds) -> Exploration:
         return Exploration(subject, profile, bounds)
 
-    module = importlib.import_module("rotortree_faultinject.minimise")
+    module = importlib.import_module("rotortree_faultinject.exploring.minimise")
     monkeypatch.setattr(module, "explore", explored)
 
 

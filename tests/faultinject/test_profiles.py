@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given, settings
 
 from rotortree_faultinject.disk import SimulatedDisk
-from rotortree_faultinject.operations import Name, Sector, Size
-from rotortree_faultinject.profiles import PROFILES, Profile, profile_named
+from rotortree_faultinject.disk.operations import Name, Sector, Size
+from rotortree_faultinject.disk.profiles import PROFILES, Profile, profile_named
 from tests.faultinject.logs import (
     FILTERED,
     SECTOR,

@@ -7,17 +7,17 @@ import sys
 
 import pytest
 
-from rotortree_faultinject.explorer import Bounds
-from rotortree_faultinject.finding import Finding, replay
-from rotortree_faultinject.profiles import PROFILES
+from rotortree_faultinject.disk.profiles import PROFILES
+from rotortree_faultinject.exploring.explorer import Bounds
+from rotortree_faultinject.exploring.finding import Finding, replay
 from rotortree_faultinject.pytest_plugin import CrashExplorer
-from rotortree_faultinject.toy import ToyLog
+from rotortree_faultinject.subjects.toy import ToyLog
 from tests.architecture.sources import SOURCE_ROOTS
 
 pytest_plugins = ["pytester"]
 
 LOCAL_SUBJECT = """
-from rotortree_faultinject.toy import ToyLog
+from rotortree_faultinject.subjects.toy import ToyLog
 
 def test_local(crash_explorer):
     class Mine(ToyLog):
@@ -55,7 +55,7 @@ def test_a_subject_that_does_not_survive_fails_with_a_report(pytester: pytest.Py
     """Operations up to the crash, what was lost, the files before and after, what is wrong."""
     pytester.makepyfile(
         """
-        from rotortree_faultinject.toy import ToyLog
+        from rotortree_faultinject.subjects.toy import ToyLog
 
         def test_toy(crash_explorer):
             crash_explorer(ToyLog("sync"), "prefix")
@@ -98,8 +98,8 @@ def test_options_change_what_is_explored(pytester: pytest.Pytester) -> None:
     """Profiles, seed and number of states of the command line win over those of the tests."""
     pytester.makepyfile(
         """
-        from rotortree_faultinject.explorer import Bounds
-        from rotortree_faultinject.toy import ToyLog
+        from rotortree_faultinject.exploring.explorer import Bounds
+        from rotortree_faultinject.subjects.toy import ToyLog
 
         def test_toy(crash_explorer):
             found = crash_explorer(ToyLog(), "btrfs", bounds=Bounds(depth=2, seed=3))

@@ -11,12 +11,12 @@ from rotortree.durable.engine import Engine
 from rotortree.storage.level_files import LevelFiles
 from rotortree.storage.wal import SegmentWriter, _Scanner
 from rotortree_faultinject.disk import SimulatedDisk
-from rotortree_faultinject.explorer import Bounds, explore
-from rotortree_faultinject.profiles import PROFILES
-from rotortree_faultinject.tree.battery import BATTERY
-from rotortree_faultinject.tree.reach import LEAST, observed, unreached
-from rotortree_faultinject.tree.subjects import Damaged
-from rotortree_faultinject.tree.workloads import WORKLOADS, TreeSubject, workload
+from rotortree_faultinject.disk.profiles import PROFILES
+from rotortree_faultinject.exploring.explorer import Bounds, explore
+from rotortree_faultinject.subjects.tree.battery import BATTERY
+from rotortree_faultinject.subjects.tree.reach import LEAST, observed, unreached
+from rotortree_faultinject.subjects.tree.subjects import Damaged
+from rotortree_faultinject.subjects.tree.workloads import WORKLOADS, TreeSubject, workload
 
 POSIX = PROFILES["posix"]
 

@@ -9,17 +9,23 @@ from xml.etree import ElementTree
 
 import pytest
 
-from rotortree_faultinject.explorer import Bounds, Exploration, Failure, Statistics, explore
-from rotortree_faultinject.finding import Finding, replay
-from rotortree_faultinject.profiles import PROFILES
-from rotortree_faultinject.report import (
+from rotortree_faultinject.disk.profiles import PROFILES
+from rotortree_faultinject.exploring.explorer import (
+    Bounds,
+    Exploration,
+    Failure,
+    Statistics,
+    explore,
+)
+from rotortree_faultinject.exploring.finding import Finding, replay
+from rotortree_faultinject.exploring.report import (
     Result,
     json_lines,
     junit_xml,
     states_per_second,
     summary,
 )
-from rotortree_faultinject.toy import ToyLog
+from rotortree_faultinject.subjects.toy import ToyLog
 from tests.faultinject.notes import Notes
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from rotortree.scheduler import Mutex
-from rotortree_faultinject.schedule import (
+from rotortree_faultinject.disk.schedule import (
     Deadlock,
     Decision,
     Interleaver,
@@ -213,3 +213,110 @@ def test_tasks_run_when_told_and_only_if_due() -> None:
     flusher.schedule(0)
     assert scheduler.run_due() == 0
     assert (flusher.runs_here(), scheduler.now()) == (False, 0.0)
+
+
+def test_a_request_runs_the_step_at_once() -> None:
+    """Whether it was due or not; it is not due afterwards, and a task that was stopped is left."""
+    scheduler = StepScheduler()
+    ran: list[str] = []
+    task = scheduler.task("flusher", lambda: ran.append("step"))
+    task.request()
+    task.schedule(1.0)
+    task.request()
+    assert (ran, task.is_due) == (["step", "step"], False)
+    task.stop()
+    task.request()
+    assert (ran, task.is_due) == (["step", "step"], False)
+
+
+def test_a_step_that_requests_itself_is_due_again() -> None:
+    """It does not run within itself: it would wait for its own end."""
+    scheduler = StepScheduler()
+    here: list[bool] = []
+
+    def step() -> None:
+        here.append(task.runs_here())
+        if len(here) < 3:
+            task.request()
+            assert scheduler.run_due() == 0
+
+    task = scheduler.task("flusher", step)
+    assert not task.runs_here()
+    task.request()
+    assert (here, task.is_due) == ([True], True)
+    assert [scheduler.run_due() for _ in range(3)] == [1, 1, 0]
+    assert here == [True] * 3
+
+
+def test_a_step_that_raises_can_be_requested_again() -> None:
+    """A process that died in it does not leave it locked for the next one."""
+    scheduler = StepScheduler()
+    task = scheduler.task("flusher", lambda: ran.pop())
+    ran: list[str] = []
+    for _ in range(2):
+        with pytest.raises(IndexError):
+            task.request()
+    assert not task.runs_here()
+
+
+def requested(choices: tuple[int, ...], actors: str) -> tuple[Sequence[Decision], list[str]]:
+    """Actors request a step of two halves; returns the decisions, and what happened when."""
+    interleaver = Interleaver(choices)
+    happened: list[str] = []
+    names: dict[threading.Thread, str] = {}
+
+    def step() -> None:
+        for half in "12":
+            happened.append(f"{names[threading.current_thread()]}{half}")
+            interleaver.switch()
+            assert task.runs_here()
+
+    def act(name: str) -> None:
+        names[threading.current_thread()] = name
+        interleaver.switch()
+        happened.append(f"{name} requests")
+        task.request()
+        happened.append(f"{name} returns")
+        assert not task.runs_here()
+
+    task = interleaver.task("flusher", step)
+    for name in actors:
+        interleaver.add(name, functools.partial(act, name))
+    interleaver.run()
+    return interleaver.decisions, happened
+
+
+@pytest.mark.parametrize("actors", ["ab", "abc"])
+def test_actors_that_request_a_step_run_it_one_after_the_other(actors: str) -> None:
+    """Under every schedule: no two at once, and after each request comes a whole run."""
+    orders: set[tuple[str, ...]] = set()
+
+    def run(choices: tuple[int, ...]) -> Sequence[Decision]:
+        decisions, happened = requested(choices, actors)
+        orders.add(tuple(happened))
+        return decisions
+
+    assert sum(1 for _ in schedules(run, preemptions=3)) > 10
+    for order in orders:
+        halves = [event[-1] for event in order if event[-1] in "12"]
+        assert halves == ["1", "2"] * (len(halves) // 2), order
+        for actor in actors:
+            asked, returned = order.index(f"{actor} requests"), order.index(f"{actor} returns")
+            between = [event[-1] for event in order[asked:returned] if event[-1] in "12"]
+            assert "".join(between).endswith("12"), order
+    waiting = ["a1", "b requests", "a2", "a returns", "b1", "b2", "b returns"]
+    kept = ([event for event in order if event in waiting] for order in orders)
+    assert waiting in kept, "no schedule let one actor wait for the run of another one"
+
+
+def test_a_step_that_is_due_is_run_once_by_two_actors() -> None:
+    """Who waited for another one that ran it finds nothing to do."""
+    for choices in itertools.product((0, 1), repeat=5):
+        interleaver = Interleaver(choices)
+        ran: list[bool] = []
+        task = interleaver.task("flusher", interleaver.switch)
+        task.schedule(0)
+        for name in "ab":
+            interleaver.add(name, lambda: ran.append(task.run()))  # noqa: B023  # run in this loop
+        interleaver.run()
+        assert sorted(ran) == [False, True]

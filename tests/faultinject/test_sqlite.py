@@ -15,11 +15,11 @@ import apsw
 import pytest
 
 from rotortree_faultinject.disk import SimulatedDisk
-from rotortree_faultinject.explorer import Bounds, Exploration, explore
-from rotortree_faultinject.faults import Rule
-from rotortree_faultinject.operations import Name
-from rotortree_faultinject.profiles import PROFILES, Profile
-from rotortree_faultinject.sqlite import (
+from rotortree_faultinject.disk.faults import Rule
+from rotortree_faultinject.disk.operations import Name
+from rotortree_faultinject.disk.profiles import PROFILES, Profile
+from rotortree_faultinject.exploring.explorer import Bounds, Exploration, explore
+from rotortree_faultinject.subjects.sqlite import (
     JOURNAL_MODES,
     SYNCHRONOUS,
     Found,
@@ -308,6 +308,6 @@ def test_parameters_make_the_same_subject_again() -> None:
 def test_without_apsw_there_is_a_clear_message(monkeypatch: pytest.MonkeyPatch) -> None:
     """It says what to install."""
     monkeypatch.setitem(sys.modules, "apsw", None)
-    monkeypatch.delitem(sys.modules, "rotortree_faultinject.sqlite")
+    monkeypatch.delitem(sys.modules, "rotortree_faultinject.subjects.sqlite")
     with pytest.raises(ImportError, match="pip install apsw"):
-        importlib.import_module("rotortree_faultinject.sqlite")
+        importlib.import_module("rotortree_faultinject.subjects.sqlite")

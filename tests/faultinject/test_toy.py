@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import pytest
 
 from rotortree_faultinject.disk import SimulatedDisk
-from rotortree_faultinject.explorer import Bounds, Exploration, explore
-from rotortree_faultinject.profiles import PROFILES
-from rotortree_faultinject.toy import STEPS, ToyLog, append, read, record
+from rotortree_faultinject.disk.profiles import PROFILES
+from rotortree_faultinject.exploring.explorer import Bounds, Exploration, explore
+from rotortree_faultinject.subjects.toy import STEPS, ToyLog, append, read, record
 
 REORDERING = ("ext4-ordered", "ext4-writeback", "posix")
 """The profiles in which a file's size survives without its data."""

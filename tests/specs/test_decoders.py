@@ -21,7 +21,7 @@ from rotortree.proof import _check_length
 from rotortree.storage import format, wal
 from rotortree.storage.format import Commit, Frame, SegmentHeader
 from rotortree.storage.level_files import LevelFiles
-from rotortree_faultinject.tree.planting import Edit, PlantedFault
+from rotortree_faultinject.subjects.tree.planting import Edit, PlantedFault
 from specs.decoders import fuzzing
 from specs.decoders.__main__ import main
 from specs.decoders.corpus import (

@@ -31,9 +31,9 @@ from rotortree import (
     UnsupportedFormatError,
 )
 from rotortree_faultinject.disk import SimulatedDisk
-from rotortree_faultinject.faults import Rule
-from rotortree_faultinject.image import image_of
-from rotortree_faultinject.tree.planted import PLANTED
+from rotortree_faultinject.disk.faults import Rule
+from rotortree_faultinject.disk.image import image_of
+from rotortree_faultinject.subjects.tree.planted import PLANTED
 from rotortree_model import directory, layouts
 from tests.specs.reading import DisagreementError, Reading
 from tests.storage.trees import PATH, abandon, environment, leaves, open_tree

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from rotortree import ConsistencyProof, InclusionProof, LeanIMT, Snapshot, kernel
-from rotortree_faultinject.profiles import PROFILES
-from rotortree_faultinject.tree.life import Life, Options
-from rotortree_faultinject.tree.planted import PLANTED
+from rotortree_faultinject.disk.profiles import PROFILES
+from rotortree_faultinject.subjects.tree.life import Life, Options
+from rotortree_faultinject.subjects.tree.planted import PLANTED
 from specs.exhaustive import campaign as campaigns
 from specs.exhaustive.campaign import (
     HISTORIES_ARE_EVIDENCE_OF,

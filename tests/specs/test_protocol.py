@@ -11,9 +11,9 @@ import shutil
 
 import pytest
 
-from rotortree_faultinject.operations import Operation
-from rotortree_faultinject.tree.life import Life, Options, abandon
-from rotortree_faultinject.tree.planted import PLANTED
+from rotortree_faultinject.disk.operations import Operation
+from rotortree_faultinject.subjects.tree.life import Life, Options, abandon
+from rotortree_faultinject.subjects.tree.planted import PLANTED
 from specs.protocol.__main__ import main
 from specs.protocol.checks import PROPERTIES, SMALL, Property, check
 from specs.protocol.mutants import MUTANTS, Mutant

@@ -1,7 +1,7 @@
 """What these tests ask of the simulated disk: crashes at their extremes, calls that go wrong.
 
 What lies between the extremes, any subset of sectors and names, is the business of
-`rotortree_faultinject.explorer`.
+`rotortree_faultinject.exploring.explorer`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 from rotortree_faultinject.disk import Call, SimulatedDisk
-from rotortree_faultinject.faults import Rule
-from rotortree_faultinject.image import image_of
-from rotortree_faultinject.operations import MicroOperation, Name, Sector
-from rotortree_faultinject.profiles import PROFILES
+from rotortree_faultinject.disk.faults import Rule
+from rotortree_faultinject.disk.image import image_of
+from rotortree_faultinject.disk.operations import MicroOperation, Name, Sector
+from rotortree_faultinject.disk.profiles import PROFILES
 
 __all__ = [
     "CRASHES",
@@ -34,7 +34,7 @@ Moment: TypeAlias = Literal["before", "half", "after"]
 
 FAILING: Mapping[Moment, str] = {"before": "x", "half": "h", "after": "a"}
 INTERRUPTED: Mapping[Moment, str] = {"before": "k", "half": "j", "after": "q"}
-"""The letters of `rotortree_faultinject.faults` for an error, and for Ctrl-C, at these moments."""
+"""The letters of `rotortree_faultinject.disk.faults` for an error and for Ctrl-C at a moment."""
 
 
 class Crash(NamedTuple):
@@ -44,7 +44,7 @@ class Crash(NamedTuple):
     data: Literal["kept", "zeros", "lost"]
 
     def letter(self, micro: MicroOperation) -> str:
-        """What becomes of a micro-operation, as `rotortree_faultinject.crashes` writes it."""
+        """What becomes of a micro-operation, as `rotortree_faultinject.disk.crashes` writes it."""
         if isinstance(micro, Name):
             return "k" if self.names == "kept" else "-"
         if self.data == "zeros":

@@ -14,7 +14,7 @@ from rotortree import (
     StorageError,
 )
 from rotortree_faultinject.disk import Call, SimulatedDisk
-from rotortree_faultinject.faults import Died
+from rotortree_faultinject.disk.faults import Died
 from tests.storage.disk import Moment, go_wrong
 from tests.storage.trees import (
     abandon,

@@ -11,7 +11,7 @@ import pytest
 import rotortree_model as model
 from rotortree import StorageError
 from rotortree_faultinject.disk import SimulatedDisk
-from rotortree_faultinject.faults import Died
+from rotortree_faultinject.disk.faults import Died
 from tests.storage.disk import CRASHES, after_crash, after_crashes, go_wrong
 from tests.storage.lives import (
     SCRIPT,

@@ -13,9 +13,9 @@ import pytest
 from rotortree import DataCorruptionError, RotorTree, UnsupportedFormatError
 from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES
 from rotortree_faultinject.disk import SimulatedDisk
-from rotortree_faultinject.image import Image
-from rotortree_faultinject.tree.damage_kinds import KINDS
-from rotortree_faultinject.tree.specimens import prepare
+from rotortree_faultinject.disk.image import Image
+from rotortree_faultinject.subjects.tree.damage_kinds import KINDS
+from rotortree_faultinject.subjects.tree.specimens import prepare
 from tests.storage.disk import after_crash, disk_of
 from tests.storage.logs import LOG, Written, log_of
 from tests.storage.trees import (

@@ -22,8 +22,9 @@ from rotortree import (
     RotorTree,
 )
 from rotortree.geometry import NODE_BYTES
+from rotortree.storage.directory import File
 from rotortree.storage.environment import Environment
-from rotortree.storage.files import File, OpenMode
+from rotortree.storage.files import OpenMode
 from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES, Commit, Frame, SegmentHeader
 from rotortree_faultinject.disk import Call, SimulatedDisk
 from tests.storage.calls import WRITE_COMMIT, Replaced, taken, write_segment

@@ -16,7 +16,7 @@ import pytest
 from rotortree import FlushFailedError, FlushPolicy, RotorTree, StorageError
 from rotortree.durable.watermark import Watermark
 from rotortree_faultinject.disk import Call, SimulatedDisk
-from rotortree_faultinject.schedule import Interleaver
+from rotortree_faultinject.disk.schedule import Interleaver
 from tests.storage.disk import CRASHES, after_crashes
 from tests.storage.interrupting import everywhere
 from tests.storage.trees import abandon, check_tree, environment, leaf, leaves_of, open_tree

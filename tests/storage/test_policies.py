@@ -13,7 +13,7 @@ from rotortree import CheckpointPolicy, FlushPolicy, RotorTree
 from rotortree.config import AnyCheckpointPolicy
 from rotortree.storage.environment import Environment
 from rotortree_faultinject.disk import Call, SimulatedDisk
-from rotortree_faultinject.schedule import StepScheduler, StepTask
+from rotortree_faultinject.disk.schedule import StepScheduler, StepTask
 from tests.storage.disk import go_wrong
 from tests.storage.trees import leaf, leaves, open_tree
 

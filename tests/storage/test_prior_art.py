@@ -24,7 +24,7 @@ from rotortree import (
 )
 from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES
 from rotortree_faultinject.disk import Call, SimulatedDisk
-from rotortree_faultinject.faults import Died
+from rotortree_faultinject.disk.faults import Died
 from tests.storage.disk import CRASHES, after_crash, after_crashes, disk_of, go_wrong
 from tests.storage.trees import (
     PATH,

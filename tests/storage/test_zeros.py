@@ -9,7 +9,7 @@ import pytest
 from rotortree import FlushFailedError, IoFailedError, RotorTree
 from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES
 from rotortree_faultinject.disk import Call, SimulatedDisk
-from rotortree_faultinject.profiles import PROFILES
+from rotortree_faultinject.disk.profiles import PROFILES
 from tests.storage.disk import after_crash, disk_of, go_wrong
 from tests.storage.trees import (
     abandon,

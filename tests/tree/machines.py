@@ -28,7 +28,7 @@ from rotortree import (
 )
 from rotortree.scheduler import ThreadScheduler
 from rotortree.storage.environment import Environment
-from rotortree_faultinject.schedule import StepScheduler
+from rotortree_faultinject.disk.schedule import StepScheduler
 from tests.tree.support import PARENT, make_leaves, wait_for_checkpoints
 
 MOST_LEAVES = 700

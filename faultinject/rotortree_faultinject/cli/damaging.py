@@ -11,7 +11,7 @@ from rotortree_faultinject.cli.output import Monitor
 from rotortree_faultinject.cli.pools import pool
 
 if TYPE_CHECKING:
-    from rotortree_faultinject.tree.damage import Matrix
+    from rotortree_faultinject.subjects.tree.damage import Matrix
 
 __all__ = ["damage"]
 
@@ -47,9 +47,9 @@ def damage(
     refused with a typed error, or shorter by a flush that nothing vouches for; and how often it
     was what it must never be: silently less, refused without need, or an error of another type.
     """
-    from rotortree_faultinject.tree.damage import Matrix
-    from rotortree_faultinject.tree.damage_kinds import KINDS
-    from rotortree_faultinject.tree.specimens import SPECIMENS
+    from rotortree_faultinject.subjects.tree.damage import Matrix
+    from rotortree_faultinject.subjects.tree.damage_kinds import KINDS
+    from rotortree_faultinject.subjects.tree.specimens import SPECIMENS
 
     if listing:
         print("trees:", *SPECIMENS, sep="\n  ")
@@ -77,7 +77,7 @@ def _chosen(what: str, asked: Sequence[str] | None, known: Sequence[str]) -> lis
 
 def _matrices(names: Sequence[str], kinds: Sequence[str], jobs: int) -> Iterator["Matrix"]:
     """The matrix of each tree, in order."""
-    from rotortree_faultinject.tree.damage import examine
+    from rotortree_faultinject.subjects.tree.damage import examine
 
     with pool(jobs) as executor, Monitor() as monitor:
         if executor is None:

@@ -20,12 +20,12 @@ from rotortree_faultinject.cli.options import (
 from rotortree_faultinject.cli.output import Monitor, Outputs
 from rotortree_faultinject.cli.pools import pool
 from rotortree_faultinject.cli.replaying import smaller
-from rotortree_faultinject.explorer import Bounds, Exploration, Failure, Statistics
-from rotortree_faultinject.explorer import explore as explore_subject
-from rotortree_faultinject.finding import Finding, FindingError
-from rotortree_faultinject.profiles import Profile
-from rotortree_faultinject.report import Result, paragraph, total
-from rotortree_faultinject.subject import Subject
+from rotortree_faultinject.disk.profiles import Profile
+from rotortree_faultinject.exploring.explorer import Bounds, Exploration, Failure, Statistics
+from rotortree_faultinject.exploring.explorer import explore as explore_subject
+from rotortree_faultinject.exploring.finding import Finding, FindingError
+from rotortree_faultinject.exploring.report import Result, paragraph, total
+from rotortree_faultinject.subjects.subject import Subject
 
 __all__ = ["explore"]
 
@@ -123,7 +123,7 @@ def _subjects(
         return [foreign_subject(subject, parameters)]
     if parameters:
         raise CommandError("--parameter goes with --subject")
-    from rotortree_faultinject.tree.workloads import WORKLOADS
+    from rotortree_faultinject.subjects.tree.workloads import WORKLOADS
 
     unknown = [name for name in workloads if name not in WORKLOADS]
     if unknown:

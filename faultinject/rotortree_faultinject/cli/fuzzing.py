@@ -21,12 +21,12 @@ from rotortree_faultinject.cli.options import (
 from rotortree_faultinject.cli.output import Monitor, Outputs
 from rotortree_faultinject.cli.pools import pool
 from rotortree_faultinject.cli.replaying import smaller
-from rotortree_faultinject.explorer import Exploration, Failure
-from rotortree_faultinject.finding import Finding
-from rotortree_faultinject.profiles import Profile
+from rotortree_faultinject.disk.profiles import Profile
+from rotortree_faultinject.exploring.explorer import Exploration, Failure
+from rotortree_faultinject.exploring.finding import Finding
 
 if TYPE_CHECKING:
-    from rotortree_faultinject.tree.fuzz import Trial
+    from rotortree_faultinject.subjects.tree.fuzz import Trial
 
 __all__ = ["fuzz", "trials"]
 
@@ -87,7 +87,7 @@ class _Fuzzer:
                 yield at, profile
 
     def _report(self, trial: "Trial", failure: Failure, profile: Profile) -> None:
-        from rotortree_faultinject.tree.fuzz import BOUNDS
+        from rotortree_faultinject.subjects.tree.fuzz import BOUNDS
 
         self.violations += 1
         finding = Finding.of(Exploration(trial.subject, profile, BOUNDS), failure)
@@ -112,7 +112,7 @@ def trials(
     lives: Iterator[tuple[int, Profile]], executor: Executor | None, ahead: int
 ) -> Iterator[tuple["Trial", Profile]]:
     """What becomes of each life, in order; a pool of processes is that far ahead."""
-    from rotortree_faultinject.tree.fuzz import trial
+    from rotortree_faultinject.subjects.tree.fuzz import trial
 
     waiting: deque[tuple[Future[Trial], Profile]] = deque()
     for seed, profile in lives:

@@ -10,10 +10,10 @@ from rotortree_faultinject.cli.errors import FOUND, CommandError
 from rotortree_faultinject.cli.options import Jobs
 from rotortree_faultinject.cli.output import Monitor, print_table
 from rotortree_faultinject.cli.pools import pool
-from rotortree_faultinject.profiles import PROFILES, Profile
+from rotortree_faultinject.disk.profiles import PROFILES, Profile
 
 if TYPE_CHECKING:
-    from rotortree_faultinject.tree.kill_score import Row
+    from rotortree_faultinject.subjects.tree.kill_score import Row
 
 __all__ = ["kill_score", "litmus", "profiles"]
 
@@ -60,8 +60,8 @@ def litmus() -> None:
 
     Exits with 1 if one surprises where it did not when it was measured, or does not where it did.
     """
-    from rotortree_faultinject.litmus import SOURCE
-    from rotortree_faultinject.litmus import litmus as run
+    from rotortree_faultinject.subjects.litmus import SOURCE
+    from rotortree_faultinject.subjects.litmus import litmus as run
 
     rows = run()
     words = {False: "as expected", True: "surprising"}
@@ -90,7 +90,7 @@ def kill_score(fault: _Faults = None, jobs: Jobs = 1, listing: _Listing = False)
     A fault that does no harm must be said to be redundant, with its reason, and nothing may
     notice it.  Exits with 1 if one was not noticed, or noticed against what is said of it.
     """
-    from rotortree_faultinject.tree.planted import PLANTED
+    from rotortree_faultinject.subjects.tree.planted import PLANTED
 
     if listing:
         print(*PLANTED, sep="\n")
@@ -108,8 +108,8 @@ def kill_score(fault: _Faults = None, jobs: Jobs = 1, listing: _Listing = False)
 
 
 def _print_score(rows: Sequence["Row"]) -> None:
-    from rotortree_faultinject.tree.kill_score import score
-    from rotortree_faultinject.tree.planted import PLANTED
+    from rotortree_faultinject.subjects.tree.kill_score import score
+    from rotortree_faultinject.subjects.tree.planted import PLANTED
 
     print_table(
         ("fault", "verdict", "by", "states", "seconds"),
@@ -130,7 +130,7 @@ def _print_score(rows: Sequence["Row"]) -> None:
 
 def _judged(names: Sequence[str], jobs: int) -> Iterator["Row"]:
     """What came of each fault, in their order."""
-    from rotortree_faultinject.tree.kill_score import judge
+    from rotortree_faultinject.subjects.tree.kill_score import judge
 
     with pool(jobs) as executor, Monitor() as monitor:
         judged = map(judge, names) if executor is None else executor.map(judge, names)

@@ -9,9 +9,9 @@ from typing import Annotated, TypeAlias
 import typer
 
 from rotortree_faultinject.cli.errors import CommandError
-from rotortree_faultinject.finding import FindingError, make_subject
-from rotortree_faultinject.profiles import Profile, profile_named
-from rotortree_faultinject.subject import Subject
+from rotortree_faultinject.disk.profiles import Profile, profile_named
+from rotortree_faultinject.exploring.finding import FindingError, make_subject
+from rotortree_faultinject.subjects.subject import Subject
 
 __all__ = [
     "Findings",

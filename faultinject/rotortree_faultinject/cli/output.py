@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self
 
-from rotortree_faultinject.finding import Finding
-from rotortree_faultinject.report import Result, json_lines, junit_xml, states_per_second
+from rotortree_faultinject.exploring.finding import Finding
+from rotortree_faultinject.exploring.report import Result, json_lines, junit_xml, states_per_second
 
 if TYPE_CHECKING:
     from rich.progress import Progress

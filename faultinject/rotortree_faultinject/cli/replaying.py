@@ -6,10 +6,10 @@ import typer
 
 from rotortree_faultinject.cli.errors import FOUND, CommandError, tell
 from rotortree_faultinject.cli.options import import_from_here
-from rotortree_faultinject.describe import describe
-from rotortree_faultinject.finding import Finding, FindingError, rerun
-from rotortree_faultinject.finding import replay as replay_finding
-from rotortree_faultinject.minimise import minimise
+from rotortree_faultinject.exploring.describe import describe
+from rotortree_faultinject.exploring.finding import Finding, FindingError, rerun
+from rotortree_faultinject.exploring.finding import replay as replay_finding
+from rotortree_faultinject.exploring.minimise import minimise
 
 __all__ = ["replay", "smaller"]
 
