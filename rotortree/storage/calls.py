@@ -39,6 +39,7 @@ __all__ = [
     "open_parent",
     "open_root",
     "open_writable",
+    "owning",
     "path_of",
     "publish",
     "read_exactly",
@@ -80,6 +81,20 @@ def syncing(path: str, operation: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise SyncFailedError(path, operation, error) from error
+
+
+@contextlib.contextmanager
+def owning() -> Iterator[None]:
+    """Turn the IoFailedError of a path that leads nowhere any more into DetachedError.
+
+    For what an open tree does with its own files: somebody else removed or moved them.
+    """
+    try:
+        yield
+    except IoFailedError as error:
+        if error.errno in _LEADS_NOWHERE:
+            raise DetachedError(error.path, "was removed or moved") from error
+        raise
 
 
 def path_of(directory: ReadableDirectory, name: str) -> str:

@@ -42,8 +42,11 @@ class LevelWriter:
         Raises IoFailedError: all is written again next time; SyncFailedError when the sync of a
         directory failed, DetachedError when files of the tree were moved or replaced.
         """
+        with calls.owning():
+            self._write(tree, max(old_size, self._durable_size), size)
+
+    def _write(self, tree: Accumulator, old_size: int, size: int) -> None:
         n = self._identity.n
-        old_size = max(old_size, self._durable_size)
         names = {LEVELS: ""}
         self._directory(LEVELS)
         for level, count in level_counts(size, n):

@@ -179,7 +179,7 @@ class Log:
         Raises IoFailedError: they are not in the log, and may be written again.  Raises
         SyncFailedError, DetachedError, and what ``root`` raises, before anything was written.
         """
-        with self._appending:
+        with self._appending, calls.owning():
             self._check_names()
             if self._open.end.offset >= self._environment.segment_bytes:
                 with contextlib.suppress(IoFailedError):  # it may go on in the one that it has
@@ -248,7 +248,7 @@ class Log:
         These are the places at which a segment begins behind the last checkpoint, in order; the
         last one is the end of the log.  Raises as `append` does.
         """
-        with self._appending:
+        with self._appending, calls.owning():
             self._check_names()
             if self._open.end.size > self._open.header.base.size:
                 self._begin(root)
@@ -308,7 +308,7 @@ class Log:
         Calls ``check`` when nobody else commits, and raises what it raises.  Raises IoFailedError,
         SyncFailedError, DetachedError.  Requires that ``acknowledged`` leaves end a unit.
         """
-        with self._committing:
+        with self._committing, calls.owning():
             check()
             checkpoint = to or self.checkpoint
             size = max(acknowledged, self._recorded)

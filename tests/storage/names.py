@@ -18,6 +18,7 @@ from rotortree.storage.directory import FileSystem
 from rotortree.storage.environment import Environment
 from rotortree.storage.os_directory import OsDirectory, OsFileSystem
 from rotortree_faultinject.disk import SimulatedDisk
+from rotortree_faultinject.disk.image import Image
 from tests.storage.trees import environment, leaf, leaves, leaves_of
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "SimulatedMachine",
     "count_calls",
     "lives_through",
+    "prepare",
 ]
 
 TREE = "tree"
@@ -64,9 +66,6 @@ class Machine(Protocol):
 
     def copy(self, old: str, new: str) -> None:
         """Copy a file, or a directory with everything in it, to a new name."""
-
-    def cut(self, name: str, length: int) -> None:
-        """Cut a file, in place."""
 
 
 class RealMachine:
@@ -118,10 +117,6 @@ class RealMachine:
             path, self._root / new
         )
 
-    def cut(self, name: str, length: int) -> None:
-        """See `Machine`."""
-        os.truncate(self._root / name, length)
-
 
 class _Hooked:
     """A real file system, directory or file; before each of its calls a function is called."""
@@ -147,8 +142,8 @@ class _Hooked:
 class SimulatedMachine:
     """A simulated disk."""
 
-    def __init__(self) -> None:
-        self.disk = SimulatedDisk()
+    def __init__(self, image: Image | None = None) -> None:
+        self.disk = SimulatedDisk(image)
 
     def environment(self, before: Callable[[], None]) -> Environment:
         """See `Machine`."""
@@ -181,11 +176,11 @@ class SimulatedMachine:
     def link(self, target: str, name: str) -> None:
         """See `Machine`."""
         self.disk.symlink(target, "new-link")
-        self.disk.rename("new-link", name)
+        self.disk.move("new-link", name)
 
     def move(self, old: str, new: str) -> None:
         """See `Machine`."""
-        self.disk.rename(old, new)
+        self.disk.move(old, new)
 
     def remove(self, name: str) -> None:
         """See `Machine`."""
@@ -201,10 +196,6 @@ class SimulatedMachine:
         self.disk.mkdir(new)
         for name in self.names(old):
             self.copy(f"{old}/{name}", f"{new}/{name}")
-
-    def cut(self, name: str, length: int) -> None:
-        """See `Machine`."""
-        self.disk.open(name, "write").truncate(length)
 
 
 class Event(NamedTuple):
@@ -295,11 +286,6 @@ def _replace_log(machine: Machine) -> None:
     machine.move("wal-copy", f"{TREE}/wal")
 
 
-def _cut_segment(machine: Machine) -> None:
-    if _exists(machine, _last(machine)):
-        machine.cut(_last(machine), 100)
-
-
 def _replace_levels(machine: Machine) -> None:
     machine.copy(f"{TREE}/levels", "levels-copy")
     machine.remove(f"{TREE}/levels")
@@ -319,7 +305,6 @@ EVENTS = (
     Event("the open segment is moved away", _move_segment, None),
     Event("the open segment is replaced by a copy", _replace_segment, None),
     Event("the log is replaced by a copy", _replace_log, None),
-    Event("the open segment is cut", _cut_segment, None),
     Event("the level files are replaced by a copy", _replace_levels, None),
 )
 
@@ -346,7 +331,7 @@ STEPS: tuple[Callable[[RotorTree], object], ...] = (
 )
 
 
-def _prepare(machine: Machine) -> None:
+def prepare(machine: Machine) -> None:
     """Make the other tree, with leaves of its own, and the link to the one that is tested."""
     with RotorTree.open(machine.path(OTHER), environment=machine.environment(_nothing)) as tree:
         tree.insert_many(leaves(1000, 1007))
@@ -383,7 +368,10 @@ class _Countdown:
 
 
 def lives_through(machine: Machine, event: Event, number: int) -> Lived:
-    """Open the tree, let the event happen before call ``number``, do all steps; close."""
+    """Open the tree, let the event happen before call ``number``, do all steps; close.
+
+    Requires a machine that was prepared.
+    """
     at_event = 0
     tree: RotorTree
 
@@ -393,7 +381,6 @@ def lives_through(machine: Machine, event: Event, number: int) -> Lived:
         event.do(machine)
 
     countdown = _Countdown(number, happen)
-    _prepare(machine)
     is_open = False
 
     def before() -> None:
@@ -420,15 +407,13 @@ def lives_through(machine: Machine, event: Event, number: int) -> Lived:
 
 
 def count_calls(machine: Machine) -> int:
-    """How many calls the workload makes where nothing happens."""
-    event = Event("nothing", lambda machine: None, TREE)
+    """How many calls the workload makes where nothing happens.  Requires a prepared machine."""
     calls = 0
 
     def count() -> None:
         nonlocal calls
         calls += 1
 
-    _prepare(machine)
     environment = machine.environment(count)
     tree = RotorTree.open(
         machine.path(CURRENT), environment=environment, flush_policy=FlushPolicy.Manual()
@@ -436,7 +421,6 @@ def count_calls(machine: Machine) -> int:
     calls = 0
     for step in STEPS:
         step(tree)
-    del event
     return calls
 
 
