@@ -7,7 +7,7 @@ from typing import SupportsIndex
 from rotortree.geometry import check_parameters
 from rotortree.hashing import Blake3Hasher, Hasher, check_hasher
 from rotortree.leaves import Leaf, LeafBatch
-from rotortree.proof import TreeHead
+from rotortree.proofs import TreeHead
 from rotortree.tree.accumulator import Accumulator, new_accumulator
 from rotortree.tree.snapshot import Snapshot, check_range
 

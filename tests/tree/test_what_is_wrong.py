@@ -127,7 +127,7 @@ REFUSED: dict[str, Callable[[], object]] = {
     "proof 1: the proof does not lead to the head's root": (
         lambda: verify_inclusion_many(HEAD, [5, 5], LEAF + bytes(32), [PROOF, PROOF])
     ),
-    "2 leaves, 1 indices and 0 proofs are not as many": (
+    "1 indices, 2 leaves and 0 proofs: their numbers must be equal": (
         lambda: verify_inclusion_many(HEAD, [5], bytes(64), [])
     ),
     "scheme is 'own', but it is not built in: pass its hasher, too": (
