@@ -86,10 +86,8 @@ def edge(n: int, size: int, hasher: Hasher, read: Read) -> bytes:
     for level in range(depth(size, n)):
         first = complete - complete % n
         children = _stored(read, level, first, complete) + incomplete
-        if len(children) > NODE_BYTES:
-            incomplete = kernel.hash_group(hasher, children)
-        else:
-            incomplete = children  # a lone child is lifted
+        is_lone = len(children) <= NODE_BYTES  # a lone child is lifted
+        incomplete = children if is_lone else kernel.hash_group(hasher, children)
         rows.append(incomplete or bytes(NODE_BYTES))
         complete //= n
     return b"".join(rows)
@@ -133,8 +131,8 @@ def inclusion_hashes(n: int, size: int, edge_row: bytes, read: Read, index: int)
 def consistency_hashes(n: int, size: int, edge_row: bytes, read: Read, old_size: int) -> bytes:
     """The hashes of the consistency proof from ``old_size`` to ``size``, 32·k bytes (PROOF-14).
 
-    ``edge_row`` is the edge row of the new size, ``size``.  The result is empty where ``old_size`` is 0
-    or ``size``.  Raises what ``read`` raises.
+    ``edge_row`` is the edge row of the new size, ``size``.  The result is empty if ``old_size`` is
+    0 or ``size``.  Raises what ``read`` raises.
     Requires 0 <= old_size <= size.
     """
     parts = []
