@@ -112,7 +112,7 @@ def _verified_nodes(
     if (old_head.n, old_head.scheme) != (new_head.n, new_head.scheme):
         raise InvalidProofError("the two heads are of trees of different arity or scheme")
     if not isinstance(proof, ConsistencyProof):
-        raise InvalidProofError("it is not a consistency proof")
+        raise InvalidProofError("this is not a consistency proof")
     n, size, old_size, hashes = proof._fields
     if (n, old_size, size) != (new_head.n, old_head.size, new_head.size):
         raise InvalidProofError(

@@ -168,7 +168,7 @@ def verify_inclusion_many(
 def _mismatch(head: TreeHead, index: int, proof: EncodedProof) -> InvalidProofError | None:
     """Why ``proof`` is not a proof of that leaf and head; None if its fields fit (PROOF-2)."""
     if not isinstance(proof, InclusionProof):
-        return InvalidProofError("it is not an inclusion proof")
+        return InvalidProofError("this is not an inclusion proof")
     try:
         check_count("index", index)
     except InvalidProofError as error:
