@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import pytest
@@ -150,13 +150,14 @@ def test_what_a_read_raises_passes_through() -> None:
         raise ConnectionError(level, start, stop)
 
     row = bytes(NODE_BYTES) * 3
-    for call in (
+    calls: list[Callable[[], bytes]] = [
         lambda: reading.edge(3, 7, HASHER, fails),
         lambda: reading.root(3, 9, HASHER, fails),
         lambda: reading.node(3, 7, row, fails, 1, 1),
         lambda: reading.inclusion_hashes(3, 7, row, fails, 0),
         lambda: reading.consistency_hashes(3, 7, row, fails, 4),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(ConnectionError):
             call()
 
