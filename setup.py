@@ -1,7 +1,8 @@
 """The part of the build that pyproject.toml cannot say: the native kernel, which may be absent.
 
 ``ROTORTREE_NATIVE=off`` leaves it out.  ``ROTORTREE_REQUIRE_NATIVE=1`` makes it an error if it does
-not build, instead of a warning; the same variables choose the kernel at run time (see kernel.py).
+not build, instead of a warning; the same variables choose the kernel at run time (see
+rotortree/kernel/__init__.py).
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ from rotortree.hashing import (
     Hasher,
     Sha256Hasher,
 )
-from rotortree.proof import (
+from rotortree.proofs import (
     ConsistencyProof,
     InclusionProof,
     InclusionProofs,

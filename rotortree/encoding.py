@@ -1,6 +1,6 @@
-"""How proofs are written: as bytes, and as JSON.
+"""The two encodings of proofs: binary and JSON (specs/proofs.md, sections 5 and 6).
 
-Binary, little-endian, of exactly 24 + 32·k bytes::
+The binary form is little-endian and exactly 24 + 32·k bytes long, for k hashes::
 
     0   4  magic: "RTIP" inclusion, "RTCP" consistency
     4   1  version, 1
@@ -45,26 +45,30 @@ _HEADER = struct.Struct("<4sBBHQQ")
 _HEX_NODE = re.compile("[0-9a-f]{64}")
 
 HEADER_BYTES = _HEADER.size
-"""How long it is."""
+"""Length of a proof's header, in bytes."""
 
 VERSION = 1
-"""The one version that there is."""
+"""The version of both encodings; no other exists."""
 
 INCLUSION_MAGIC = b"RTIP"
 CONSISTENCY_MAGIC = b"RTCP"
-"""The first four bytes of the two kinds of proofs."""
+"""The first four bytes of an inclusion proof and of a consistency proof."""
 
 
 def inclusion_header(n: int, size: int, index: int) -> bytes:
-    """What an inclusion proof begins with."""
+    """The header of an inclusion proof, 24 bytes.  Requires fields that fit (PROOF-24)."""
     return _HEADER.pack(INCLUSION_MAGIC, VERSION, n, 0, size, index)
 
 
 def load_object(text: str | bytes, keys: tuple[str, ...], what: str) -> dict[str, object]:
-    """A JSON object with exactly these keys, none of them twice.  Raises InvalidProofError."""
+    """The JSON object in ``text``, which has exactly these keys and version 1 (PROOF-30).
+
+    ``what`` names the object in error messages.  Raises InvalidProofError for anything else: text
+    that is not JSON, bytes that are not UTF-8, a missing, additional or repeated key.
+    """
     try:
         if not isinstance(text, str):
-            text = str(text, "utf-8")  # json would take UTF-16, a mark before it, and surrogates
+            text = str(text, "utf-8")  # json accepts UTF-16 and byte order marks, too
         found: object = json.loads(text, object_pairs_hook=_once_each)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidProofError(f"{what} is not JSON: {error}") from None
@@ -76,21 +80,28 @@ def load_object(text: str | bytes, keys: tuple[str, ...], what: str) -> dict[str
 
 
 def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """The members of a JSON object as a dict.  Raises ValueError if a key is repeated."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key is repeated")
     return found
 
 
 def from_hex(value: object, what: str) -> bytes:
-    """The 32 bytes that hexadecimal digits stand for.  Raises InvalidProofError."""
+    """The 32 bytes of 64 lowercase hexadecimal digits.
+
+    ``what`` names the value in error messages.  Raises InvalidProofError for anything else.
+    """
     if isinstance(value, str) and _HEX_NODE.fullmatch(value):
         return bytes.fromhex(value)
     raise InvalidProofError(f"{what} must be {2 * NODE_BYTES} lowercase hexadecimal digits")
 
 
 class Fields(NamedTuple):
-    """What every proof consists of.  ``number`` is the index or the old size."""
+    """The fields of a proof of either kind.
+
+    ``number`` is the index of an inclusion proof, the old size of a consistency proof.
+    """
 
     n: int
     size: int
@@ -99,20 +110,27 @@ class Fields(NamedTuple):
 
 
 class Codec(NamedTuple):
-    """The two encodings of one kind of proof."""
+    """The two encodings of one kind of proof.
+
+    ``magic`` begins the binary form, ``type`` names the kind in JSON, and ``number`` is the JSON
+    key of `Fields.number`.
+    """
 
     magic: bytes
     type: str
     number: str
 
     def encode(self, fields: Fields) -> bytes:
-        """The binary form."""
+        """The binary form (PROOF-24).  Requires fields that fit."""
         n, size, number, hashes = fields
         return _HEADER.pack(self.magic, VERSION, n, 0, size, number) + hashes
 
     def decode(self, data: Buffer) -> Fields:
-        """What `encode` wrote, unchecked.  Raises InvalidProofError where no fields are."""
-        data = bytes(memoryview(data))  # bytes(5) would be five zeros
+        """The fields that `encode` wrote; their values are not checked.
+
+        Raises InvalidProofError if ``data`` has no header of this kind of proof.
+        """
+        data = bytes(memoryview(data))  # through a view: bytes(5) would be five zeros
         if len(data) < HEADER_BYTES:
             raise InvalidProofError(f"{len(data)} bytes are too short for a proof")
         magic, version, n, zero, size, number = _HEADER.unpack_from(data)
@@ -121,14 +139,17 @@ class Codec(NamedTuple):
         return Fields(n, size, number, data[HEADER_BYTES:])
 
     def to_json(self, fields: Fields) -> str:
-        """The JSON form."""
+        """The JSON form, one line (PROOF-28, PROOF-32)."""
         n, size, number, hashes = fields
         rows = [hashes[at : at + NODE_BYTES].hex() for at in range(0, len(hashes), NODE_BYTES)]
         values = {"type": self.type, "version": VERSION, "n": n, "size": size}
         return json.dumps(values | {self.number: number, "hashes": rows})
 
     def from_json(self, text: str | bytes) -> Fields:
-        """What `to_json` wrote, unchecked.  Raises InvalidProofError where no fields are."""
+        """The fields that `to_json` wrote; values and types of numbers are not checked.
+
+        Raises InvalidProofError if ``text`` is not a JSON object of this kind of proof.
+        """
         keys = ("type", "version", "n", "size", self.number, "hashes")
         found = load_object(text, keys, "a proof")
         if found["type"] != self.type:
@@ -137,10 +158,10 @@ class Codec(NamedTuple):
         if not isinstance(rows, list):
             raise InvalidProofError("hashes must be a list")
         hashes = b"".join([from_hex(row, "a hash") for row in rows])
-        # Whatever the values are, the proof that is made of them checks them.
+        # The numbers may be of any type here: the constructor of the proof checks them.
         return Fields(found["n"], found["size"], found[self.number], hashes)  # type: ignore[arg-type]
 
 
 INCLUSION = Codec(INCLUSION_MAGIC, "rotortree-inclusion-proof", "index")
 CONSISTENCY = Codec(CONSISTENCY_MAGIC, "rotortree-consistency-proof", "old_size")
-"""The two kinds."""
+"""The codecs of the two kinds of proofs."""

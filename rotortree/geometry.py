@@ -1,6 +1,7 @@
-"""Pure shape arithmetic: where nodes are, which of them are complete, what a proof holds.
+"""Pure shape arithmetic: where nodes are, which are complete, and which nodes a proof consists of.
 
-Everything is a function of three numbers: ``size`` (leaves), ``n`` (arity) and a level or an index.
+Every function takes the same few numbers: ``size`` (leaves), ``n`` (arity), a level, or an index.
+Its requirements are in specs/tree.md, section 1, and specs/proofs.md, sections 2 and 3.
 
 ::
 
@@ -33,16 +34,16 @@ __all__ = [
 ]
 
 NODE_BYTES = 32
-"""Every leaf and every node is a value of 32 bytes."""
+"""Length of every leaf and every node, in bytes (TREE-8)."""
 
 MAX_ARITY = 255
-"""The number of children is hashed as one byte."""
+"""The largest arity: hash schemes encode the number of children in one byte (TREE-1)."""
 
 MAX_DEPTH = 255
-"""The maximal depth is stored as one byte."""
+"""The largest value of max_depth: file headers store it in one byte (TREE-24)."""
 
 MAX_SIZE = 2**63 - 1
-"""No tree holds more leaves than this, whatever its arity and maximal depth."""
+"""The most leaves that any tree holds, whatever its arity and maximal depth (TREE-25)."""
 
 
 def check_parameters(n: int, max_depth: int) -> None:
@@ -56,12 +57,12 @@ def check_parameters(n: int, max_depth: int) -> None:
 
 
 def capacity(n: int, max_depth: int) -> int:
-    """The largest number of leaves that a tree can hold."""
+    """The largest number of leaves that a tree can hold: min(n ** max_depth, MAX_SIZE)."""
     return int(min(n**max_depth, MAX_SIZE))
 
 
 def depth(size: int, n: int) -> int:
-    """The level of the root: the least d with n ** d >= size; 0 for no leaf and for one."""
+    """The level of the root: the least d with n ** d >= size; 0 for no leaf and one (TREE-3)."""
     level, width = 0, 1
     while width < size:
         level, width = level + 1, width * n
@@ -69,19 +70,22 @@ def depth(size: int, n: int) -> int:
 
 
 def level_length(size: int, n: int, level: int) -> int:
-    """How many nodes a level has, the right edge included; 0 above the root."""
+    """The number of nodes of a level, the right edge included (TREE-4); 0 above the root."""
     if level > depth(size, n):
         return 0
     return -(-size // int(n**level))
 
 
 def complete_count(size: int, n: int, level: int) -> int:
-    """How many nodes of a level are complete: all the n ** level leaves below them exist."""
+    """The number of complete nodes of a level: those whose n ** level leaves all exist (TREE-6)."""
     return size // int(n**level)
 
 
 class Group(NamedTuple):
-    """Siblings under one parent: nodes [start, stop) of ``level``; ``own`` is on the path."""
+    """The children of one parent: nodes [start, stop) of ``level``.  ``own`` is one of them.
+
+    It is the node on the path to the root.
+    """
 
     level: int
     start: int
@@ -90,9 +94,11 @@ class Group(NamedTuple):
 
 
 def inclusion_groups(size: int, n: int, index: int) -> tuple[Group, ...]:
-    """The groups on the way from leaf ``index`` to the root, lowest first, lone children left out.
+    """The groups on the path from leaf ``index`` to the root, lowest first (PROOF-7).
 
-    An inclusion proof is, group by group, every member but ``own``.  Requires 0 <= index < size.
+    An inclusion proof is, group by group, every member but ``own``.  A level where the path's node
+    is a lone child has no group here (PROOF-8).  Raises IndexOutOfRangeError unless
+    0 <= index < size.
     """
     if not 0 <= index < size:
         raise IndexOutOfRangeError("leaf", index, size)
@@ -111,13 +117,14 @@ def inclusion_groups(size: int, n: int, index: int) -> tuple[Group, ...]:
 
 
 def consistency_groups(old_size: int, size: int, n: int) -> tuple[tuple[Group, bool], ...]:
-    """The groups along the boundary between old and new leaves, lowest first.
+    """The groups along the boundary between old and new leaves, lowest first (PROOF-14).
 
-    ``own`` is the node of the level that holds leaf ``old_size``: members before it are complete
-    in the old tree, members behind it are new.  The flag tells whether ``own`` itself straddles
-    the boundary (it holds old leaves, too): then its two values are those of the groups below, and
-    it is not part of the proof; otherwise it is new and is part of it.  Groups whose parent does
-    not straddle are left out; there is none where the sizes are equal or the old one is 0.
+    ``own`` is the node above leaf ``old_size``, the first new leaf.  Members before it are complete
+    in the old tree; members after it are new.  The flag says whether ``own`` straddles the
+    boundary, that is, has old leaves below it, too.  If it straddles, the group below gives its old
+    and its new value, and it is not part of the proof.  If it does not, it is new, and is part of
+    the proof.  A group whose parent does not straddle is left out.  There is no group if the sizes
+    are equal or ``old_size`` is 0 (PROOF-15).
     Requires 0 <= old_size <= size.
     """
     if old_size in (0, size):

@@ -1,7 +1,7 @@
 """Hash schemes: how the children of a node become the node.
 
-A scheme has a name, which every stored file and every tree head carries, so that two incompatible
-roots can never be taken for each other.  Three are built in:
+A scheme has a name.  Every stored file and every tree head carries it, so that nobody takes roots
+of different schemes for each other.  Three schemes are built in (TREE-14 to TREE-17):
 
 =================  ==================================================  ==========================
 name               parent of k >= 2 children                           note
@@ -11,9 +11,10 @@ name               parent of k >= 2 children                           note
 ``sha256``         SHA-256(0x01 ‖ u8(k) ‖ child₀ ‖ … ‖ child₍ₖ₋₁₎)
 =================  ==================================================  ==========================
 
-Leaves are stored as given, 32 bytes, hashed already by whoever inserts them; a lone last child is
-lifted unchanged.  Without the tag of ``blake3-plain`` a preimage of a node does not even say that
-it is one: a node and a leaf are then told apart by the trusted size of the head alone.
+Leaves are 32 bytes that the application has hashed already; they are stored as given (TREE-8).  A
+lone last child is lifted unchanged (TREE-10).  The tag tells nodes of different numbers of children
+apart.  ``blake3-plain`` has no tag, so that only the trusted size of the head tells a node from a
+leaf (TREE-35).
 """
 
 from __future__ import annotations
@@ -43,38 +44,42 @@ __all__ = [
 ]
 
 MAX_SCHEME_NAME = 32
-"""A scheme's name is 1 to 32 printable ASCII characters, because headers store it so."""
+"""Length of the longest scheme name, in ASCII characters: file headers have room for so many."""
 
 
 @runtime_checkable
 class Hasher(Protocol):
-    """What a tree needs of a hash scheme.  Implementations must be pure, thread-safe and total.
+    """A hash scheme.  An implementation must be pure, thread-safe and total.
 
-    Total: they hash whatever is inserted.  If a function refuses some values, because they are not
-    elements of its field, say, refuse such leaves before they are inserted; a leaf that is in the
-    tree and cannot be hashed makes every later insertion raise.
+    Total means that it hashes any children.  A function that refuses some values, for example
+    because they are not elements of its field, must never see them: let the application refuse such
+    leaves before it inserts them.  A leaf that is in the tree and cannot be hashed makes every
+    later insertion raise.
     """
 
     @property
     def name(self) -> str:
-        """The scheme's name: 1 to 32 printable ASCII characters, no space, no built-in scheme's."""
+        """The scheme's name: 1 to 32 printable ASCII characters without space (TREE-18).
+
+        It must not be the name of a built-in scheme.
+        """
 
     def parent(self, children: bytes) -> bytes:
-        """The 32-byte parent of k children, given as 32·k bytes, 2 <= k <= 255."""
+        """The parent, 32 bytes, of k children, given as 32·k bytes.  Requires 2 <= k <= 255."""
 
 
 class BulkHasher(Hasher, Protocol):
-    """A Hasher that can also do many groups in one call, which is faster from Python."""
+    """A Hasher that also hashes many groups in one call, which is faster from Python."""
 
     def parents(self, children: bytes, k: int) -> bytes:
-        """The parents of consecutive groups of exactly k children: 32·k·g bytes to 32·g."""
+        """The parents of g consecutive groups of exactly k children: 32·g bytes from 32·k·g."""
 
 
 class Digest(Protocol):
-    """What a hash function returns."""
+    """The object that a hash function of hashlib or blake3 returns."""
 
     def digest(self) -> bytes:
-        """The hash."""
+        """The hash, 32 bytes."""
 
 
 _TAGS = tuple(bytes((1, k)) for k in range(MAX_ARITY + 1))
@@ -82,7 +87,7 @@ _NO_TAGS = (b"",) * (MAX_ARITY + 1)
 
 
 class _DigestHasher:
-    """A scheme that is one call of a hash function over an optional tag and the children."""
+    """A scheme whose parent is one hash of an optional tag and the children."""
 
     __slots__ = ("_function", "_prefixes", "name")
 
@@ -95,11 +100,11 @@ class _DigestHasher:
         return f"{type(self).__name__}()"
 
     def parent(self, children: bytes) -> bytes:
-        """The 32-byte parent of k children, given as 32·k bytes, 2 <= k <= 255."""
+        """The parent, 32 bytes, of k children, given as 32·k bytes.  Requires 2 <= k <= 255."""
         return self._function(self._prefixes[len(children) // NODE_BYTES] + children).digest()
 
     def parents(self, children: bytes, k: int) -> bytes:
-        """The parents of consecutive groups of exactly k children: `parent` in one tight loop."""
+        """The parents of consecutive groups of exactly k children: `parent` in one fast loop."""
         function, prefix, step = self._function, self._prefixes[k], NODE_BYTES * k
         return b"".join(
             [
@@ -119,7 +124,7 @@ class Blake3Hasher(_DigestHasher):
 
 
 class Blake3PlainHasher(_DigestHasher):
-    """Scheme ``blake3-plain``: BLAKE3 over the children alone, as other LeanIMT libraries do."""
+    """Scheme ``blake3-plain``: BLAKE3 over the children alone, as in other LeanIMT libraries."""
 
     __slots__ = ()
 
@@ -139,8 +144,10 @@ class Sha256Hasher(_DigestHasher):
 class CustomHasher:
     """A scheme of your own: a name and a pure function of the tuple of children.
 
-    ``CustomHasher("poseidon", lambda children: poseidon(*children))``.  A result that is not 32
-    bytes is an InvalidConfigError at the call that needed it, and leaves the tree unchanged.
+    Example: ``CustomHasher("poseidon", lambda children: poseidon(*children))``.  The function gets
+    2 to 255 children of 32 bytes, and returns 32 bytes.  If it returns anything else, the call that
+    needed the hash raises InvalidConfigError and leaves the tree unchanged (TREE-19).  Raises
+    InvalidConfigError for a name that is none or a built-in scheme's.
     """
 
     __slots__ = ("_function", "name")
@@ -154,7 +161,7 @@ class CustomHasher:
         return f"CustomHasher({self.name!r}, {self._function!r})"
 
     def parent(self, children: bytes) -> bytes:
-        """The 32-byte parent of k children, given as 32·k bytes, 2 <= k <= 255."""
+        """The parent, 32 bytes, of k children, given as 32·k bytes.  Requires 2 <= k <= 255."""
         return self._function(
             tuple(children[at : at + NODE_BYTES] for at in range(0, len(children), NODE_BYTES))
         )
@@ -169,12 +176,15 @@ _BUILT_IN_TYPES = frozenset(map(type, _BUILT_IN.values()))
 
 
 def builtin_hasher(name: str) -> Hasher | None:
-    """The built-in scheme of that name, or None."""
+    """The built-in scheme of that name; None if there is none."""
     return _BUILT_IN.get(name)
 
 
 def digest_function(hasher: Hasher, k: int) -> tuple[Callable[[bytes], Digest], bytes] | None:
-    """How a built-in scheme hashes k children: a function of a tag and them; None for others."""
+    """The hash function of a built-in scheme, and its tag for k children; None for other schemes.
+
+    The parent is the hash of the tag followed by the children.
+    """
     if type(hasher) not in _BUILT_IN_TYPES:
         return None
     assert isinstance(hasher, _DigestHasher)
@@ -182,15 +192,16 @@ def digest_function(hasher: Hasher, k: int) -> tuple[Callable[[bytes], Digest], 
 
 
 def is_scheme_name(name: str) -> bool:
-    """Whether headers can store it: 1 to 32 printable ASCII characters, no space."""
+    """Whether ``name`` is a scheme name: 1 to 32 printable ASCII characters without space."""
     printable = all("!" <= character <= "~" for character in name)
     return printable and 1 <= len(name) <= MAX_SCHEME_NAME
 
 
 def check_hasher(hasher: object) -> None:
-    """Raise InvalidConfigError unless ``hasher`` has the protocol's shape and a name for it.
+    """Raise InvalidConfigError unless ``hasher`` is a `Hasher` with a valid name (TREE-18).
 
-    The name can be stored, and is that of a built-in scheme exactly for that scheme's own class.
+    A valid name is a scheme name, and is the name of a built-in scheme only if ``hasher`` is of
+    that scheme's own class.
     """
     if isinstance(hasher, type) or not isinstance(hasher, Hasher):
         raise InvalidConfigError("hasher", hasher, "it must be a Hasher")

@@ -1,4 +1,4 @@
-"""Leaves as callers give them, turned into one row of bytes without a Python loop over leaves."""
+"""Converts leaves, in any form that a caller may give them, into one row of bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ LeafBatch: TypeAlias = "Buffer | Iterable[Buffer]"
 
 
 def one_leaf(leaf: Leaf) -> memoryview:
-    """The 32 bytes of a leaf.  Raises InvalidLeafError for anything else."""
+    """The 32 bytes of a leaf, without copying (TREE-20).
+
+    Raises InvalidLeafError for anything but a contiguous buffer of 32 bytes.
+    """
     row = _byte_view(leaf)
     if row is None:
         raise InvalidLeafError(f"a leaf must be {NODE_BYTES} bytes, not {type(leaf).__name__}")
@@ -32,10 +35,11 @@ def one_leaf(leaf: Leaf) -> memoryview:
 
 
 def leaf_row(leaves: LeafBatch) -> memoryview:
-    """The leaves of a batch as one row of 32·k bytes, k >= 1.
+    """The leaves of a batch as one row of 32·k bytes, k >= 1 (TREE-21).
 
-    A buffer (bytes, memoryview, NumPy array of shape (32·k,) or (k, 32)) is taken as it is.
-    Raises InvalidLeafError, which names the first bad leaf, and EmptyBatchError.
+    A buffer (bytes, memoryview, NumPy array of shape (32·k,) or (k, 32)) is not copied; leaves that
+    are given one by one are joined.  Raises InvalidLeafError, which names the first bad leaf, and
+    EmptyBatchError if k is 0.
     """
     row = _byte_view(leaves)
     if row is None:
@@ -51,12 +55,15 @@ def leaf_row(leaves: LeafBatch) -> memoryview:
 
 
 def _byte_view(value: object) -> memoryview | None:
-    """A flat view of a buffer's bytes; None when the value is no buffer at all."""
+    """A flat view of a buffer's bytes; None if the value is not a buffer.
+
+    Raises InvalidLeafError for a buffer that cannot be leaves, whatever its length.
+    """
     try:
-        view = memoryview(value)  # type: ignore[arg-type]  # that is the question asked
+        view = memoryview(value)  # type: ignore[arg-type]  # any object may be given
     except TypeError:
         return None
-    except ValueError as error:  # released, or of items that no buffer can describe
+    except ValueError as error:  # a released view, or items without a format
         raise InvalidLeafError(str(error)) from None
     shape = view.shape or ()
     if view.itemsize != 1 or len(shape) not in (1, 2):
@@ -71,10 +78,11 @@ def _byte_view(value: object) -> memoryview | None:
 
 
 def _join(leaves: object) -> bytes:
+    """The leaves of an iterable in one row.  Raises InvalidLeafError for what is not leaves."""
     if isinstance(leaves, (str, Mapping, AbstractSet)) or not isinstance(leaves, Iterable):
         raise InvalidLeafError(f"a batch must be leaves in order, not {type(leaves).__name__}")
     items = list(leaves)
-    # Of these two types, and no other, the length is the number of bytes.
+    # Fast path without a loop: for exactly these two types, len() is the number of bytes.
     if set(map(type, items)) <= {bytes, bytearray} and set(map(len, items)) <= {NODE_BYTES}:
         return b"".join(items)
     rows = []

@@ -1,21 +1,24 @@
-"""The one place that chooses the kernel: `rotortree.kernel._native`, else its twins in pure Python.
+"""Chooses the kernel: the native one in C (`rotortree.kernel._native`), or its twin in Python.
 
-Both make the same nodes.  The native one has trees (`new_native`), and hashes groups and verifies
-proofs, of the schemes ``blake3`` and ``blake3-plain`` where a group is one BLAKE3 chunk, 4, 8 or 16
-groups at a time; whatever else there is to hash goes to the portable one in either case.  When this
-module is imported it reads
+A kernel hashes groups of nodes and verifies proofs.  Both kernels return the same bytes.  The
+native kernel hashes 4, 8 or 16 groups at a time (its lanes), and has a native tree (`new_native`).
+It knows the schemes ``blake3`` and ``blake3-plain`` for groups of one BLAKE3 chunk, that is, up to
+31 and 32 children.  Everything else goes to the portable kernel, whichever kernel is in use.
+
+This module reads these variables of the environment when it is imported:
 
 ==============================  ===============================================================
 ``ROTORTREE_NATIVE``            ``off``: the portable kernel; ``4``, ``8`` or ``16``: the native
-                                one, with so many lanes; not set or empty: the best there is
-``ROTORTREE_REQUIRE_NATIVE``    ``1``: raise ImportError where the native kernel was not built,
+                                kernel with that many lanes; not set or empty: the fastest that
+                                the machine has
+``ROTORTREE_REQUIRE_NATIVE``    ``1``: raise ImportError if the native kernel was not built,
                                 instead of using the portable one
-``ROTORTREE_THREADS``           how many threads may hash a large batch together; not set or
-                                empty: as many as this process has processors
+``ROTORTREE_THREADS``           the number of threads that may hash a large batch together, 1 to
+                                1024; not set or empty: as many as processors are available
 ==============================  ===============================================================
 
-and raises ImportError for lanes that this machine has not, for a number of threads that is none,
-and for a kernel of another version.
+It raises ImportError for an unsupported lane count, for an invalid thread count, and if the native
+kernel was built for another version of this module.
 """
 
 from __future__ import annotations
@@ -55,22 +58,26 @@ __all__ = [
 ]
 
 NATIVE_VERSION = 3
-"""The version of `rotortree.kernel._native` that belongs to this module."""
+"""The version of the interface of `rotortree.kernel._native` that this module needs."""
 
 _SCHEMES: Mapping[type, tuple[bool, int]] = {
     Blake3Hasher: (True, 31),
     Blake3PlainHasher: (False, 32),
 }
-"""What the native kernel can hash: whether it is tagged, and how many children are one chunk.
+"""The schemes that the native kernel hashes: whether it adds a tag, and the most children.
 
-Subclasses are not meant: they may hash otherwise.
+Keys are exact types: a subclass may hash in another way, and goes to the portable kernel.
 """
 
 _NOTHING = (False, 0)
+"""The entry of every other scheme: the native kernel hashes no group of it."""
 
 
 def _choose_lanes() -> int:
-    """How many groups to hash at a time; 0 for the portable kernel."""
+    """The number of groups to hash at a time; 0 for the portable kernel.
+
+    Raises ImportError for a kernel that the environment asks for and that cannot be had.
+    """
     wanted = os.environ.get("ROTORTREE_NATIVE", "")
     if wanted == "off":
         return 0
@@ -93,7 +100,7 @@ def _choose_lanes() -> int:
 
 
 def _choose_threads() -> int:
-    """How many threads may hash a large batch."""
+    """The number of threads that may hash a large batch.  Raises ImportError if it is invalid."""
     wanted = os.environ.get("ROTORTREE_THREADS", "")
     if not wanted:
         affinity = getattr(os, "sched_getaffinity", None)
@@ -104,7 +111,7 @@ def _choose_threads() -> int:
 
 
 LANES = _choose_lanes()
-"""How many groups are hashed at a time; 0 for the portable kernel."""
+"""The number of groups that the kernel hashes at a time; 0 for the portable kernel."""
 
 if TYPE_CHECKING or not LANES:
     from rotortree.kernel._portable import Encoded, leads_to
@@ -112,7 +119,7 @@ else:
     from rotortree.kernel._native import Encoded, leads_to
 
 THREADS = _choose_threads()
-"""How many threads may hash together."""
+"""The number of threads that may hash a large batch together."""
 
 
 def _native_hash_group(hasher: Hasher, children: bytes) -> bytes:
@@ -124,7 +131,7 @@ def _native_hash_group(hasher: Hasher, children: bytes) -> bytes:
 
 
 def _native_hash_groups(hasher: Hasher, children: Buffer, k: int) -> bytes:
-    """The parents of groups of k children.  See `rotortree.kernel._portable.hash_groups`."""
+    """The parents of groups of k children.  See `_portable.hash_groups`."""
     tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
     if k <= most:
         return _native.hash_groups(children, k, tagged, LANES)
@@ -134,7 +141,7 @@ def _native_hash_groups(hasher: Hasher, children: Buffer, k: int) -> bytes:
 def _native_path_roots(
     hasher: Hasher, n: int, size: int, indices: list[int], leaves: bytes, proofs: list[bytes]
 ) -> bytes:
-    """The roots that proofs lead to.  See `rotortree.kernel._portable.path_roots`."""
+    """The roots that proofs lead to.  See `_portable.path_roots`."""
     tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
     if n <= most:
         return _native.path_roots(n, size, indices, leaves, proofs, tagged, LANES)
@@ -144,7 +151,7 @@ def _native_path_roots(
 def _native_boundary_nodes(
     hasher: Hasher, n: int, size: int, old_size: int, hashes: bytes
 ) -> bytes:
-    """The nodes between two trees.  See `rotortree.kernel._portable.boundary_nodes`."""
+    """The nodes along the boundary of two trees.  See `_portable.boundary_nodes`."""
     tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
     if n <= most:
         return _native.boundary_nodes(n, size, old_size, hashes, tagged, LANES)
@@ -161,11 +168,11 @@ def new_native(
     leaf_row: Callable[[Buffer], memoryview],
     no_room: Callable[[int, int], object],
 ) -> NativeAccumulator | None:
-    """A native tree; None where there is none of this scheme and arity, or no native kernel.
+    """An empty native tree; None if the native kernel is not in use or lacks the scheme or arity.
 
-    ``one_leaf`` and ``leaf_row`` make rows of what is no bytes object of the right length, or
-    raise; ``no_room`` raises what there is to raise when it is called with a size and a number of
-    leaves that do not fit.
+    The tree calls back into Python for what is rare: ``one_leaf`` and ``leaf_row`` convert what is
+    not a bytes object of a valid length, or raise; ``no_room(size, count)`` raises the error for
+    ``count`` leaves that do not fit into a tree of ``size``.
     """
     tagged, most = _SCHEMES.get(type(hasher), _NOTHING)
     if not LANES or n > most:
@@ -186,7 +193,7 @@ def new_native(
 
 
 NAME = f"native, {LANES} lanes" if LANES else _portable.NAME
-"""What the kernel in use is called."""
+"""The name of the kernel in use, for people."""
 
 hash_group = _native_hash_group if LANES else _portable.hash_group
 """See `rotortree.kernel._portable.hash_group`."""

@@ -1,7 +1,8 @@
-/* The native module: the tree and the bulk hash as Python sees them.  kernel.py alone uses it, and
-   chooses between this and its portable twins; _native.pyi says what there is, and how it fails.
+/* The native module: the Python interface of the tree, of hashing and of verifying proofs.
 
-   _hashing.h has BLAKE3 in SIMD lanes, _tree.h the tree, _paths.h what verifies proofs. */
+   Only rotortree/kernel/__init__.py uses it, and chooses between this module and the twins in
+   Python, _portable.py and rotortree/tree/.  _native.pyi describes the interface and its errors.
+   _hashing.h is BLAKE3 in SIMD lanes, _tree.h is the tree, _paths.h verifies proofs. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -10,8 +11,8 @@
 #include "_paths.h"
 
 enum {
-    VERSION = 3,            /* the same as in kernel.py: change both whenever this interface changes */
-    PIECE_BLOCKS = 1 << 18, /* hashed between two looks for signals: a few ms */
+    VERSION = 3,            /* as in __init__.py: change both whenever the interface changes */
+    PIECE_BLOCKS = 1 << 18, /* hashed between two checks for signals: a few ms */
 };
 
 static int check_count(const char *name, Py_ssize_t count, Py_ssize_t wanted)
@@ -22,7 +23,7 @@ static int check_count(const char *name, Py_ssize_t count, Py_ssize_t wanted)
     return -1;
 }
 
-/* An argument as a number below `stop`; -1 and an exception set if it is none. */
+/* Convert an argument to a number below `stop`; -1 and an exception set if it is not one. */
 static int get_number(PyObject *given, const char *what, uint64_t stop, uint64_t *number)
 {
     *number = PyLong_AsUnsignedLongLong(given);
@@ -43,13 +44,13 @@ static int check_lanes(long lanes)
     return -1;
 }
 
-/* How many children are one chunk. */
+/* The most children whose message is one BLAKE3 chunk. */
 static int most_children(int tagged)
 {
     return (CHUNK - (tagged ? TAG_BYTES : 0)) / NODE;
 }
 
-/* Check a group size, given how messages begin.  On failure an exception is set. */
+/* Check that a group of k children is one chunk; -1 and an exception set if it is not. */
 static int check_k(Py_ssize_t k, int tagged)
 {
     if (2 <= k && k <= most_children(tagged))
@@ -59,7 +60,8 @@ static int check_k(Py_ssize_t k, int tagged)
     return -1;
 }
 
-/* Hash in pieces, between which signals are handled: -1 and an exception set, if one raised. */
+/* Hash groups in pieces, and check for signals between them; -1 and an exception set if a signal
+   handler raised. */
 static int hash_in_pieces(const Py_buffer *children, int k, int tagged, long lanes, uint8_t *out)
 {
     const size_t size = (size_t)NODE * k, count = children->len / size;
@@ -103,9 +105,9 @@ static PyObject *hash_groups(PyObject *Py_UNUSED(module), PyObject *const *args,
     return parents;
 }
 
-/* ---- What is encoded -------------------------------------------------------------------------- */
+/* ---- Encoded objects -------------------------------------------------------------------------- */
 
-/* What the proofs of proof.py are: an object with an attribute. */
+/* The base class of proofs, see rotortree/proofs/encoded.py: an object with one attribute. */
 typedef struct {
     PyObject_HEAD
     PyObject *encoded;
@@ -134,7 +136,7 @@ static PyType_Slot encoded_slots[] = {
 static PyType_Spec encoded_spec = {"rotortree.kernel._native.Encoded", sizeof(Encoded), 0,
                                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, encoded_slots};
 
-/* An object of this kind of Encoded, whose encoding is still to be written. */
+/* A new object of a subclass of Encoded; the caller writes its encoding of `length` bytes. */
 static Encoded *new_encoded(PyObject *kind, PyTypeObject *base, size_t length)
 {
     if (!PyType_Check(kind) || !PyType_IsSubtype((PyTypeObject *)kind, base)) {
@@ -153,8 +155,9 @@ static Encoded *new_encoded(PyObject *kind, PyTypeObject *base, size_t length)
 
 /* ---- The tree as Python has it ---------------------------------------------------------------- */
 
-/* Begin to change the tree, when nobody else does; -1 and an exception set, if a signal handler
-   raised while waiting.  The GIL guards `busy`; the lock is held by whoever lets go of the GIL. */
+/* Wait until no other thread changes the tree, and become the thread that does; -1 and an exception
+   set if a signal handler raised meanwhile.  The GIL guards `busy`.  A thread that changes the tree
+   holds the lock while it runs without the GIL. */
 static int enter(Tree *tree)
 {
     while (tree->busy) {
@@ -174,8 +177,9 @@ static void leave(Tree *tree)
     tree->busy = 0;
 }
 
-/* The nodes in `given`: bytes as they are, anything else as `normalise` makes of it.  To be
-   released.  On failure an exception is set. */
+/* Get the nodes in `given`: bytes of a valid length directly, anything else through the Python
+   function `normalise`.  The caller releases `row` if row->obj is set.  -1 and an exception set on
+   failure. */
 static int get_row(PyObject *given, int is_one, PyObject *normalise, Py_buffer *row)
 {
     row->obj = NULL;
@@ -222,7 +226,7 @@ static PyObject *tree_extend(PyObject *self, PyObject *leaves)
 
 static PyObject *append_for_root(PyObject *self, PyObject *given, int is_one)
 {
-    PyObject *root = PyBytes_FromStringAndSize(NULL, NODE); /* now, while it can still fail */
+    PyObject *root = PyBytes_FromStringAndSize(NULL, NODE); /* first, because it can fail */
     if (root != NULL && append_row((Tree *)self, given, is_one, (uint8_t *)PyBytes_AsString(root)))
         Py_CLEAR(root);
     return root;
@@ -262,7 +266,7 @@ static PyObject *tree_edge(PyObject *self, PyObject *given)
     return PyBytes_FromStringAndSize((char *)rows, (depth(tree, size) + 1) * NODE);
 }
 
-/* Arguments level, start, stop: nodes that are complete. */
+/* Convert the arguments level, start, stop, and check that these nodes are complete. */
 static int get_range(Tree *tree, const char *name, PyObject *const *args, Py_ssize_t count,
                      uint64_t *level, uint64_t *start, uint64_t *stop)
 {
@@ -285,7 +289,8 @@ static PyObject *tree_views(PyObject *self, PyObject *const *args, Py_ssize_t co
         const uint64_t number = quotient(at, tree->segment_nodes);
         const uint64_t first = number * tree->segment_nodes.by, left = stop - first;
         const uint64_t end = left < tree->segment_nodes.by ? left : tree->segment_nodes.by;
-        /* Making a view may collect garbage: any code may run, and put another in its place. */
+        /* Making a view may run the garbage collector, and so any code, even code that replaces
+           this segment.  Therefore take what is needed of the segment first. */
         const Segment *segment = tree->levels[level].segments + number;
         const size_t offset = segment->offset;
         PyObject *owner = Py_NewRef(segment->owner);
@@ -303,18 +308,19 @@ static PyObject *tree_views(PyObject *self, PyObject *const *args, Py_ssize_t co
     return views;
 }
 
-/* Nothing is known any more of what comes of the nodes. */
+/* Forget everything that was derived from nodes, because nodes are about to be replaced. */
 static void forget(Tree *tree)
 {
     tree->reserved = 0;
     memset(tree->prefixes, 0, sizeof tree->prefixes);
 }
 
-/* Let segments from `start` on be these nodes, a view of our own.  Of those behind, that are not valid, none is kept:
-   so what is not whole is a level's last segment.  The tree is entered. */
+/* Replace the segments from `start` on by `nodes`, a memoryview that no other code has.  Segments
+   after them that hold no valid node are removed, so that only a level's last segment is partial.
+   Requires that the caller entered the tree. */
 static int install(Tree *tree, int level, uint64_t start, PyObject *nodes, uint64_t count)
 {
-    settle(tree); /* into memory of our own, before something else takes its place */
+    settle(tree); /* while the segments that the nodes belong to are still writable */
     Level *segments = tree->levels + level;
     const uint64_t whole = tree->segment_nodes.by, valid = complete_count(tree, tree->size, level);
     if (start % whole != 0 || start > held_nodes(tree, level) || count == 0 ||
@@ -327,7 +333,7 @@ static int install(Tree *tree, int level, uint64_t start, PyObject *nodes, uint6
     if (PyObject_GetBuffer(nodes, &view, PyBUF_SIMPLE) != 0)
         return -1;
     uint8_t *bytes = view.buf;
-    PyBuffer_Release(&view); /* it stays where it is: this view is ours, nobody can release it */
+    PyBuffer_Release(&view); /* the memory stays: no other code can release this memoryview */
     forget(tree);
     for (uint64_t at = 0; at < count; at += whole) {
         const uint64_t some = count - at < whole ? count - at : whole;
@@ -340,7 +346,7 @@ static int install(Tree *tree, int level, uint64_t start, PyObject *nodes, uint6
     return 0;
 }
 
-/* How many bytes a view has, all of them nodes in one row; -1 and an exception set otherwise. */
+/* The length in bytes of a memoryview of nodes; -1 and an exception set if it is not of nodes. */
 static Py_ssize_t node_bytes(PyObject *nodes)
 {
     Py_buffer view;
@@ -373,7 +379,8 @@ static PyObject *tree_install(PyObject *self, PyObject *const *args, Py_ssize_t 
     return failed ? NULL : Py_NewRef(Py_None);
 }
 
-/* Whether nodes [start, stop) of a level were installed: what was only reserved is not enough. */
+/* Whether nodes [start, stop) of a level were installed.  Room that was only reserved, which is
+   writable, does not count. */
 static int is_installed(const Tree *tree, int level, uint64_t start, uint64_t stop)
 {
     if (start < stop && held_nodes(tree, level) < stop)
@@ -406,7 +413,8 @@ static PyObject *tree_restore(PyObject *self, PyObject *given)
                         (unsigned long long)size);
 }
 
-/* Arguments size and rows, what edge() returned for it; returns the rows, or NULL. */
+/* Convert the arguments size and edge row; returns the row, or NULL and an exception set.  The
+   row's length is checked, its contents are not. */
 static const uint8_t *get_edge(Tree *tree, PyObject *const *args, uint64_t *size)
 {
     if (get_number(args[0], "size", tree->size + 1, size) != 0)
@@ -437,7 +445,7 @@ static PyObject *tree_prove(PyObject *self, PyObject *const *args, Py_ssize_t co
     return (PyObject *)proof;
 }
 
-/* The items of a list as numbers; None if one of them is not an integer below `size`. */
+/* The items of a list as a row of numbers; None if an item is not an int in [0, size). */
 static PyObject *get_indices(PyObject *list, uint64_t size)
 {
     const Py_ssize_t count = PyList_Size(list);
@@ -449,7 +457,7 @@ static PyObject *get_indices(PyObject *list, uint64_t size)
         PyObject *item = PyList_GetItem(list, i);
         indices[i] = PyLong_CheckExact(item) ? PyLong_AsUnsignedLongLong(item) : size;
         if (indices[i] >= size) {
-            PyErr_Clear(); /* what is out of range for C is out of range */
+            PyErr_Clear(); /* an int that does not fit into 64 bits is out of range, too */
             Py_DECREF(row);
             return Py_NewRef(Py_None);
         }
@@ -473,7 +481,7 @@ static PyObject *tree_prove_many(PyObject *self, PyObject *const *args, Py_ssize
         return ends;
     settle(tree);
     const Py_ssize_t proofs = PyBytes_Size(ends) / sizeof(uint64_t);
-    uint64_t *numbers = (uint64_t *)PyBytes_AsString(ends); /* an index, until its proof is there */
+    uint64_t *numbers = (uint64_t *)PyBytes_AsString(ends); /* indices, then ends */
     size_t bytes = proofs * PROOF_HEADER;
     for (Py_ssize_t i = 0; i < proofs; i++)
         bytes += siblings_bytes(tree->arity, size, numbers[i]);
@@ -605,13 +613,13 @@ static PyType_Spec memory_spec = {"rotortree.kernel._native.Memory", sizeof(Memo
 
 /* ---- Verifying proofs ------------------------------------------------------------------------- */
 
-/* The shape of a tree, and how it is hashed. */
+/* The shape of a tree, and the way to hash it. */
 typedef struct {
     uint64_t n, size, lanes;
     int tagged;
 } Shape;
 
-/* On failure an exception is set; n need not be one that can be hashed. */
+/* Convert arguments to a shape; -1 and an exception set on failure.  The arity is not checked. */
 static int get_shape(PyObject *n, PyObject *size, PyObject *lanes, Shape *shape)
 {
     if (get_number(n, "n", 256, &shape->n) != 0 ||
@@ -627,13 +635,13 @@ static int get_tagged(PyObject *tagged, Shape *shape)
     return shape->tagged < 0 ? -1 : check_k(shape->n, shape->tagged);
 }
 
-/* Start where an encoded proof of this index should; -1 if it is none. */
+/* Start a path at its leaf; -1 if `proof` does not have the header of a proof of this index. */
 static int find_path(Path *path, int n, uint64_t size, PyObject *index, const uint8_t *leaf,
                      PyObject *proof)
 {
     path->own = PyLong_CheckExact(index) ? PyLong_AsUnsignedLongLong(index) : size;
     if (path->own >= size) {
-        PyErr_Clear(); /* what is out of range for C is out of range */
+        PyErr_Clear(); /* an int that does not fit into 64 bits is out of range, too */
         return -1;
     }
     uint8_t header[PROOF_HEADER];
@@ -647,7 +655,7 @@ static int find_path(Path *path, int n, uint64_t size, PyObject *index, const ui
     return 0;
 }
 
-/* Go up from some leaves, and write their roots. */
+/* Write the roots of up to MOST_PATHS proofs, from number `first` on. */
 static int find_roots(Shape shape, PyObject *indices, const uint8_t *leaves, PyObject *proofs,
                       Py_ssize_t first, Py_ssize_t total, uint8_t *roots)
 {
@@ -699,7 +707,7 @@ static int is_node(PyObject *given)
     return PyBytes_CheckExact(given) && PyBytes_Size(given) == NODE;
 }
 
-/* Whether nodes are hashed here: by schemes of these names, up to some arity. */
+/* Whether this module can hash the shape's groups in the scheme of that name; sets `tagged`. */
 static int is_known(PyObject *scheme, Shape *shape)
 {
     if (!PyUnicode_Check(scheme))

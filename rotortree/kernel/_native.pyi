@@ -1,8 +1,9 @@
-"""What the native module has for `rotortree.kernel`, which alone uses it.
+"""The native kernel.  Only `rotortree.kernel` uses it.
 
-Errors: TypeError for wrong types, BufferError for a buffer that is not contiguous, ValueError for
-wrong lengths, a ``k`` out of range and lanes that the machine has not, IndexError for numbers out
-of range, OverflowError for those below 0 or from 2 ** 64 on.  Nothing changed then.
+All functions and methods raise TypeError for wrong types, BufferError for a buffer that is not
+contiguous, ValueError for wrong lengths, for a ``k`` out of range and for an unsupported lane
+count, IndexError for a number out of range, and OverflowError for one below 0 or from 2 ** 64 on.
+A call that raises changes nothing.
 """
 
 from collections.abc import Callable
@@ -16,15 +17,16 @@ from rotortree.kernel._portable import Encoded as Encoded
 _Proof = TypeVar("_Proof", bound=Encoded)
 
 VERSION: int
-"""Of the interface below: `rotortree.kernel` refuses another than its own."""
+"""The version of the interface below; `rotortree.kernel` refuses any but `NATIVE_VERSION`."""
 
 def machine_has(lanes: int, /) -> bool:
-    """Whether this machine can hash in so many lanes: 4, 8 or 16."""
+    """Whether this machine can hash with that many lanes: 4, 8 or 16."""
 
 def hash_groups(children: Buffer, k: int, tagged: bool, lanes: int, /) -> bytes:
-    """The parents of consecutive groups of k children, 2 <= k <= 31, or 32 without a tag.
+    """The parents of consecutive groups of k children.
 
-    Other threads run during long calls.  An exception raised by a signal handler ends the call.
+    Other Python threads run during long calls.  An exception that a signal handler raises ends the
+    call.  Requires 2 <= k <= 31, or 32 if not ``tagged``.
     """
 
 def path_roots(
@@ -39,7 +41,7 @@ def path_roots(
 ) -> bytes:
     """For each leaf, the root that its encoded inclusion proof leads to in a tree of that shape.
 
-    ValueError also when a proof is not one of that index in that shape.
+    Raises ValueError also if a proof is not one of its index in that shape.
     """
 
 def leads_to(
@@ -55,24 +57,28 @@ def leads_to(
 ) -> bool:
     """Whether an encoded inclusion proof leads from a leaf to a root in a tree of that shape.
 
-    False also for whatever is unknown here: schemes but ``blake3`` and ``blake3-plain``, groups of
-    more than one chunk, leaves that are no bytes object, and what is no root, index or proof.
+    It is also False for what this function does not know: schemes other than ``blake3`` and
+    ``blake3-plain``, groups of more than one chunk, a leaf that is not a bytes object, and anything
+    that is not a root, an index or a proof.
     """
 
 def boundary_nodes(
     n: int, size: int, old_size: int, hashes: bytes, tagged: bool, lanes: int, /
 ) -> bytes:
-    """Of each group between old leaves and new ones, its parent in the old tree and in the new one.
+    """For each group along the boundary of two trees, its old and its new parent.
 
-    ``hashes`` are those of a consistency proof.  ValueError when they do not fit, or old_size is 0.
+    ``hashes`` are those of a consistency proof.  Raises ValueError also if they do not fit the
+    sizes, or if ``old_size`` is 0.
     """
 
 class Accumulator:
-    """See `rotortree.tree.accumulator.Accumulator`.
+    """The tree in C.  See `rotortree.tree.accumulator.Accumulator`.
 
-    It settles lazily: nodes above leaves that were appended are hashed when somebody asks for them,
-    or when there are some thousands to be hashed together.  Batches are hashed by several threads
-    when they are large, during which other Python threads run, and which signals can interrupt.
+    ``root``, ``edge`` and ``prove`` are the fast twins of functions of `rotortree.tree.reading`.
+
+    The tree hashes lazily: it hashes the nodes above appended leaves when a call reads them, or
+    when some thousands of leaves wait.  Several threads hash a large batch; other Python threads
+    run meanwhile, and a signal handler that raises ends the call.
     """
 
     def __init__(

@@ -1,23 +1,25 @@
-/* Paths: the way up that proofs tell, from leaves to roots, without a tree.
+/* Verifying proofs: computing roots from leaves and the hashes of proofs, without a tree.
 
-   Nothing that is given is trusted but the shape: an arity, sizes and indices that fit each other. */
+   The twins in Python are path_roots(), leads_to() and boundary_nodes() in _portable.py.  A proof
+   may come from an attacker.  The shape is trusted: arity, sizes and indices fit each other. */
 
 #include "_tree.h"
 
 enum {
-    MOST_PATHS = 32, /* that go up together: two sets of lanes */
+    MOST_PATHS = 32, /* that are computed together: two sets of lanes */
 };
 
 /* Many paths. */
 
-/* A leaf on its way to the root, and the hashes of its proof that are left. */
+/* A node on the path from a leaf to the root, and the hashes of the proof that are not used yet. */
 typedef struct {
     uint8_t node[NODE];
     const uint8_t *hashes, *end;
     uint64_t own;
 } Path;
 
-/* Put the group of a path's node together; returns how many children it has, 0 if hashes lack. */
+/* Assemble the group of a path's node, and go on to its parent; returns the number of children, or
+   0 if the proof has too few hashes. */
 static int put_group(Path *path, Divisor arity, uint64_t last, uint8_t *group)
 {
     const uint64_t parent = quotient(path->own, arity);
@@ -33,7 +35,8 @@ static int put_group(Path *path, Divisor arity, uint64_t last, uint8_t *group)
     return k;
 }
 
-/* Go up from leaves to roots, all whole groups of a level at once; -1 if a proof does not fit. */
+/* Compute the roots of many paths, level by level, hashing all whole groups of a level at once.
+   Returns -1 if a proof has too few or too many hashes. */
 static int climb(Path *paths, int count, int n, uint64_t size, int tagged, int lanes)
 {
     uint8_t groups[MOST_PATHS * MAX_GROUP * NODE], parents[MOST_PATHS * NODE];
@@ -64,7 +67,8 @@ static int climb(Path *paths, int count, int n, uint64_t size, int tagged, int l
 
 /* Two chains of blocks. */
 
-/* Blocks [next, stop) of a group's message, which are to be mixed into the chaining value h. */
+/* A group that is being hashed: blocks [next, stop) of its message are still to be mixed into the
+   chaining value h. */
 typedef struct {
     Group group;
     int next, stop;
@@ -72,7 +76,7 @@ typedef struct {
 } Chain;
 
 #ifdef __x86_64__
-/* As many blocks of both as both have. */
+/* Mix in blocks of both chains, side by side, until one chain has no more. */
 static ALONE void compress_pair_rows(Chain *a, Chain *b)
 {
     vector_8 rows[2];
@@ -91,7 +95,7 @@ static void compress_chain(Chain *chain, long lanes)
     chain->next = chain->stop;
 }
 
-/* Mix in the blocks of two chains, side by side as far as both go: that takes no longer than one. */
+/* Mix in all blocks of two chains.  Side by side, two chains take no longer than one. */
 static void compress_chains(Chain *a, Chain *b, long lanes)
 {
 #ifdef __x86_64__
@@ -104,8 +108,9 @@ static void compress_chains(Chain *a, Chain *b, long lanes)
 
 /* One path. */
 
-/* The next group of a path that is one, and the blocks of its message that come before the node on
-   the path; returns 1, or 0 if there is none, or -1 if hashes lack. */
+/* Find the next group of a path that has more than one member, and start its chain with the blocks
+   that come before the path's node.  Returns 1, 0 if there is no such group, or -1 if the proof has
+   too few hashes. */
 static int next_group(Path *path, Divisor arity, uint64_t *last, int tagged, Chain *chain)
 {
     chain->next = chain->stop = 0;
@@ -128,12 +133,13 @@ static int next_group(Path *path, Divisor arity, uint64_t *last, int tagged, Cha
     return 0;
 }
 
-/* Go up from a leaf to the root, which path->node becomes; -1 if the proof does not fit.  What is
-   before the node in the next group is hashed beside what comes from the node on in this one. */
+/* Compute the root of one path, and store it in path->node; -1 if the number of hashes is wrong.
+   Two chains run side by side: this group from the path's node on, and the next group up to the
+   path's node, which does not depend on this group. */
 static int climb_alone(Path *path, int n, uint64_t size, int tagged, long lanes)
 {
     const Divisor arity = divisor(n);
-    Chain chains[3]; /* below, here and above: the first has the node, the last does not need it */
+    Chain chains[3]; /* of the groups below, here and above; the group below holds `node` */
     uint64_t last = size - 1;
     const uint8_t *node = path->node;
     int found = next_group(path, arity, &last, tagged, chains);
@@ -152,9 +158,9 @@ static int climb_alone(Path *path, int n, uint64_t size, int tagged, long lanes)
     return 0;
 }
 
-/* The boundary between the old leaves and the new ones of a tree. */
+/* The boundary between the old and the new leaves of a tree. */
 
-/* Begin with a group; a lone child is lifted. */
+/* Start the chain of a group; a lone child is lifted. */
 static void start_chain(Chain *chain, Group group)
 {
     chain->group = group;
@@ -163,8 +169,9 @@ static void start_chain(Chain *chain, Group group)
     memcpy(chain->h, group.k > 1 ? (uint8_t *)IV : child(group, 0), NODE);
 }
 
-/* Go up along the boundary, 0 < old_size < size, and write for each group on it its parent in the
-   old tree and in the new one.  Returns how many bytes that is, or -1 if the hashes do not fit. */
+/* For each group along the boundary, write its parent in the old tree and in the new one.  Returns
+   the number of bytes written, or -1 if the number of hashes is wrong.
+   Requires 0 < old_size < size. */
 static int climb_boundary(const uint8_t *hashes, const uint8_t *end, int n, uint64_t old_size,
                           uint64_t size, int tagged, long lanes, uint8_t *nodes)
 {

@@ -1,4 +1,8 @@
-"""The bulk-hash kernel in pure Python: right everywhere, and what any faster kernel is held to."""
+"""The kernel in pure Python, for every scheme and machine.
+
+It is the reference for the native kernel, which must return the same bytes.  Its functions and the
+native ones have the same names, see `rotortree.kernel`.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +27,17 @@ __all__ = [
 ]
 
 NAME = "portable"
-"""What `rotortree.kernel` calls this kernel."""
+"""The name of this kernel in `rotortree.kernel.NAME`."""
 
 _PIECE_BYTES = 1 << 16
-"""Of children, copied at a time: so much is in the cache, and in memory that was used before."""
+"""Bytes of children that are copied at a time: they fit the cache, and reuse the same memory."""
 
 
 class Encoded:
-    """What has an encoding, ``_encoded``, which whoever makes one sets: nothing else does."""
+    """An object with one attribute, ``_encoded``: the base class of proofs.
+
+    The code that makes an object sets the attribute; there is no constructor that does.
+    """
 
     __slots__ = ("_encoded",)
     _encoded: bytes
@@ -39,7 +46,7 @@ class Encoded:
 def hash_group(hasher: Hasher, children: bytes) -> bytes:
     """The parent of one group of 2 to 255 children.
 
-    Raises whatever the hasher raises, and InvalidConfigError when its result is not 32 bytes.
+    Raises what the hasher raises, and InvalidConfigError if its result is not 32 bytes (TREE-19).
     """
     parent = hasher.parent(children)
     if type(parent) is not bytes or len(parent) != NODE_BYTES:
@@ -50,8 +57,9 @@ def hash_group(hasher: Hasher, children: bytes) -> bytes:
 def hash_groups(hasher: Hasher, children: Buffer, k: int) -> bytes:
     """The parents of consecutive groups of exactly ``k`` children each, as one row of bytes.
 
-    ``children`` is 32·k·g bytes, the result 32·g.  Raises as `hash_group` does, and ValueError
-    when ``k`` is not 2 to 255 or does not fit ``children``.
+    ``children`` is 32·k·g bytes for g groups, the result is 32·g bytes.  Raises as `hash_group`
+    does, and ValueError if ``k`` is not 2 to 255, or if ``children`` is not a whole number of
+    groups.
     """
     row = memoryview(children).cast("B")
     step = NODE_BYTES * k
@@ -64,8 +72,9 @@ def hash_groups(hasher: Hasher, children: Buffer, k: int) -> bytes:
 
 
 def _parents(hasher: Hasher, children: bytes, k: int) -> bytes:
+    """`hash_groups` of children that are bytes and whole groups."""
     step = NODE_BYTES * k
-    bulk = getattr(hasher, "parents", None)  # a BulkHasher; isinstance takes 12 µs to find out
+    bulk = getattr(hasher, "parents", None)  # a BulkHasher; isinstance would take 12 µs
     if bulk is None:
         groups = [children[at : at + step] for at in range(0, len(children), step)]
         return b"".join([hash_group(hasher, group) for group in groups])
@@ -78,10 +87,11 @@ def _parents(hasher: Hasher, children: bytes, k: int) -> bytes:
 def path_roots(
     hasher: Hasher, n: int, size: int, indices: list[int], leaves: bytes, proofs: list[bytes]
 ) -> bytes:
-    """The roots that encoded inclusion proofs lead to in a tree of that shape, as one row.
+    """The roots that encoded inclusion proofs lead to (PROOF-10), as one row, 32 bytes a proof.
 
-    ``leaves`` has a node for each proof.  Raises ValueError when their numbers differ, or a proof
-    is not one of its index in that shape.
+    ``size`` and ``n`` are the shape of the tree; proof i is about leaf ``indices[i]`` with the
+    value ``leaves[32·i : 32·i + 32]``.  Raises as `hash_group` does, and ValueError if the numbers
+    of indices, leaves and proofs differ, or if a proof is not one of its index in that shape.
     """
     if not len(indices) * NODE_BYTES == len(proofs) * NODE_BYTES == len(leaves):
         raise ValueError("there are not as many indices, leaves and proofs")
@@ -96,7 +106,10 @@ def path_roots(
 
 
 def _path_root(hasher: Hasher, n: int, size: int, index: int, node: bytes, proof: bytes) -> bytes:
-    """The root that a proof leads to.  This is `inclusion_groups`, written out: that is faster."""
+    """The root that one proof leads to; ``node`` is the leaf.
+
+    The loops are those of `geometry.inclusion_groups`, written out because that is faster.
+    """
     if type(index) is not int or not 0 <= index < size:
         raise ValueError("not an index")
     if proof[:HEADER_BYTES] != inclusion_header(n, size, index):
@@ -104,7 +117,7 @@ def _path_root(hasher: Hasher, n: int, size: int, index: int, node: bytes, proof
     function, tag = digest_function(hasher, n) or (None, b"")
     at, last, siblings = HEADER_BYTES, size - 1, (n - 1) * NODE_BYTES
     parent, last_parent = index // n, last // n
-    while parent < last_parent:  # whole groups
+    while parent < last_parent:  # levels where the path's group is whole
         own, end = at + index % n * NODE_BYTES, at + siblings
         if function is None:
             node = hash_group(hasher, proof[at:own] + node + proof[own:end])
@@ -112,7 +125,7 @@ def _path_root(hasher: Hasher, n: int, size: int, index: int, node: bytes, proof
             node = function(tag + proof[at:own] + node + proof[own:end]).digest()
         at, index, last = end, parent, last_parent
         parent, last_parent = index // n, last // n
-    while last:  # the last group of each level
+    while last:  # from here on the path's group is the last one of its level
         own, end = at + index % n * NODE_BYTES, at + last % n * NODE_BYTES
         node = _fold(hasher, proof[at:own] + node + proof[own:end])
         at, index, last = end, index // n, last // n
@@ -134,8 +147,10 @@ def leads_to(
 ) -> bool:
     """Whether an encoded inclusion proof leads from a leaf to a root in a tree of that shape.
 
-    False also for whatever is unknown here: schemes that are not built in, leaves that are no bytes
-    object, and what is no root, index or proof.  A kernel in use may know less than another.
+    This is the fast path of `verify_inclusion`: True is final, False is not.  It is also False for
+    what this function does not know: a scheme that is not built in, a leaf that is not a bytes
+    object, and anything that is not a root, an index or a proof.  The native function knows fewer
+    schemes and arities than this one.
     """
     hasher = builtin_hasher(scheme)
     if hasher is None or type(leaf) is not bytes or len(leaf) != NODE_BYTES:
@@ -147,10 +162,12 @@ def leads_to(
 
 
 def boundary_nodes(hasher: Hasher, n: int, size: int, old_size: int, hashes: bytes) -> bytes:
-    """Of each group between old leaves and new ones, its parent in the old tree and in the new one.
+    """For each group along the boundary of two trees, its old and its new parent (PROOF-16).
 
-    ``hashes`` are those of a consistency proof, the last two nodes are the roots.  Raises
-    ValueError when they do not fit the sizes.  Requires 0 < old_size < size.
+    ``hashes`` are those of a consistency proof.  The result is one row, 64 bytes a group, lowest
+    first; its last two nodes are the old and the new root.  Raises as `hash_group` does, and
+    ValueError if the number of hashes does not fit the sizes.
+    Requires 0 < old_size < size.
     """
     nodes: list[bytes] = []
     old = new = b""
@@ -167,5 +184,5 @@ def boundary_nodes(hasher: Hasher, n: int, size: int, old_size: int, hashes: byt
 
 
 def _fold(hasher: Hasher, members: bytes) -> bytes:
-    """The parent of a group; a lone member is lifted."""
+    """The parent of a group; a lone member is lifted (TREE-10)."""
     return members if len(members) <= NODE_BYTES else hash_group(hasher, members)

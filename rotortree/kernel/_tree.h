@@ -1,9 +1,12 @@
 /* The tree: level arrays in memory, appended to in bulk or one by one, folded, and read for proofs.
 
-   Only leaves and complete nodes are stored.  Levels are lists of segments; a segment holds whole
-   groups, so that a group is never split, and the parents of a segment's groups are in one segment,
-   too.  A segment is either Memory of the tree's own, or what was installed: a view of a mapped
-   file, of which only the tail is ever copied, when the tree grows on.
+   Only leaves and complete nodes are stored.  A level is a list of segments.  A segment holds whole
+   groups, so that no group is split, and the parents of a segment's groups are in one segment, too.
+   A segment is either Memory that the tree allocated, or was installed: then it is a view of a
+   mapped file.  When the tree grows into the last, partial segment of a file, it copies that one.
+
+   Some functions are the fast twins of those in rotortree/tree/reading.py, which say what they
+   compute and why: fold() of edge(), root_of() of root(), gather() of inclusion_hashes().
 
    Functions that can fail return -1 and set an exception. */
 
@@ -19,29 +22,29 @@
 enum {
     MAX_LEVELS = 64,           /* 2 ** 63 leaves of arity 2 */
     MAX_GROUP = 32,            /* children of a group that is one chunk */
-    PENDING = 1 << 12,         /* leaves that wait until the nodes above them are worth hashing */
-    PIECE_BYTES = 1 << 16,     /* of leaves, copied and then hashed while they are in the cache */
-    RELEASE_BLOCKS = 1 << 14,  /* hashed with the GIL released, and in threads: 0.15 ms */
-    MOST_JOBS = 64,            /* that are done before looking for signals */
+    PENDING = 1 << 12,         /* so many leaves wait before the nodes above are hashed */
+    PIECE_BYTES = 1 << 16,     /* of leaves that are copied, then hashed while in the cache */
+    RELEASE_BLOCKS = 1 << 14,  /* from so many on, hash in threads, without the GIL: 0.15 ms */
+    MOST_JOBS = 64,            /* between two checks for signals */
     MOST_THREADS = 64,
-    FIRST_NODES = 32,          /* room in a level's first segment; it doubles until it is whole */
+    FIRST_NODES = 32,          /* room in a level's first segment at first; it doubles */
     HUGE_PAGE = 1 << 21,
     PROOF_HEADER = 24,
-    AHEAD = 8,                 /* proofs of a batch, whose nodes are prefetched */
-    SMALL_LEVEL = 1 << 13,     /* nodes of a level that is in the cache anyway */
+    AHEAD = 8,                 /* proofs of a batch for which nodes are prefetched */
+    SMALL_LEVEL = 1 << 13,     /* a level of so few nodes is in the cache anyway */
 };
 
-/* Memory that the tree writes and others may read through the buffer protocol. */
+/* Memory that the tree writes, and that Python code may read through the buffer protocol. */
 typedef struct {
     PyObject_HEAD
     uint8_t *bytes;
-    size_t length, mapped; /* mapped: how much of the address space, 0 if it is from the heap */
+    size_t length, mapped; /* mapped: bytes from mmap(), 0 if the memory is from malloc() */
 } Memory;
 
-/* Nodes that follow each other.  Only those in Memory of the tree's own are writable. */
+/* Consecutive nodes of a level.  They are writable only if the tree allocated the memory. */
 typedef struct {
-    PyObject *owner; /* has a buffer, in which they are */
-    size_t offset;   /* from there on */
+    PyObject *owner; /* the object whose buffer holds the nodes */
+    size_t offset;   /* of the first node in that buffer, in bytes */
     uint8_t *nodes;
     size_t count;
     int writable;
@@ -52,32 +55,34 @@ typedef struct {
     size_t count;
 } Level;
 
-/* The blocks of an edge group's message that only depend on all children but the last. */
+/* A partial hash of a group at the right edge: of the blocks without its last child, which is the
+   only one that changes from one append to the next. */
 typedef struct {
     uint64_t first; /* the group's first child */
     int k;
     uint32_t h[8];
 } Prefix;
 
-/* A number to divide by, and its logarithm if it is a power of two, or -1. */
+/* A divisor, and its binary logarithm if it is a power of two, else -1. */
 typedef struct {
     uint64_t by;
     int shift;
 } Divisor;
 
-/* Leaves [0, size) are valid; so are the complete nodes above leaves [0, settled), settled <= size.
-   The rest of them are made when somebody asks, or when they are PENDING.  What lies behind is
-   written before the size that makes it valid.  While somebody who adds many leaves has let go of
-   the GIL, settled == size; so those who read never have to wait. */
+/* Leaves [0, size) are valid, and so are the complete nodes above leaves [0, settled), where
+   settled <= size.  The complete nodes above the other leaves are hashed when a call reads them, or
+   when PENDING leaves wait.  Nodes beyond the size may be written, but are not valid yet: a writer
+   publishes the size last.  While a thread that adds many leaves runs without the GIL, settled ==
+   size holds, so that readers never have to hash, and never wait. */
 typedef struct {
     PyObject_HEAD
     PyObject *hasher, *one_leaf, *leaf_row, *no_room;
     PyTypeObject *memory, *encoded;
     PyThread_type_lock lock;
-    int busy; /* somebody changes the tree */
+    int busy; /* a thread is changing the tree */
     int n, max_depth, tagged, lanes, threads;
     unsigned long long capacity, size, settled;
-    uint64_t reserved; /* up to this size there is room for leaves and nodes */
+    uint64_t reserved; /* a size in leaves up to which all levels have room */
     Divisor arity, segment_nodes;
     Level levels[MAX_LEVELS];
     Prefix prefixes[MAX_LEVELS];
@@ -93,7 +98,7 @@ static ALWAYS_INLINE uint64_t quotient(uint64_t value, Divisor divisor)
     return divisor.shift >= 0 ? value >> divisor.shift : value / divisor.by;
 }
 
-/* What the module keeps. */
+/* The state of the module. */
 typedef struct {
     PyTypeObject *memory, *encoded;
 } State;
@@ -160,7 +165,7 @@ static ALWAYS_INLINE uint8_t *node_at(const Tree *tree, int level, uint64_t inde
            NODE * (index - number * tree->segment_nodes.by);
 }
 
-/* How many nodes of a level there are segments for. */
+/* The number of nodes that the segments of a level have room for. */
 static uint64_t held_nodes(const Tree *tree, int level)
 {
     const Level *nodes = tree->levels + level;
@@ -169,7 +174,7 @@ static uint64_t held_nodes(const Tree *tree, int level)
                                    nodes->segments[nodes->count - 1].count;
 }
 
-/* How many nodes of a level are complete when there are so many leaves. */
+/* The number of nodes of a level that are complete at `size` leaves. */
 static uint64_t complete_count(const Tree *tree, uint64_t size, int level)
 {
     while (level-- > 0 && size > 0)
@@ -185,16 +190,16 @@ static int depth(const Tree *tree, uint64_t size)
     return level;
 }
 
-/* Let segment `number`, which exists or comes next, be this one. */
+/* Replace segment `number`, or add it if it is the next one.  Takes over the reference. */
 static int put_segment(Level *level, size_t number, Segment segment)
 {
     if (number < level->count) {
         PyObject *old = level->segments[number].owner;
         level->segments[number] = segment;
-        Py_DECREF(old); /* whoever holds a view of it goes on reading it */
+        Py_DECREF(old); /* a reader that holds a view of it goes on reading it */
         return 0;
     }
-    if ((number & (number - 1)) == 0) { /* it is full when their number is a power of two */
+    if ((number & (number - 1)) == 0) { /* the array is full at every power of two */
         Segment *more = realloc(level->segments, (number ? 2 * number : 1) * sizeof segment);
         if (more == NULL) {
             Py_DECREF(segment.owner);
@@ -208,7 +213,7 @@ static int put_segment(Level *level, size_t number, Segment segment)
     return 0;
 }
 
-/* Let go of the segments from `number` on, of which no node is valid. */
+/* Remove the segments from `number` on.  Requires that none of their nodes is valid. */
 static void drop_segments(Level *level, size_t number)
 {
     while (level->count > number) {
@@ -217,7 +222,7 @@ static void drop_segments(Level *level, size_t number)
     }
 }
 
-/* Make room for `end` nodes in a segment, in memory of our own; its first `valid` ones are kept. */
+/* Make room for `end` nodes in a segment that the tree can write; keep its first `valid` nodes. */
 static int reserve_segment(Tree *tree, Level *level, size_t number, size_t valid, size_t end)
 {
     const Segment *old = number < level->count ? level->segments + number : NULL;
@@ -238,7 +243,7 @@ static int reserve_segment(Tree *tree, Level *level, size_t number, size_t valid
     return put_segment(level, number, new);
 }
 
-/* Make room for nodes [start, stop) of a level; those before are kept. */
+/* Make room for nodes [start, stop) of a level; keep the nodes before them. */
 static int reserve_nodes(Tree *tree, int level, uint64_t start, uint64_t stop)
 {
     while (start < stop) {
@@ -253,7 +258,7 @@ static int reserve_nodes(Tree *tree, int level, uint64_t start, uint64_t stop)
     return 0;
 }
 
-/* Make room for whatever the leaves up to `size` need. */
+/* Make room for the leaves up to `size`, and for the nodes that are complete then. */
 static int reserve(Tree *tree, uint64_t size)
 {
     uint64_t start = tree->size, stop = size, width = 1, reserved = UINT64_MAX;
@@ -264,7 +269,7 @@ static int reserve(Tree *tree, uint64_t size)
         const Level *nodes = tree->levels + level;
         const int writable = nodes->count > 0 && nodes->segments[nodes->count - 1].writable;
         const uint64_t room = writable ? held_nodes(tree, level) : stop;
-        uint64_t most; /* one node more is complete at (room + 1) * width leaves */
+        uint64_t most; /* the next node would be complete at (room + 1) * width leaves */
         if (__builtin_mul_overflow(room + 1, width, &most))
             break;
         reserved = most - 1 < reserved ? most - 1 : reserved;
@@ -276,7 +281,7 @@ static int reserve(Tree *tree, uint64_t size)
     return 0;
 }
 
-/* Let go of the room that was made for leaves which are not to come. */
+/* Free the room that was made for leaves that were then not appended. */
 static void unreserve(Tree *tree)
 {
     for (int level = 0; level < MAX_LEVELS; level++) {
@@ -289,7 +294,8 @@ static void unreserve(Tree *tree)
 
 /* Completing nodes. */
 
-/* Copy leaves to where they belong, and hash groups, of which some may be there already. */
+/* Work for one thread: copy leaves to level 0, if there are any, and then hash groups, of which
+   some members may have been stored before. */
 typedef struct {
     const uint8_t *leaves;
     uint8_t *to;
@@ -332,7 +338,8 @@ static void *do_jobs(void *argument)
     return NULL;
 }
 
-/* In threads of our own: no pool that a fork could lose.  Signals are for Python's threads. */
+/* Do jobs in new threads: a pool of threads would be lost in a forked child.  The new threads block
+   signals, so that Python's own threads receive them. */
 static void do_jobs_in_threads(Work *work)
 {
     pthread_t threads[MOST_THREADS];
@@ -349,7 +356,7 @@ static void do_jobs_in_threads(Work *work)
         pthread_join(threads[count], NULL);
 }
 
-/* Do the jobs; -1 and an exception set, if a signal handler raised. */
+/* Do all jobs; -1 and an exception set if a signal handler raised. */
 static int finish(Work *work)
 {
     size_t bytes = 0;
@@ -368,8 +375,9 @@ static int finish(Work *work)
     return PyErr_CheckSignals();
 }
 
-/* The part of children [at, stop) that is in one segment, as a job; returns where it ends.  Of
-   level 0, leaves from tree->size on are copied; the groups up to `complete` are hashed. */
+/* Add a job for the part of children [at, stop) that lies in the segment of `at`; returns the end
+   of that part.  The job hashes the groups up to `complete`.  On level 0 it first copies the leaves
+   from tree->size on. */
 static uint64_t add_job(Work *work, int level, uint64_t at, uint64_t stop, uint64_t complete,
                         const uint8_t *leaves)
 {
@@ -392,8 +400,8 @@ static uint64_t add_job(Work *work, int level, uint64_t at, uint64_t stop, uint6
     return end;
 }
 
-/* Write leaves behind those that there are, if any are given, and the nodes that `size` leaves
-   complete, for all of which there is room.  On failure what is valid is as before. */
+/* Write new leaves, unless `leaves` is NULL, and hash the nodes that are complete at `size` leaves.
+   On failure the valid nodes are the same as before.  Requires that there is room. */
 static int complete_nodes(Tree *tree, const uint8_t *leaves, uint64_t size)
 {
     Work work;
@@ -416,14 +424,15 @@ static int complete_nodes(Tree *tree, const uint8_t *leaves, uint64_t size)
     return 0;
 }
 
-/* Complete what is pending: too little to let other threads run, or to be interrupted. */
+/* Hash the nodes that wait.  They are so few that this neither releases the GIL nor handles
+   signals. */
 static void settle(Tree *tree)
 {
     if (tree->settled < tree->size)
         complete_nodes(tree, NULL, tree->size);
 }
 
-/* Write leaves behind those that there are, where there is room. */
+/* Write new leaves after the existing ones.  Requires that there is room. */
 static void put_leaves(Tree *tree, const uint8_t *leaves, uint64_t count)
 {
     for (uint64_t at = tree->size; count > 0;) {
@@ -436,7 +445,7 @@ static void put_leaves(Tree *tree, const uint8_t *leaves, uint64_t count)
     }
 }
 
-/* Append leaves, or change nothing.  The tree is entered. */
+/* Append leaves, or change nothing.  Requires that the caller entered the tree. */
 static int store(Tree *tree, const uint8_t *leaves, uint64_t count)
 {
     if (count > tree->capacity - tree->size) {
@@ -460,7 +469,7 @@ static int store(Tree *tree, const uint8_t *leaves, uint64_t count)
         return 0;
     }
     settle(tree);
-    PyThread_acquire_lock(tree->lock, 1); /* at most, somebody looks whether it is free */
+    PyThread_acquire_lock(tree->lock, 1); /* others hold it for a moment at most, in enter() */
     const int failed = complete_nodes(tree, leaves, size);
     PyThread_release_lock(tree->lock);
     if (failed == 0)
@@ -470,8 +479,9 @@ static int store(Tree *tree, const uint8_t *leaves, uint64_t count)
     return failed;
 }
 
-/* Of each level up to the root's, the node that `size` leaves leave incomplete, or zeros; returns
-   whether the root is one of them.  All that is complete is settled. */
+/* Write the edge row of `size` leaves: for each level up to the root's, its incomplete node, or
+   zeros.  Returns whether the root is incomplete.  The twin of edge() in reading.py.
+   Requires that the nodes complete at `size` are hashed: settled >= size. */
 static int fold(Tree *tree, uint64_t size, uint8_t *rows)
 {
     uint64_t complete = size;
@@ -505,6 +515,7 @@ static int fold(Tree *tree, uint64_t size, uint8_t *rows)
     return has;
 }
 
+/* Write the root of `size` leaves, or zeros for none.  The twin of root() in reading.py. */
 static void root_of(Tree *tree, uint64_t size, uint8_t *root)
 {
     uint8_t rows[(MAX_LEVELS + 1) * NODE];
@@ -517,13 +528,13 @@ static void root_of(Tree *tree, uint64_t size, uint8_t *root)
 
 /* Proofs. */
 
-/* How many nodes a group has: one that has a parent, in a level whose last node is `last`. */
+/* The number of children of node `parent`, if `last` is the last node of the children's level. */
 static ALWAYS_INLINE uint64_t group_length(Divisor arity, uint64_t parent, uint64_t last)
 {
     return parent < quotient(last, arity) ? arity.by : last + 1 - parent * arity.by;
 }
 
-/* How many bytes of siblings there are on the way from a leaf to the root. */
+/* The length of the hashes of an inclusion proof, in bytes. */
 static size_t siblings_bytes(Divisor arity, uint64_t size, uint64_t index)
 {
     size_t nodes = 0;
@@ -534,8 +545,9 @@ static size_t siblings_bytes(Divisor arity, uint64_t size, uint64_t index)
     return nodes * NODE;
 }
 
-/* The siblings on the way from a leaf to the root, lowest first; returns where they end.  `rows` is
-   what fold() made for this size.  Nothing branches on where in its group a node is. */
+/* Write the hashes of an inclusion proof; returns their end.  `rows` is the edge row of this size.
+   The twin of inclusion_hashes() in reading.py.  No branch depends on the place of a node within
+   its group, which no processor could predict. */
 static uint8_t *gather(const Tree *tree, uint64_t size, const uint8_t *rows, uint64_t index,
                        uint8_t *out)
 {
@@ -543,7 +555,7 @@ static uint8_t *gather(const Tree *tree, uint64_t size, const uint8_t *rows, uin
     for (int level = 0; last > 0; level++) {
         const uint64_t parent = quotient(index, tree->arity), start = parent * tree->arity.by;
         const uint64_t own = index - start, length = group_length(tree->arity, parent, last);
-        const int at_edge = start + length > complete; /* its last node is in `rows` */
+        const int at_edge = start + length > complete; /* the last node is in `rows` */
         const uint64_t stored = length - at_edge, siblings = stored - (own < stored);
         if (siblings > 0) {
             const uint8_t *group = node_at(tree, level, start);
@@ -562,7 +574,7 @@ static uint8_t *gather(const Tree *tree, uint64_t size, const uint8_t *rows, uin
     return out;
 }
 
-/* Have the groups on the way up in the cache soon, up to where levels are small. */
+/* Start to load the groups on the path of a leaf into the cache, but for those of small levels. */
 static void prefetch_groups(const Tree *tree, uint64_t index)
 {
     uint64_t complete = tree->size;
@@ -578,7 +590,7 @@ static void prefetch_groups(const Tree *tree, uint64_t index)
     }
 }
 
-/* The bytes in front of a proof's hashes.  See proof.py. */
+/* Write the header of an inclusion proof.  The twin of inclusion_header() in encoding.py. */
 static void put_proof_header(uint8_t *out, int n, uint64_t size, uint64_t index)
 {
     const uint8_t start[8] = {'R', 'T', 'I', 'P', 1, (uint8_t)n};
@@ -587,7 +599,7 @@ static void put_proof_header(uint8_t *out, int n, uint64_t size, uint64_t index)
     memcpy(out + 16, &index, 8);
 }
 
-/* The encoded proof of a leaf; returns where it ends. */
+/* Write the encoded inclusion proof of a leaf; returns its end. */
 static uint8_t *put_proof(const Tree *tree, uint64_t size, const uint8_t *rows, uint64_t index,
                           uint8_t *out)
 {

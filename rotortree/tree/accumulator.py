@@ -1,10 +1,11 @@
-"""The tree itself: level arrays of complete nodes, appended to in bulk, and the right edge folded.
+"""The tree in memory: it appends leaves to level arrays, and completes the nodes above them.
 
-Only leaves and complete nodes are stored.  At most one node of each level is not complete, the
-right edge; it is folded on demand from the complete nodes left of it, for any past size alike.
+Only leaves and complete nodes are stored.  At most one node of a level is incomplete, the right
+edge.  `rotortree.tree.reading` folds it on demand from complete nodes, for any past size alike.
 
-There are two that do the same: one in C, for the schemes that it can hash, and
-`PortableAccumulator`, which shows how it is done.  `new_accumulator` chooses.
+There are two implementations of `Accumulator`: a native one in C, for the schemes that the native
+kernel hashes, and `PortableAccumulator` in Python, for every scheme.  Both have the same nodes,
+roots and proofs.  `new_accumulator` chooses.
 """
 
 from __future__ import annotations
@@ -24,11 +25,10 @@ from rotortree.geometry import (
     NODE_BYTES,
     capacity,
     complete_count,
-    depth,
-    inclusion_groups,
 )
 from rotortree.hashing import Hasher
 from rotortree.leaves import Leaf, LeafBatch, leaf_row, one_leaf
+from rotortree.tree import reading
 from rotortree.tree.levels import LevelArray, segment_nodes
 
 __all__ = ["Accumulator", "PortableAccumulator", "new_accumulator"]
@@ -37,85 +37,107 @@ _Proof = TypeVar("_Proof", bound=kernel.Encoded)
 
 
 class Accumulator(Protocol):
-    """An append-only tree in memory.  Any number of threads: writers wait for each other.
+    """An append-only tree in memory, for any number of threads.
 
-    Readers need no lock: ``size`` is published last, and whoever reads it may read everything
-    below it.  A call that raises changes nothing.
+    Writers wait for each other.  Readers take no lock: a writer publishes ``size`` last, so that a
+    reader of ``size`` may read all nodes that are complete at that size.  A call that raises
+    changes nothing (TREE-26).
     """
 
     @property
     def n(self) -> int:
-        """The arity."""
+        """The arity: the number of children of a complete node."""
 
     @property
     def max_depth(self) -> int:
-        """The largest depth."""
+        """The largest depth that the tree may reach, in levels."""
 
     @property
     def hasher(self) -> Hasher:
-        """The hash scheme."""
+        """The hash scheme of the tree."""
 
     @property
     def size(self) -> int:
-        """How many leaves there are."""
+        """The number of leaves in the tree."""
 
     def append(self, leaf: Leaf, /) -> None:
-        """Append a leaf.
+        """Append a leaf of 32 bytes.
 
         Raises InvalidLeafError, MaxDepthExceededError or CapacityExceededError.
         """
 
     def extend(self, leaves: LeafBatch, /) -> None:
-        """Append a batch, all of it or nothing.  Raises as `append` does, and EmptyBatchError."""
+        """Append a batch as a whole or not at all (TREE-23).
+
+        Raises as `append` does, and EmptyBatchError.
+        """
 
     def insert(self, leaf: Leaf, /) -> bytes:
-        """Append a leaf; return the root with it.  Raises as `append` does."""
+        """Append a leaf of 32 bytes; return the new root.  Raises as `append` does."""
 
     def insert_many(self, leaves: LeafBatch, /) -> bytes:
-        """Append a batch; return the root with it.  Raises as `extend` does."""
+        """Append a batch; return the new root.  Raises as `extend` does."""
 
     def root(self, size: int, /) -> bytes:
-        """The root of the first ``size`` leaves; 32 zero bytes, as files have it, for none."""
+        """The root of the first ``size`` leaves, 32 bytes; zeros if there is no leaf (TREE-12).
+
+        Requires 0 <= size <= the size of the tree.
+        """
 
     def edge(self, size: int, /) -> bytes:
-        """For each level up to the root's, the node that ``size`` leaves leave incomplete.
+        """The edge row of the first ``size`` leaves; see `rotortree.tree.reading`.
 
-        One row: 32 bytes for each level, zeros where it has no such node.
+        It is the incomplete node of each level up to the root's, 32 bytes a level, zeros where a
+        level has none.  Requires 0 <= size <= the size of the tree.
         """
 
     def views(self, level: int, start: int, stop: int, /) -> Sequence[memoryview]:
-        """Complete nodes [start, stop) of a level, one view for each segment, without copying."""
+        """Complete nodes [start, stop) of a level: one view for each segment, without copying.
+
+        Requires that all these nodes are complete at the size of the tree.
+        """
 
     def install(self, level: int, start: int, nodes: memoryview, /) -> None:
-        """Let the segments of a level from node ``start`` on be views of ``nodes``.
+        """Replace the segments of a level from node ``start`` on by views of ``nodes``.
 
-        ``start`` is a segment's first node.  The nodes are the same as those that were there, or
-        follow the last one.
+        The tree then reads these nodes from the memory of ``nodes``, for example from a mapped
+        file.  Requires that ``start`` is the first node of a segment, and that ``nodes`` equals the
+        nodes it replaces, or continues after the level's last node.
         """
 
     def restore(self, size: int, /) -> None:
-        """Have ``size`` leaves: they, and the nodes that they complete, were installed."""
+        """Set the size of the tree to ``size`` leaves.
+
+        Requires that these leaves and all nodes complete at that size were installed.
+        """
 
     def prove(self, size: int, edge: bytes, index: int, kind: type[_Proof], /) -> _Proof:
-        """The inclusion proof of a leaf in the first ``size`` ones; ``edge`` is theirs.
+        """The inclusion proof of leaf ``index`` in the tree of the first ``size`` leaves.
 
-        It is an object of class ``kind``, of which nothing is set but its encoding.
-        Raises TypeError if the index is no int, IndexError or OverflowError if out of range.
+        ``edge`` is the edge row of that size.  The proof is a new object of class ``kind``, made
+        without calling ``__init__``; only its encoding is set.
+        Raises TypeError if the index is not an int, IndexError or OverflowError if it is not in
+        [0, size).
         """
 
     def prove_many(
         self, size: int, edge: bytes, indices: list[int], /
     ) -> tuple[bytes, bytes] | None:
-        """Such proofs one behind the other, and where each ends, as 64-bit numbers.
+        """The encoded inclusion proofs of many leaves in one row, in the order of ``indices``.
 
-        None if one of the indices is not an integer in [0, size).
+        Returns the row, and the offset in bytes at which each proof ends, as native 64-bit
+        integers.  Returns None if an index is not an int in [0, size).
         """
 
 
 def new_accumulator(
     n: int, max_depth: int, hasher: Hasher, nodes_per_segment: int | None = None
 ) -> Accumulator:
-    """An empty tree."""
+    """An empty tree: a native one if the kernel has the scheme and arity, else a portable one.
+
+    ``nodes_per_segment`` is by default `segment_nodes` of ``n``; another one must be a multiple of
+    ``n``, so that no group is split.
+    """
     segment = nodes_per_segment or segment_nodes(n)
     no_room = functools.partial(_no_room, n, max_depth)
     room = capacity(n, max_depth)
@@ -131,7 +153,10 @@ def _no_room(n: int, max_depth: int, size: int, count: int) -> NoReturn:
 
 
 class PortableAccumulator:
-    """An `Accumulator` in Python, for every scheme."""
+    """An `Accumulator` in Python, for every hash scheme.
+
+    Reads go through `rotortree.tree.reading`; `_read` is what it asks for nodes.
+    """
 
     __slots__ = ("_levels", "_lock", "_segment_nodes", "hasher", "max_depth", "n", "size")
 
@@ -172,13 +197,19 @@ class PortableAccumulator:
         return root
 
     def _level(self, level: int) -> LevelArray:
-        """The array of a level, made when it is first asked for.  For writers only."""
+        """The array of a level, made when a writer first asks for it.
+
+        Requires that the calling thread holds the lock.
+        """
         while level >= len(self._levels):
             self._levels.append(LevelArray(self._segment_nodes))
         return self._levels[level]
 
     def _store(self, row: memoryview) -> int:
-        """Write leaves, and the nodes that they complete, behind the size; return the new size."""
+        """Write leaves, and the nodes that they complete, beyond the size; return the new size.
+
+        The caller publishes the new size.  Requires that the calling thread holds the lock.
+        """
         count = len(row) // NODE_BYTES
         if self.size + count > capacity(self.n, self.max_depth):
             _no_room(self.n, self.max_depth, self.size, count)
@@ -188,7 +219,7 @@ class PortableAccumulator:
         return new_size
 
     def _complete_nodes(self, new_size: int) -> None:
-        """Write, level by level, the nodes that the leaves up to ``new_size`` complete."""
+        """Write, level by level, the nodes that become complete at ``new_size`` leaves."""
         level = 0
         while True:
             start = complete_count(self.size, self.n, level + 1)
@@ -204,28 +235,15 @@ class PortableAccumulator:
 
     def root(self, size: int, /) -> bytes:
         """See `Accumulator.root`."""
-        if size == 0:
-            return bytes(NODE_BYTES)
-        top = depth(size, self.n)
-        return self._fold(size)[top] or self._levels[top].read(0, 1)
+        return reading.root(self.n, size, self.hasher, self._read)
 
     def edge(self, size: int, /) -> bytes:
         """See `Accumulator.edge`."""
-        return b"".join([node or bytes(NODE_BYTES) for node in self._fold(size)])
+        return reading.edge(self.n, size, self.hasher, self._read)
 
-    def _fold(self, size: int) -> list[bytes | None]:
-        """For each level up to the root's, the node that ``size`` leaves leave incomplete."""
-        edge: list[bytes | None] = [None]
-        complete = size
-        for level in range(depth(size, self.n)):
-            first = complete - complete % self.n
-            children = self._levels[level].read(first, complete) + (edge[level] or b"")
-            if len(children) > NODE_BYTES:
-                edge.append(kernel.hash_group(self.hasher, children))
-            else:
-                edge.append(children or None)  # a lone child is lifted
-            complete //= self.n
-        return edge
+    def _read(self, level: int, start: int, stop: int) -> bytes:
+        """Complete nodes [start, stop) of a level: a `reading.Read`."""
+        return self._levels[level].read(start, stop)
 
     def views(self, level: int, start: int, stop: int, /) -> list[memoryview]:
         """See `Accumulator.views`."""
@@ -252,14 +270,8 @@ class PortableAccumulator:
             raise TypeError("a leaf's index must be an int")
         if not 0 <= index < size:
             raise IndexError(f"leaf must be below {size}, not {index}")
-        parts = [inclusion_header(self.n, size, index)]
-        for level, start, own, stop in inclusion_groups(size, self.n, index):
-            complete = complete_count(size, self.n, level)
-            for first, last in ((start, own), (own + 1, stop)):
-                parts.append(self._levels[level].read(first, max(first, min(last, complete))))
-            if own < complete < stop:
-                parts.append(edge[level * NODE_BYTES : (level + 1) * NODE_BYTES])
-        return b"".join(parts)
+        header = inclusion_header(self.n, size, index)
+        return header + reading.inclusion_hashes(self.n, size, edge, self._read, index)
 
     def prove_many(
         self, size: int, edge: bytes, indices: list[int], /

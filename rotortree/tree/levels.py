@@ -1,4 +1,4 @@
-"""Append-only node arrays: in memory, mapped from files, or some of each.
+"""Append-only node arrays, whose segments are in memory or mapped from files.
 
 ::
 
@@ -6,13 +6,14 @@
              segment 0     segment 1     segment 2      segment 3
              mapped        mapped        memory         memory, the last one partly filled
 
-A `LevelArray` has no length of its own.  How much of it is valid follows from the tree's size
-alone (`geometry.complete_count`), so that an append that fails half-way leaves nothing to undo:
-what it wrote lies beyond the size, and is written again.
+A `LevelArray` stores no length.  The number of valid nodes follows from the tree's size alone
+(`geometry.complete_count`).  So an append that fails half-way leaves nothing to undo: what it wrote
+lies beyond the size, and the next append writes it again.
 
-Readers need no lock: a node is written before the size that makes it valid is published, and never
-changes afterwards.  A segment is replaced (grown, or swapped for a mapped one) by storing another
-view of the same bytes; whoever holds the older view goes on reading it.
+Readers take no lock.  The writer writes a node before it publishes the size that makes the node
+valid, and never changes the node afterwards.  The writer replaces a segment (by a larger one, or by
+a mapped one) by storing another view of equal bytes; a reader that holds the older view goes on
+reading it.
 """
 
 from __future__ import annotations
@@ -24,19 +25,22 @@ from rotortree.geometry import NODE_BYTES
 __all__ = ["LevelArray", "segment_nodes"]
 
 _SEGMENT_NODES = 65536
-"""Nodes in a segment, about: 2 MiB, the size of a huge page."""
+"""The largest number of nodes in a segment: 2 MiB of them, the size of a huge page."""
 
 _FIRST_BYTES = 32 * NODE_BYTES
-"""What a level's first segment starts with; it doubles until it is a whole segment."""
+"""Bytes of a level's first segment at first; it doubles until it is a whole segment."""
 
 
 def segment_nodes(n: int) -> int:
-    """Nodes per segment: the largest multiple of n that is at most 65536, so no group straddles."""
+    """Nodes per segment: the largest multiple of n up to 65536, so that no group is split."""
     return _SEGMENT_NODES - _SEGMENT_NODES % n
 
 
 class LevelArray:
-    """The nodes of one level, written once each, in order.  One writer, any number of readers."""
+    """The nodes of one level, each written once, in order, by one writer for any number of readers.
+
+    ``nodes_per_segment`` is the number of nodes of every segment but the last.
+    """
 
     __slots__ = ("_segment_bytes", "_segments")
 
@@ -45,7 +49,10 @@ class LevelArray:
         self._segments: list[memoryview] = []
 
     def views(self, start: int, stop: int) -> Iterator[memoryview]:
-        """Nodes [start, stop), all valid, as one view per segment, without copying."""
+        """Nodes [start, stop), one view for each segment, without copying.
+
+        Requires that all these nodes are valid.
+        """
         at, end = start * NODE_BYTES, stop * NODE_BYTES
         while at < end:
             number, offset = divmod(at, self._segment_bytes)
@@ -54,15 +61,18 @@ class LevelArray:
             at += length
 
     def read(self, start: int, stop: int) -> bytes:
-        """Nodes [start, stop), all valid, as 32·(stop - start) bytes."""
+        """Nodes [start, stop) as 32·(stop - start) bytes.  Requires that they are valid."""
         number, offset = divmod(start * NODE_BYTES, self._segment_bytes)
         end = offset + (stop - start) * NODE_BYTES
-        if end <= self._segment_bytes and start < stop:  # as good as always: one copy
+        if end <= self._segment_bytes and start < stop:  # nearly always: one copy
             return bytes(self._segments[number][offset:end])
         return b"".join(self.views(start, stop))
 
     def write(self, start: int, nodes: memoryview) -> None:
-        """Store nodes from ``start`` on, where everything before ``start`` is valid."""
+        """Store the row ``nodes`` from node ``start`` on.
+
+        Requires that all nodes before ``start`` are valid.
+        """
         at = start * NODE_BYTES
         while nodes:
             number, offset = divmod(at, self._segment_bytes)
@@ -73,7 +83,10 @@ class LevelArray:
             nodes = nodes[len(part) :]
 
     def _writable(self, number: int, valid: int, end: int) -> memoryview:
-        """Segment ``number``, in memory and of at least ``end`` bytes, its first ``valid`` kept."""
+        """Segment ``number`` as writable memory of at least ``end`` bytes.
+
+        Makes or replaces the segment if necessary, and keeps its first ``valid`` bytes.
+        """
         old = self._segments[number] if number < len(self._segments) else memoryview(b"")
         if len(old) >= end and not old.readonly:
             return old
@@ -89,9 +102,10 @@ class LevelArray:
         return new
 
     def install(self, start: int, nodes: memoryview) -> None:
-        """Let the segments from ``start`` on (a segment's first node) be views of ``nodes``.
+        """Replace the segments from node ``start`` on by views of ``nodes``, without copying.
 
-        The nodes are the same as those that were there, or follow the last valid one.
+        Requires that ``start`` is the first node of a segment, and that ``nodes`` equals the nodes
+        it replaces, or continues after the last valid node.
         """
         number = start * NODE_BYTES // self._segment_bytes
         while nodes:

@@ -43,7 +43,25 @@ TARGETS = (
     ),
     _target("encoding.py", "tree", "encoding", "what_is_wrong"),
     _target(
-        "proof.py",
+        "proofs/heads.py",
+        "tree",
+        *("encoding", "what_is_wrong", "attacks", "verify_many", "bad_input", "hashers"),
+        "model_agreement",
+    ),
+    _target(
+        "proofs/encoded.py",
+        "tree",
+        *("encoding", "what_is_wrong", "attacks", "verify_many", "bad_input", "hashers"),
+        "model_agreement",
+    ),
+    _target(
+        "proofs/inclusion.py",
+        "tree",
+        *("encoding", "what_is_wrong", "attacks", "verify_many", "bad_input", "hashers"),
+        "model_agreement",
+    ),
+    _target(
+        "proofs/consistency.py",
         "tree",
         *("encoding", "what_is_wrong", "attacks", "verify_many", "bad_input", "hashers"),
         "model_agreement",

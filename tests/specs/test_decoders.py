@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from rotortree import encoding
-from rotortree.proof import _check_length
+from rotortree.proofs.encoded import check_length
 from rotortree.storage import format, wal
 from rotortree.storage.format import Commit, Frame, SegmentHeader
 from rotortree.storage.level_files import LevelFiles
@@ -113,7 +113,7 @@ def test_the_corpus_is_what_the_script_makes(name: str) -> None:
 FAULTS: Mapping[str, tuple[str, Edit]] = {
     "too many hashes": (
         "inclusion",
-        Edit(_check_length, "!= NODE_BYTES * count", "< NODE_BYTES * count"),
+        Edit(check_length, "!= NODE_BYTES * count", "< NODE_BYTES * count"),
     ),
     "the other kind": (
         "consistency",

@@ -41,7 +41,7 @@ WRONG: dict[str, Callable[[], object]] = {
     "a proof is not JSON: Expecting value: line 1 column 1 (char 0)": (
         lambda: InclusionProof.from_json("no")
     ),
-    "a tree head is not JSON: a key stands twice": (lambda: TreeHead.from_json('{"n": 2, "n": 2}')),
+    "a tree head is not JSON: a key is repeated": (lambda: TreeHead.from_json('{"n": 2, "n": 2}')),
     "a proof must be an object with the keys type, version, n, size, index, hashes": (
         lambda: InclusionProof.from_json("{}")
     ),
@@ -119,15 +119,15 @@ REFUSED: dict[str, Callable[[], object]] = {
     "the proof is of leaf 5 of 13 (n = 2), not of leaf 5 of 13 (n = 3)": (
         lambda: verify_inclusion(head_of(3, 13), 5, LEAF, PROOF)
     ),
-    "it is not an inclusion proof": lambda: verify_inclusion(HEAD, 5, LEAF, NOT_ANY[0]),
-    "it is not a consistency proof": lambda: verify_consistency(OLD, HEAD, NOT_ANY[1]),
+    "this is not an inclusion proof": lambda: verify_inclusion(HEAD, 5, LEAF, NOT_ANY[0]),
+    "this is not a consistency proof": lambda: verify_consistency(OLD, HEAD, NOT_ANY[1]),
     "the proof does not lead to the head's root": (
         lambda: verify_inclusion(HEAD, 5, bytes(32), PROOF)
     ),
     "proof 1: the proof does not lead to the head's root": (
         lambda: verify_inclusion_many(HEAD, [5, 5], LEAF + bytes(32), [PROOF, PROOF])
     ),
-    "2 leaves, 1 indices and 0 proofs are not as many": (
+    "1 indices, 2 leaves and 0 proofs: their numbers must be equal": (
         lambda: verify_inclusion_many(HEAD, [5], bytes(64), [])
     ),
     "scheme is 'own', but it is not built in: pass its hasher, too": (

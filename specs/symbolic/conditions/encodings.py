@@ -1,4 +1,4 @@
-"""Encodings of proofs: `rotortree.encoding` and `rotortree.proof` against the text and the model.
+"""Encodings of proofs: `rotortree.encoding` and `rotortree.proofs` against the text and the model.
 
 The model has no encoding of its own: what stands where is said here as `specs/proofs.md` has it.
 """
@@ -9,7 +9,7 @@ import struct
 
 from rotortree.encoding import CONSISTENCY, INCLUSION, Codec, Fields
 from rotortree.errors import InvalidProofError
-from rotortree.proof import ConsistencyProof, InclusionProof, TreeHead
+from rotortree.proofs import ConsistencyProof, InclusionProof, TreeHead
 from rotortree_model import proofs
 from specs.symbolic.conditions.shape import known
 
