@@ -259,6 +259,8 @@ class Log:
     def _begin(self, root: Root) -> None:
         """Go on in a new segment that begins at the log's end."""
         size, number = self._open.end.size, self._open.header.number + 1
+        with contextlib.suppress(IoFailedError):  # this only frees space
+            self.cut_zeros()
         self._begin_at(number, Head(size, root(size)), size, _no_leaves, root)
 
     def _begin_at(self, number: int, base: Head, stop: int, leaves: Leaves, root: Root) -> None:

@@ -16,8 +16,10 @@ from rotortree import (
     verify_consistency,
     verify_inclusion,
 )
-from rotortree.storage.environment import Environment
+from rotortree.scheduler import Scheduler, ThreadScheduler
 from rotortree.storage.directory import FileSystem
+from rotortree.storage.environment import Environment
+from rotortree_faultinject import SimulatedDisk, StepScheduler
 
 __all__ = [
     "PATH",
@@ -32,6 +34,7 @@ __all__ = [
     "log_path",
     "model_root",
     "open_tree",
+    "scheduler_for",
 ]
 
 PATH = "tree"
@@ -60,12 +63,21 @@ def head(size: int, n: int) -> TreeHead:
     return TreeHead(size, model_root(size, n), n, "blake3")
 
 
+def scheduler_for(files: FileSystem) -> Scheduler:
+    """Background tasks run inline on a simulated disk, and in threads on a real one.
+
+    A tree that a test abandons there as if its process had died leaves no thread behind.
+    """
+    return StepScheduler() if isinstance(files, SimulatedDisk) else ThreadScheduler()
+
+
 def environment(
     files: FileSystem, n: int = 2, frame_leaves: int = 3, zeros_ahead: int = 0
 ) -> Environment:
     """Frames of three leaves, shards of two groups, and the same random bytes every time."""
     return Environment(
         files=files,
+        scheduler=scheduler_for(files),
         random_bytes=random.Random(n).randbytes,
         frame_leaves=frame_leaves,
         zeros_ahead=zeros_ahead,
