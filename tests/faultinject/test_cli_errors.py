@@ -58,8 +58,6 @@ WRONG = (
     "fuzz --jobs 0",
     "fuzz --profile ntfs",
     "fuzz more",
-    "kill-score --fault nonsense",
-    "kill-score --jobs 0",
     "litmus more",
     "profiles more",
 )

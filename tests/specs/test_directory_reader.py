@@ -33,8 +33,8 @@ from rotortree import (
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.faults import Rule
 from rotortree_faultinject.image import image_of
-from rotortree_faultinject.tree.planted import PLANTED
 from rotortree_model import directory, layouts
+from tests.campaigns.kill_score.planted import PLANTED
 from tests.specs.reading import DisagreementError, Reading
 from tests.storage.trees import PATH, abandon, environment, leaves, open_tree
 
