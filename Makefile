@@ -16,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # What an installation depends on.  The folders are source roots: a new package changes them.
-SOURCES := pyproject.toml setup.py rotortree/kernel/_native.c rotortree/kernel/_paths.h rotortree/kernel/_tree.h rotortree/kernel/_hashing.h model faultinject
+SOURCES := pyproject.toml setup.py rotortree/kernel/_native.c rotortree/kernel/_paths.h rotortree/kernel/_tree.h rotortree/kernel/_hashing.h rotortree/kernel/_lanes.h model faultinject
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

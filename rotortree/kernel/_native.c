@@ -1,7 +1,8 @@
 /* The native module: the tree and the bulk hash as Python sees them.  kernel.py alone uses it, and
    chooses between this and its portable twins; _native.pyi says what there is, and how it fails.
 
-   _hashing.h has BLAKE3 in SIMD lanes, _tree.h the tree, _paths.h what verifies proofs. */
+   _hashing.h has BLAKE3, with _lanes.h in SIMD lanes; _tree.h the tree, _paths.h what verifies
+   proofs. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
