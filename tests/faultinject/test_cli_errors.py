@@ -16,7 +16,7 @@ import pytest
 
 from rotortree_faultinject.cli.pools import pool
 from tests.faultinject.commands import COMMAND, TOY, process, run
-from tests.faultinject.test_finding import FINDING
+from tests.faultinject.notes import FINDING
 
 WRONG = (
     "",

@@ -16,21 +16,7 @@ from rotortree_faultinject.finding import Finding, FindingError, replay, rerun
 from rotortree_faultinject.profiles import PROFILES
 from rotortree_faultinject.subject import Subject
 from rotortree_faultinject.toy import STEPS, ToyLog
-from tests.faultinject.notes import Counting, Notes
-
-NOTES = "tests.faultinject.notes:Notes"
-
-FINDING = Finding(
-    NOTES,
-    {"steps": ["put a", "sync a", "ack a", "put b", "ack b"]},
-    "posix",
-    512,
-    7,
-    (Crash(8, "k-gk"),),
-    "judge",
-    "missing: b",
-)
-"""Note b was acknowledged and not synced; its first sector is lost, its second one garbage."""
+from tests.faultinject.notes import FINDING, Counting, Notes
 
 
 def found(subject: Subject, profile: str, bounds: Bounds) -> list[tuple[Finding, Failure]]:
