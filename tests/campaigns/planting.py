@@ -1,8 +1,8 @@
 """Planting: small edits that make a program, or a model of it, wrong on purpose.
 
-An edit names a function of `rotortree` or a text, a piece of it and what stands there instead.  So
-a fault reads like the patch that it is, nothing of it is in what is edited, and it cannot rot
-unnoticed: a piece that is not there exactly once is an error.
+An edit names a function of `rotortree` or of its model, or a text; a piece of that, and what stands
+there instead.  So a fault reads like the patch that it is, nothing of it is in what is edited, and
+it cannot rot unnoticed: a piece that is not there exactly once is an error.
 
 This module imports nothing that anybody could want to edit.
 """
@@ -17,6 +17,10 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType
 
 __all__ = ["Edit", "PlantingError", "planted"]
+
+
+_EDITABLE = ("rotortree.", "rotortree_model.")
+"""How the names of modules begin whose functions may be edited."""
 
 
 class PlantingError(Exception):
@@ -69,7 +73,7 @@ def _function(where: object) -> FunctionType:
     """The function that a method, a property or a decorated function is made of."""
     inner = where.fget if isinstance(where, property) else getattr(where, "__func__", where)
     function = inspect.unwrap(inner) if callable(inner) else None
-    if not isinstance(function, FunctionType) or not function.__module__.startswith("rotortree."):
+    if not isinstance(function, FunctionType) or not function.__module__.startswith(_EDITABLE):
         raise PlantingError(f"{where!r} is no function of rotortree")
     return function
 
