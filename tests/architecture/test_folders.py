@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.architecture.sources import ROOT, all_sources, snippet
+from tests.architecture.sources import ROOT, all_sources
 
 DATA = frozenset({".json", ".lock", ".md", ".pml"})
 """How the names of texts and data end."""
@@ -50,6 +50,6 @@ def test_nothing_that_plants_faults_is_shipped() -> None:
 
 def test_reports_what_plants_faults() -> None:
     """By how it puts code in the place of other code, or by how it gets at the source."""
-    assert plants(snippet("function.__code__ = wrong").text)
-    assert plants(snippet("source = inspect.getsource(function)").text)
-    assert not plants(snippet("code = 1").text)
+    assert plants("function.__code__ = wrong")
+    assert plants("source = inspect.getsource(function)")
+    assert not plants("code = 1")
