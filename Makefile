@@ -9,14 +9,14 @@ TESTS ?= tests
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 LEAVES ?= 100000000
 MEASURED := build/benchmarks
-RECORD := -p specs.trace.plugin --evidence build/evidence/tests.jsonl
+RECORD := -p tests.campaigns.trace.plugin --evidence build/evidence/tests.jsonl
 # Tests that need Spin are skipped where there is none, unless that is forbidden, as in .ci/run.
 SKIPPING = $(if $(filter-out 0,$(ROTORTREE_REQUIRE_SPIN)),,--allow-skipped)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # What an installation depends on.  The folders are source roots: a new package changes them.
-SOURCES := pyproject.toml setup.py rotortree/kernel/_native.c rotortree/kernel/_paths.h rotortree/kernel/_tree.h rotortree/kernel/_hashing.h model faultinject
+SOURCES := pyproject.toml setup.py rotortree/kernel/_native.c rotortree/kernel/_paths.h rotortree/kernel/_tree.h rotortree/kernel/_hashing.h rotortree/kernel/_lanes.h model faultinject
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -53,7 +53,7 @@ test: check
 	@echo "pytest"
 	@$(BIN)/python -m pytest -n auto --dist loadgroup $(RECORD)
 	@echo "requirements"
-	@$(BIN)/python -m specs.trace tests $(SKIPPING)
+	@$(BIN)/python -m tests.campaigns.trace tests $(SKIPPING)
 	@$(MAKE) test-kernels TESTS=tests/tree
 
 test-kernels: $(VENV)/.installed-dev
@@ -83,25 +83,25 @@ fuzz: $(VENV)/.installed
 	    --findings findings
 
 exhaustive: $(VENV)/.installed-dev
-	@$(BIN)/python -m specs.exhaustive --jobs $(JOBS)
+	@$(BIN)/python -m tests.campaigns.exhaustive --jobs $(JOBS)
 
 fuzz-decoders: $(VENV)/.installed-fuzz
-	@$(BIN)/python -m specs.decoders --seconds $(SECONDS) --seed $(SEED) --jobs $(JOBS)
+	@$(BIN)/python -m tests.campaigns.decoders --seconds $(SECONDS) --seed $(SEED) --jobs $(JOBS)
 
 kill-score: $(VENV)/.installed
-	@$(BIN)/rotortree-crash kill-score --jobs $(JOBS)
+	@$(BIN)/python -m tests.campaigns.kill_score --jobs $(JOBS)
 
 damage: $(VENV)/.installed
 	@$(BIN)/rotortree-crash damage --jobs $(JOBS)
 
 spec: $(VENV)/.installed-dev
-	@$(BIN)/python -m specs.protocol --jobs $(JOBS)
+	@$(BIN)/python -m tests.campaigns.protocol --jobs $(JOBS)
 
 symbolic: $(VENV)/.installed-dev
-	@$(BIN)/python -m specs.symbolic --jobs $(JOBS)
+	@$(BIN)/python -m tests.campaigns.symbolic --jobs $(JOBS)
 
 mutants: $(VENV)/.installed-mutants
-	@$(BIN)/python -m specs.mutants --jobs $(JOBS)
+	@$(BIN)/python -m tests.campaigns.mutants --jobs $(JOBS)
 
 # A test that fails is in the record, and the matrix says of what it was to be evidence.
 # As in .ci/run, the native kernel must be used where there is a compiler: nothing falls back in silence.
@@ -111,7 +111,7 @@ trace: $(VENV)/.installed-dev
 	@status=0; \
 	ROTORTREE_REQUIRE_NATIVE=$(ROTORTREE_REQUIRE_NATIVE) \
 	$(BIN)/python -m pytest -n auto --dist loadgroup -q -m evidence $(RECORD) || status=$$?; \
-	$(BIN)/python -m specs.trace && exit $$status
+	$(BIN)/python -m tests.campaigns.trace && exit $$status
 
 bench: $(VENV)/.installed-bench
 	@mkdir -p $(MEASURED)

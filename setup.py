@@ -18,7 +18,7 @@ LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
 KERNEL = Extension(
     "rotortree.kernel._native",
     ["rotortree/kernel/_native.c"],
-    depends=[f"rotortree/kernel/{name}.h" for name in ("_paths", "_tree", "_hashing")],
+    depends=[f"rotortree/kernel/{name}.h" for name in ("_paths", "_tree", "_hashing", "_lanes")],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED else [],
     # GCC schedules the rounds of BLAKE3 worse than they are written: 9 % of hashing.
     extra_compile_args=["-O3", "-fno-schedule-insns2", "-pthread"],

@@ -1,8 +1,7 @@
 /* The native module: the Python interface of the tree, of hashing and of verifying proofs.
 
-   Only rotortree/kernel/__init__.py uses it, and chooses between this module and the twins in
-   Python, _portable.py and rotortree/tree/.  _native.pyi describes the interface and its errors.
-   _hashing.h is BLAKE3 in SIMD lanes, _tree.h is the tree, _paths.h verifies proofs. */
+   _hashing.h has BLAKE3, with _lanes.h in SIMD lanes; _tree.h the tree, _paths.h what verifies
+   proofs. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>

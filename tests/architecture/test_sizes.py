@@ -45,8 +45,8 @@ def long_parts(source: Source) -> dict[str, int]:
 
 
 def everything() -> list[Source]:
-    """All Python files of the project: packages, specification, tests and benchmarks."""
-    tops = ("benchmarks", "specs", "tests")
+    """All Python files of the project: packages, tests and benchmarks."""
+    tops = ("benchmarks", "tests")
     found = [(path, ROOT) for top in tops for path in (ROOT / top).rglob("*.py")]
     for folder in package_folders().values():
         assert folder.parent in SOURCE_ROOTS

@@ -5,9 +5,26 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 
 from rotortree_faultinject.disk import SimulatedDisk
+from rotortree_faultinject.exploring.explorer import Crash
+from rotortree_faultinject.exploring.finding import Finding
 from rotortree_faultinject.subjects.subject import Subject
 
-__all__ = ["NOTE_BYTES", "Counting", "Notes"]
+__all__ = ["FINDING", "NOTES", "NOTE_BYTES", "Counting", "Notes"]
+
+NOTES = "tests.faultinject.notes:Notes"
+"""The name of the subject."""
+
+FINDING = Finding(
+    NOTES,
+    {"steps": ["put a", "sync a", "ack a", "put b", "ack b"]},
+    "posix",
+    512,
+    7,
+    (Crash(8, "k-gk"),),
+    "judge",
+    "missing: b",
+)
+"""Note b was acknowledged and not synced; its first sector is lost, its second one garbage."""
 
 NOTE_BYTES = 600
 """A note is longer than a sector."""

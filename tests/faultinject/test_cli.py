@@ -17,14 +17,12 @@ from rotortree_faultinject.cli.fuzzing import trials
 from rotortree_faultinject.disk.profiles import PROFILES, Profile
 from rotortree_faultinject.exploring.explorer import Failure, explore
 from rotortree_faultinject.exploring.finding import Finding, replay
-from rotortree_faultinject.subjects import litmus
 from rotortree_faultinject.subjects.toy import ToyLog
-from rotortree_faultinject.subjects.tree import fuzz, kill_score
-from rotortree_faultinject.subjects.tree.planted import PLANTED
+from rotortree_faultinject.subjects.tree import fuzz
 from rotortree_faultinject.subjects.tree.workloads import WORKLOADS
 from tests.faultinject.commands import TOY, run
 
-COMMANDS = ("explore", "replay", "fuzz", "kill-score", "litmus", "profiles")
+COMMANDS = ("explore", "replay", "fuzz", "litmus", "profiles")
 
 
 def explored(path: Path, *words: str, status: int = 0) -> list[dict[str, Any]]:
@@ -257,47 +255,7 @@ def test_fuzz_saves_what_it_finds_and_goes_on(
     assert run("replay", path, status=1).stdout.startswith("Finding: toy log")
 
 
-# kill-score, litmus, profiles
-
-QUICK = "no fsync of the log"
-"""A planted fault that is noticed at once."""
-
-
-def test_kill_score_of_caught_faults_is_a_success() -> None:
-    """A row for each, with the check that noticed it."""
-    lines = run("kill-score", "--fault", QUICK, "--fault", QUICK).stdout.splitlines()
-    assert lines[2].split("  ")[0] == QUICK
-    assert "caught" in lines[2]
-    assert lines[-1] == "kill score: 100.0% of 1 planted faults"
-
-
-def test_kill_score_in_processes_is_the_same() -> None:
-    """In the order they were named."""
-    other = "fsync before the write"
-    lines = run("kill-score", "--fault", other, "--fault", QUICK, "--jobs", "2").stdout.splitlines()
-    assert [line.split("  ")[0] for line in lines[2:4]] == [other, QUICK]
-
-
-def test_kill_score_fails_where_one_survives(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And where one that is said to do no harm is noticed; a redundant one has its reason."""
-    verdicts = iter(["SURVIVED", "NOT REDUNDANT", "redundant"])
-    names = list(PLANTED)[:2] + [name for name in PLANTED if PLANTED[name].redundant][:1]
-
-    def judge(name: str) -> kill_score.Row:
-        return kill_score.Row(name, "described", next(verdicts), "", "said", 7, 0.5)  # type: ignore[arg-type]  # a verdict
-
-    monkeypatch.setattr(kill_score, "judge", judge)
-    words = [word for name in names for word in ("--fault", name)]
-    text = run("kill-score", *words, status=1).stdout
-    assert f"{names[0]} SURVIVED: described said\n" in text
-    assert f"{names[1]} NOT REDUNDANT: described said\n" in text
-    assert f"{names[2]} is redundant: {PLANTED[names[2]].redundant}\n" in text
-    assert "kill score: 0.0% of 2 planted faults, beside 1 redundant ones" in text
-
-
-def test_kill_score_lists_the_faults() -> None:
-    """One on each line."""
-    assert run("kill-score", "--list").stdout.splitlines() == list(PLANTED)
+# litmus, profiles
 
 
 def test_litmus_compares_with_what_was_published(monkeypatch: pytest.MonkeyPatch) -> None:

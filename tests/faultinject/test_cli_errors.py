@@ -16,7 +16,7 @@ import pytest
 
 from rotortree_faultinject.cli.pools import pool
 from tests.faultinject.commands import COMMAND, TOY, process, run
-from tests.faultinject.test_finding import FINDING
+from tests.faultinject.notes import FINDING
 
 WRONG = (
     "",
@@ -58,8 +58,6 @@ WRONG = (
     "fuzz --jobs 0",
     "fuzz --profile ntfs",
     "fuzz more",
-    "kill-score --fault nonsense",
-    "kill-score --jobs 0",
     "litmus more",
     "profiles more",
 )

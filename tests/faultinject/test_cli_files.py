@@ -16,7 +16,7 @@ from pyfakefs.fake_filesystem import FakeFilesystem, set_uid
 
 from rotortree_faultinject.exploring.finding import Finding
 from tests.faultinject.commands import TOY, run
-from tests.faultinject.test_finding import FINDING
+from tests.faultinject.notes import FINDING
 
 FAILING = (*TOY, "--parameter", 'forgets="sync"')
 """An exploration with one failure."""

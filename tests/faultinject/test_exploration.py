@@ -16,8 +16,8 @@ from rotortree_faultinject.subjects.tree.interleaving import (
     sample_schedules,
 )
 from rotortree_faultinject.subjects.tree.life import PATH, Life, history_of
-from rotortree_faultinject.subjects.tree.planted import PLANTED
 from rotortree_faultinject.subjects.tree.workloads import WORKLOADS, TreeSubject, workload
+from tests.campaigns.kill_score.planted import PLANTED
 
 SHORT = [name for name in WORKLOADS if name != "long"]
 """The workloads of which every state is checked."""

@@ -11,26 +11,11 @@ import pytest
 
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.disk.profiles import PROFILES
-from rotortree_faultinject.exploring.describe import describe
 from rotortree_faultinject.exploring.explorer import Bounds, Crash, Failure, explore
 from rotortree_faultinject.exploring.finding import Finding, FindingError, replay, rerun
 from rotortree_faultinject.subjects.subject import Subject
 from rotortree_faultinject.subjects.toy import STEPS, ToyLog
-from tests.faultinject.notes import Counting, Notes
-
-NOTES = "tests.faultinject.notes:Notes"
-
-FINDING = Finding(
-    NOTES,
-    {"steps": ["put a", "sync a", "ack a", "put b", "ack b"]},
-    "posix",
-    512,
-    7,
-    (Crash(8, "k-gk"),),
-    "judge",
-    "missing: b",
-)
-"""Note b was acknowledged and not synced; its first sector is lost, its second one garbage."""
+from tests.faultinject.notes import FINDING, Counting, Notes
 
 
 def found(subject: Subject, profile: str, bounds: Bounds) -> list[tuple[Finding, Failure]]:

@@ -12,10 +12,13 @@ from rotortree.durable.engine import Engine
 from rotortree.durable.state import Life
 from rotortree.storage import calls
 from rotortree.storage.wal import SegmentScan, SegmentWriter, Unit
-from rotortree_faultinject.subjects.tree.battery import BATTERY, Trial
-from rotortree_faultinject.subjects.tree.kill_score import Row, ask, judge, kill_score, score
-from rotortree_faultinject.subjects.tree.planted import PLANTED
-from rotortree_faultinject.subjects.tree.planting import Edit, PlantedFault, PlantingError
+from tests.campaigns.kill_score import judging
+from tests.campaigns.kill_score.__main__ import main
+from tests.campaigns.kill_score.battery import BATTERY, Trial
+from tests.campaigns.kill_score.fault import PlantedFault
+from tests.campaigns.kill_score.judging import Row, ask, judge, kill_score, score
+from tests.campaigns.kill_score.planted import PLANTED
+from tests.campaigns.planting import Edit, PlantingError, planted
 
 QUICK = "acknowledged before the write"
 """A fault that the laws notice at once."""
@@ -115,8 +118,7 @@ def test_an_edit_that_does_not_fit_is_an_error(edit: Edit, message: str) -> None
     """
     right = codes()
     fits = Edit(calls.sync_file, "file.sync()", "pass")
-    fault = PlantedFault("rotten", "does not fit", (fits, edit))
-    with pytest.raises(PlantingError, match=message), fault.apply():
+    with pytest.raises(PlantingError, match=message), planted(fits, edit):
         raise AssertionError("it was planted")
     assert codes() == right
 
@@ -125,7 +127,7 @@ def test_two_edits_of_one_function_are_both_there() -> None:
     """And the function does as they say, a property included, until the context ends."""
     edits = Edit(SegmentScan.end, "self.units[-1].end", "7"), Edit(SegmentScan.end, "min(", "max(")
     scan = SegmentScan(1, "", 999, None, None)
-    with PlantedFault("", "", edits).apply():
+    with planted(*edits):
         assert scan.end == 999
         assert scan._replace(units=(Unit(160, 320, 0, 1, b"", ()),)).end == 7
     assert scan.end == 160
@@ -173,11 +175,10 @@ def test_a_fault_that_nothing_notices_is_no_success(monkeypatch: pytest.MonkeyPa
     caught = judge(QUICK)
     redundant = PlantedFault("r", "", PLANTED[QUICK].edits, redundant="Every profile: not so.")
     harmless = PlantedFault("h", "", (Edit(Life.fatal, "the tree is failed", "failed"),))
-    module = "rotortree_faultinject.subjects.tree.kill_score"
-    monkeypatch.setattr(f"{module}.PLANTED", {"r": redundant, "h": harmless})
-    monkeypatch.setattr(f"{module}.ask", lambda: ("", "", 1))
+    monkeypatch.setattr(judging, "PLANTED", {"r": redundant, "h": harmless})
+    monkeypatch.setattr(judging, "ask", lambda: ("", "", 1))
     assert judge("h").verdict == "SURVIVED"
-    monkeypatch.setattr(f"{module}.ask", lambda: (caught.check, caught.message, 1))
+    monkeypatch.setattr(judging, "ask", lambda: (caught.check, caught.message, 1))
     assert judge("r").verdict == "NOT REDUNDANT"
     assert not judge("r").is_good
 
@@ -185,7 +186,7 @@ def test_a_fault_that_nothing_notices_is_no_success(monkeypatch: pytest.MonkeyPa
 def test_processes_come_to_the_same() -> None:
     """In two processes: the same rows in the same order, but for the time."""
     names = [QUICK, "no lock", "chain ignored"]
-    alone, together = kill_score(names), kill_score(names, jobs=2)
+    alone, together = list(kill_score(names)), list(kill_score(names, jobs=2))
     assert [row.fault for row in alone] == names
     for one, other in zip(alone, together, strict=True):
         assert (one.verdict, one.check, one.message, one.states) == (
@@ -194,3 +195,81 @@ def test_processes_come_to_the_same() -> None:
             other.message,
             other.states,
         )
+
+
+# The command
+
+UNSYNCED = "no fsync of the log"
+"""Another fault that is noticed at once."""
+
+
+def run(*words: str, status: int = 0) -> None:
+    """Run the command within this process; it must end with this exit status."""
+    assert main(words) == status
+
+
+def test_caught_faults_are_a_success(capsys: pytest.CaptureFixture[str]) -> None:
+    """A row for each, however often it is named, with the check that noticed it."""
+    run("--fault", UNSYNCED, "--fault", UNSYNCED)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].split("  ")[0] == UNSYNCED
+    assert "caught" in lines[2]
+    assert lines[-1] == "kill score: 100.0% of 1 planted faults"
+
+
+def test_rows_are_in_the_order_of_the_request(capsys: pytest.CaptureFixture[str]) -> None:
+    """In processes of their own, too."""
+    other = "fsync before the write"
+    run("--fault", other, "--fault", UNSYNCED, "--jobs", "2")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines[2:4]] == [other, UNSYNCED]
+
+
+def test_the_command_fails_where_one_survives(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And where one that is said to do no harm is noticed; a redundant one has its reason."""
+    verdicts = iter(["SURVIVED", "NOT REDUNDANT", "redundant"])
+    names = list(PLANTED)[:2] + [name for name in PLANTED if PLANTED[name].redundant][:1]
+
+    def judged(name: str) -> Row:
+        return Row(name, "described", next(verdicts), "", "said", 7, 0.5)  # type: ignore[arg-type]  # a verdict
+
+    monkeypatch.setattr(judging, "judge", judged)
+    run(*(word for name in names for word in ("--fault", name)), status=1)
+    text = capsys.readouterr().out
+    assert f"{names[0]} SURVIVED: described said\n" in text
+    assert f"{names[1]} NOT REDUNDANT: described said\n" in text
+    assert f"{names[2]} is redundant: {PLANTED[names[2]].redundant}\n" in text
+    assert "kill score: 0.0% of 2 planted faults, beside 1 redundant ones" in text
+
+
+def test_the_faults_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """One on each line."""
+    run("--list")
+    assert capsys.readouterr().out.splitlines() == list(PLANTED)
+
+
+@pytest.mark.parametrize("words", ["--fault nonsense", "--jobs 0", "--jobs two", "--nonsense"])
+def test_a_wrong_request_does_nothing(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit status 2, and nothing on stdout."""
+    with pytest.raises(SystemExit, match="2"):
+        run(*words.split())
+    printed = capsys.readouterr()
+    assert (printed.out, "error: " in printed.err) == ("", True)
+
+
+def test_an_interrupt_prints_what_there_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C after one fault of all: its row, the score, exit status 130."""
+    rows = iter([judge(QUICK)])
+
+    def next_row(_: str) -> Row:
+        for row in rows:
+            return row
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(judging, "judge", next_row)
+    run(status=130)
+    assert "kill score: 100.0% of 1 planted faults" in capsys.readouterr().out

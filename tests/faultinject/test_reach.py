@@ -13,10 +13,10 @@ from rotortree.storage.wal import SegmentWriter, _Scanner
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.disk.profiles import PROFILES
 from rotortree_faultinject.exploring.explorer import Bounds, explore
-from rotortree_faultinject.subjects.tree.battery import BATTERY
 from rotortree_faultinject.subjects.tree.reach import LEAST, observed, unreached
-from rotortree_faultinject.subjects.tree.subjects import Damaged
 from rotortree_faultinject.subjects.tree.workloads import WORKLOADS, TreeSubject, workload
+from tests.campaigns.kill_score.battery import BATTERY
+from tests.campaigns.kill_score.subjects import Damaged
 
 POSIX = PROFILES["posix"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.architecture.documents import Reader, Step, steps
 from tests.architecture.sources import ROOT
-from tests.architecture.test_readme import Reader, Step, steps
 
 PAGE = (ROOT / "specs" / "testing-your-storage.md").read_text(encoding="utf-8")
 

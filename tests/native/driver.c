@@ -4,7 +4,7 @@
    A case is four little-endian 32-bit numbers (k, tagged, groups, 0), the children and the parents.
    The output names each case that is wrong, and says at last how many there were. */
 
-#include "../../rotortree/_hashing.h"
+#include "../../rotortree/kernel/_hashing.h"
 
 #include <stdio.h>
 #include <stdlib.h>

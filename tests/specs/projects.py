@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from specs.trace.__main__ import main
-from specs.trace.records import FOLDER, Inputs, Record, write_records
+from tests.campaigns.trace.__main__ import main
+from tests.campaigns.trace.records import FOLDER, Inputs, Record, write_records
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder of pyproject.toml."""

@@ -1,6 +1,6 @@
 """Decoders under the fuzzer's laws: the kept corpus, mutants of it, and faults that must be found.
 
-`python -m specs.decoders` goes on with the same for as long as somebody lets it.
+`python -m tests.campaigns.decoders` goes on with the same for as long as somebody lets it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from rotortree.proofs.encoded import check_length
 from rotortree.storage import format, wal
 from rotortree.storage.format import Commit, Frame, SegmentHeader
 from rotortree.storage.level_files import LevelFiles
-from rotortree_faultinject.subjects.tree.planting import Edit, PlantedFault
-from specs.decoders import fuzzing
-from specs.decoders.__main__ import main
-from specs.decoders.corpus import (
+from tests.campaigns.decoders import fuzzing
+from tests.campaigns.decoders.__main__ import main
+from tests.campaigns.decoders.corpus import (
     DECODERS,
     FOLDER,
     FOUND,
@@ -33,7 +32,8 @@ from specs.decoders.corpus import (
     entries,
     made,
 )
-from specs.decoders.fuzzing import BrokenLaw, check, inputs, target
+from tests.campaigns.decoders.fuzzing import BrokenLaw, check, inputs, target
+from tests.campaigns.planting import Edit, planted
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -200,7 +200,7 @@ FAULTS: Mapping[str, tuple[str, Edit]] = {
 def test_a_planted_fault_in_a_decoder_is_found(fault: str) -> None:
     """By the corpus, or by a mutant of the default run."""
     name, edit = FAULTS[fault]
-    with PlantedFault(fault, "", (edit,)).apply(), pytest.raises((BrokenLaw, BaseExceptionGroup)):
+    with planted(edit), pytest.raises((BrokenLaw, BaseExceptionGroup)):
         fuzz(name)
 
 
@@ -214,14 +214,14 @@ def test_an_input_that_breaks_a_law_is_kept(
     for number in range(20):
         run(random.Random(number).randbytes(200))
     assert entries(tmp_path, "frame") == before
-    fault = PlantedFault("", "", (FAULTS["any seal"][1],))
+    fault = FAULTS["any seal"][1]
     drawn = (random.Random(number).randbytes(200) for number in range(200))
-    with fault.apply(), pytest.raises(BrokenLaw, match=FOUND):
+    with planted(fault), pytest.raises(BrokenLaw, match=FOUND):
         deque(map(run, drawn), 0)
     [(found, data)] = entries(tmp_path, "frame").items() - before.items()
     assert found.startswith(FOUND)
     assert check("frame", data) is False
-    with fault.apply(), pytest.raises(BrokenLaw):
+    with planted(fault), pytest.raises(BrokenLaw):
         check("frame", data)
 
 

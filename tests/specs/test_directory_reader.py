@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping
-from types import FunctionType
 from typing import Any, NamedTuple
 
 import pytest
@@ -33,8 +31,9 @@ from rotortree import (
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.disk.faults import Rule
 from rotortree_faultinject.disk.image import image_of
-from rotortree_faultinject.subjects.tree.planted import PLANTED
 from rotortree_model import directory, layouts
+from tests.campaigns.kill_score.planted import PLANTED
+from tests.campaigns.planting import Edit, planted
 from tests.specs.reading import DisagreementError, Reading
 from tests.storage.trees import PATH, abandon, environment, leaves, open_tree
 
@@ -335,40 +334,42 @@ def test_situations_are_what_they_say(reading: Reading) -> None:
     assert {"closed", "not closed"} <= set(reading.counts - before)
 
 
-FAULTS: tuple[tuple[Callable[..., object], str, str], ...] = (
-    (layouts.segment, "range(invalid, len(data), ALIGNMENT)", "()"),
-    (layouts.segment, "range(invalid, len(data), ALIGNMENT)", "[invalid]"),
-    (layouts.segment, 'max(invalid, len(data.rstrip(b"\\0")))', "invalid"),
-    (layouts.segment, "number != name", "False"),
-    (layouts.frames, "data[at + 80 : at + 96] != chain", "False"),
-    (layouts.frames, "(count, size)", "(number_at(data, at + 8, 8), size)"),
-    (layouts.frame_at, "data[at + 96 : at + 112] != seal(data[start:end], key)", "False"),
-    (layouts.frame_at, "promise(data, at) > at", "False"),
-    (layouts.frame_at, "number_at(data, at + 4, 4) == 1", "False"),
-    (layouts.is_sealed, "mark == seal(sealed, key)", "True"),
-    (layouts.identity, "seal(sealed) != mark", "False"),
-    (layouts.identity, "number_at(data, 8, 2) != VERSION", "False"),
-    (layouts.commit_record, "checkpoint.size <= acknowledged.size", "True"),
-    (layouts.level_header, "bytes([tree.n, tree.max_depth])", "bytes([tree.max_depth] * 2)"),
-    (directory.decide, "at >= first", "True"),
-    (directory.decide, "commit.last not in numbers", "False"),
-    (directory.followed, "heads.index(following.base)", "len(heads)"),
-    (directory.followed, "following.base not in heads", "False"),
-    (directory.check_headers, "commit.identity != live[-1].identity", "False"),
-    (directory.check_headers, "commit.checkpoint != live[0].base", "False"),
-    (directory.check_end, "end.size > last.identity.capacity", "False"),
-    (directory.check_end, "acknowledged > end.size", "False"),
-    (directory.check_end, "last.promise > last.invalid", "False"),
-    (directory.check_never_created, "COMMIT in files or stored", "False"),
-    (directory.shards_at, "number = first // tree.shard_nodes", "number = first"),
-    (directory.loaded, "not verify", "True"),
-    (directory.untrusted, "if wrong", "if False"),
-    (directory.contents, "commit.acknowledged, commit.last", "commit.acknowledged, last.number"),
-    (directory.contents, "max(last.durable,", "min(last.durable,"),
-    (directory.grown, "len(below) - rows.n + 1", "len(below)"),
-    (directory.root_at, "*edge)", "*())"),
+FAULTS = (
+    Edit(layouts.segment, "range(invalid, len(data), ALIGNMENT)", "()"),
+    Edit(layouts.segment, "range(invalid, len(data), ALIGNMENT)", "[invalid]"),
+    Edit(layouts.segment, 'max(invalid, len(data.rstrip(b"\\0")))', "invalid"),
+    Edit(layouts.segment, "number != name", "False"),
+    Edit(layouts.frames, "data[at + 80 : at + 96] != chain", "False"),
+    Edit(layouts.frames, "(count, size)", "(number_at(data, at + 8, 8), size)"),
+    Edit(layouts.frame_at, "data[at + 96 : at + 112] != seal(data[start:end], key)", "False"),
+    Edit(layouts.frame_at, "promise(data, at) > at", "False"),
+    Edit(layouts.frame_at, "number_at(data, at + 4, 4) == 1", "False"),
+    Edit(layouts.is_sealed, "mark == seal(sealed, key)", "True"),
+    Edit(layouts.identity, "seal(sealed) != mark", "False"),
+    Edit(layouts.identity, "number_at(data, 8, 2) != VERSION", "False"),
+    Edit(layouts.commit_record, "checkpoint.size <= acknowledged.size", "True"),
+    Edit(layouts.level_header, "bytes([tree.n, tree.max_depth])", "bytes([tree.max_depth] * 2)"),
+    Edit(directory.decide, "at >= first", "True"),
+    Edit(directory.decide, "commit.last not in numbers", "False"),
+    Edit(directory.followed, "heads.index(following.base)", "len(heads)"),
+    Edit(directory.followed, "following.base not in heads", "False"),
+    Edit(directory.check_headers, "commit.identity != live[-1].identity", "False"),
+    Edit(directory.check_headers, "commit.checkpoint != live[0].base", "False"),
+    Edit(directory.check_end, "end.size > last.identity.capacity", "False"),
+    Edit(directory.check_end, "acknowledged > end.size", "False"),
+    Edit(directory.check_end, "last.promise > last.invalid", "False"),
+    Edit(directory.check_never_created, "COMMIT in files or stored", "False"),
+    Edit(directory.shards_at, "number = first // tree.shard_nodes", "number = first"),
+    Edit(directory.loaded, "not verify", "True"),
+    Edit(directory.untrusted, "if wrong", "if False"),
+    Edit(
+        directory.contents, "commit.acknowledged, commit.last", "commit.acknowledged, last.number"
+    ),
+    Edit(directory.contents, "max(last.durable,", "min(last.durable,"),
+    Edit(directory.grown, "len(below) - rows.n + 1", "len(below)"),
+    Edit(directory.root_at, "*edge)", "*())"),
 )
-"""What the reader could have wrong: a function, a piece of its source, another one."""
+"""What the reader could have wrong."""
 
 PRODUCTION = (
     "segment header's seal not checked",
@@ -411,17 +412,11 @@ def open_all(images: tuple[Files, ...]) -> None:
         opened(files, read_only=True, verify_checkpoint=False)
 
 
-@pytest.mark.parametrize(("where", "old", "new"), FAULTS)
-def test_a_fault_of_the_reader_is_a_disagreement(
-    where: FunctionType, old: str, new: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.where.__name__}-{fault.new}")
+def test_a_fault_of_the_reader_is_a_disagreement(fault: Edit) -> None:
     """Some damage shows it, so the sweeps ask for every check that the reader makes."""
     images = everything()
-    source, names = inspect.getsource(where), dict(where.__globals__)
-    assert source.count(old) == 1
-    exec(compile(source.replace(old, new), "<fault>", "exec"), names)
-    monkeypatch.setattr(where, "__code__", names[where.__name__].__code__)
-    with pytest.raises((DisagreementError, IndexError, ValueError)):
+    with planted(fault), pytest.raises((DisagreementError, IndexError, ValueError)):
         open_all(images)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.architecture.documents import Reader, steps
 from tests.architecture.sources import ROOT
-from tests.architecture.test_readme import Reader, steps
 
 DOCUMENTS = ("tree", "proofs", "storage-format", "durability", "crash-model")
 

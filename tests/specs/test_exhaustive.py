@@ -14,9 +14,8 @@ import pytest
 from rotortree import ConsistencyProof, InclusionProof, LeanIMT, Snapshot, kernel
 from rotortree_faultinject.disk.profiles import PROFILES
 from rotortree_faultinject.subjects.tree.life import Life, Options
-from rotortree_faultinject.subjects.tree.planted import PLANTED
-from specs.exhaustive import campaign as campaigns
-from specs.exhaustive.campaign import (
+from tests.campaigns.exhaustive import campaign as campaigns
+from tests.campaigns.exhaustive.campaign import (
     HISTORIES_ARE_EVIDENCE_OF,
     QUIET,
     SHORT,
@@ -25,7 +24,7 @@ from specs.exhaustive.campaign import (
     campaign,
     check_counts,
 )
-from specs.exhaustive.histories import (
+from tests.campaigns.exhaustive.histories import (
     ALPHABET,
     CREATE,
     Explored,
@@ -36,9 +35,10 @@ from specs.exhaustive.histories import (
     explore,
     steps_of,
 )
-from specs.exhaustive.shapes import Counts, check_shapes
-from specs.exhaustive.state import fingerprint_of
-from specs.trace.records import FOLDER, read_records
+from tests.campaigns.exhaustive.shapes import Counts, check_shapes
+from tests.campaigns.exhaustive.state import fingerprint_of
+from tests.campaigns.kill_score.planted import PLANTED
+from tests.campaigns.trace.records import FOLDER, read_records
 
 PREFIX = PROFILES["prefix"]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from specs.mutants.__main__ import judge, main, problems
-from specs.mutants.plugin import FAILURES, read_failures
-from specs.mutants.running import MutationError, Result, read_results
-from specs.mutants.survivors import KEPT, KeptListError, Mutant, difference, read_kept
-from specs.mutants.targets import NOT_RUN, TARGETS, Target
 from tests.architecture.sources import ROOT
+from tests.campaigns.mutants.__main__ import judge, main, problems
+from tests.campaigns.mutants.plugin import FAILURES, read_failures
+from tests.campaigns.mutants.running import MutationError, Result, read_results
+from tests.campaigns.mutants.survivors import KEPT, KeptListError, Mutant, difference, read_kept
+from tests.campaigns.mutants.targets import NOT_RUN, TARGETS, Target
 
 TARGET = Target("shape", "rotortree/shape.py", ())
 MUTATED = """def x_double__mutmut_orig(value):

@@ -13,12 +13,13 @@ import pytest
 
 from rotortree_faultinject.disk.operations import Operation
 from rotortree_faultinject.subjects.tree.life import Life, Options, abandon
-from rotortree_faultinject.subjects.tree.planted import PLANTED
-from specs.protocol.__main__ import main
-from specs.protocol.checks import PROPERTIES, SMALL, Property, check
-from specs.protocol.mutants import MUTANTS, Mutant
-from specs.protocol.spin import MODEL, Edit, ProtocolError, search
-from specs.protocol.words import UnknownOperationError, accepts, known_calls, word_of
+from tests.campaigns.kill_score.planted import PLANTED
+from tests.campaigns.planting import Edit, PlantingError
+from tests.campaigns.protocol.__main__ import main
+from tests.campaigns.protocol.checks import PROPERTIES, SMALL, Property, check
+from tests.campaigns.protocol.mutants import MUTANTS, Mutant
+from tests.campaigns.protocol.spin import MODEL, search
+from tests.campaigns.protocol.words import UnknownOperationError, accepts, known_calls, word_of
 
 MARKS = {
     "open": "OPENED",
@@ -237,7 +238,7 @@ def test_a_property_that_is_violated_is_not_good() -> None:
 
 def test_an_edit_that_does_not_fit_is_an_error() -> None:
     """A mutant cannot rot unnoticed: a piece that is not there once is an error."""
-    with pytest.raises(ProtocolError, match="0 times, not once"):
+    with pytest.raises(PlantingError, match="0 times, not once"):
         search("log.pml", SMALL, [Edit("log.pml", "no such text", "")])
 
 

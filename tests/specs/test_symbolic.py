@@ -14,12 +14,20 @@ import pytest
 
 from rotortree import encoding
 from rotortree.storage import format as layouts
-from specs.symbolic import stand_ins
-from specs.symbolic.__main__ import KEPT, problems, read_kept
-from specs.symbolic.checking import ROOT, Condition, Job, Outcome, check_all, read_conditions
-from specs.symbolic.plants import PLANTS, Plant, planted_source
-from specs.symbolic.stand_ins import HashStandIn, packed, unpacked
-from specs.trace.requirements import read_requirements
+from tests.campaigns.planting import PlantingError
+from tests.campaigns.symbolic import stand_ins
+from tests.campaigns.symbolic.__main__ import KEPT, problems, read_kept
+from tests.campaigns.symbolic.checking import (
+    ROOT,
+    Condition,
+    Job,
+    Outcome,
+    check_all,
+    read_conditions,
+)
+from tests.campaigns.symbolic.plants import PLANTS, Plant
+from tests.campaigns.symbolic.stand_ins import HashStandIn, packed, unpacked
+from tests.campaigns.trace.requirements import read_requirements
 
 QUICK = (
     "decision.a_log_of_two_segments_means_the_same",
@@ -106,25 +114,25 @@ def test_every_plant_has_its_place_and_its_condition() -> None:
     names = {condition.name for condition in read_conditions()}
     assert len(set(PLANTS)) == len(PLANTS)
     for fault in PLANTS:
-        spec = importlib.util.find_spec(fault.module)
+        spec = importlib.util.find_spec(fault.where)
         assert spec is not None
         assert spec.origin is not None
         text = Path(spec.origin).read_text(encoding="utf-8")
-        compile(planted_source(fault, text), fault.module, "exec")
+        compile(fault.edited(text), fault.where, "exec")
         assert fault.condition in names
 
 
 def test_a_plant_without_a_place_is_an_error() -> None:
     """An edit that would change nothing, or that could be meant for two places, is refused."""
     for text in ("size", "a < b or a < b"):
-        with pytest.raises(ValueError, match="stands"):
-            planted_source(Plant("module", "a < b", "a <= b", "shape.x"), text)
+        with pytest.raises(PlantingError, match=r"module has 'a < b' [02] times, not once"):
+            Plant("module", "a < b", "a <= b", "shape.x").edited(text)
 
 
 def test_quick_conditions_are_confirmed_and_faults_refuted() -> None:
     """Some conditions hold on all paths; on copies with a fault they have counterexamples."""
     faults = [next(fault for fault in PLANTS if fault.condition == name) for name in QUICK[:1]]
-    faults += [fault for fault in PLANTS if fault.module == "rotortree.storage.wal"]
+    faults += [fault for fault in PLANTS if fault.where == "rotortree.storage.wal"]
     faults += [fault for fault in PLANTS if fault.condition in (QUICK[-1], SEALS)]
     jobs = [Job(name, 30) for name in QUICK] + [Job(fault.condition, 30, fault) for fault in faults]
     outcomes = list(check_all(jobs, min(2, os.cpu_count() or 1)))
@@ -140,7 +148,7 @@ def test_what_is_not_confirmed_is_told_apart(tmp_path: Path) -> None:
     names = ("always", "never_looked_at", "wrong_once", "fails", "too_many_paths")
     script = (
         "import sys\n"
-        "from specs.symbolic import conditions, checking, stand_ins\n"
+        "from tests.campaigns.symbolic import conditions, checking, stand_ins\n"
         "conditions.__path__.append(sys.argv[1])\n"
         "install, stand_ins.install = stand_ins.install, lambda: None\n"
         "install()\n"

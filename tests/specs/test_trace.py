@@ -1,4 +1,4 @@
-"""`python -m specs.trace`: whatever is untraced, stale, unknown or did not run is reported."""
+"""`tests.campaigns.trace`: whatever is untraced, stale, unknown or did not run is reported."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from specs.trace.citations import mentions, model_citations
-from specs.trace.lock import accept, changes, entry, read_lock
-from specs.trace.matrix import build
-from specs.trace.pages import html, markdown
-from specs.trace.records import FOLDER, LOCK, Inputs, Record, RecordError, read_records
-from specs.trace.requirements import SpecificationError, parse, read_requirements
+from tests.campaigns.trace.citations import mentions, model_citations
+from tests.campaigns.trace.lock import accept, changes, entry, read_lock
+from tests.campaigns.trace.matrix import build
+from tests.campaigns.trace.pages import html, markdown
+from tests.campaigns.trace.records import FOLDER, LOCK, Inputs, Record, RecordError, read_records
+from tests.campaigns.trace.requirements import SpecificationError, parse, read_requirements
 from tests.specs.projects import RECORDS, ROOT, Project, traced_project
 
 
@@ -39,7 +39,7 @@ def test_the_texts_of_this_project_are_well_formed() -> None:
 
 
 def test_no_sentence_changed_since_somebody_looked_at_its_evidence() -> None:
-    """Texts and lock agree; after a change: look, then ``python -m specs.trace accept ID``."""
+    """Texts and lock agree; after a change: look, then ``tests.campaigns.trace accept ID``."""
     assert changes(read_requirements(ROOT), read_lock(ROOT)) == {}
 
 
@@ -316,7 +316,7 @@ def test_make_test_asks_tests_alone_for_evidence_of_every_must(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What other checkers recorded, or did not, is not asked for and is no evidence."""
-    project.write("specs/symbolic/__main__.py", "")
+    project.write("tests/campaigns/symbolic/__main__.py", "")
     project.record(*RECORDS)
     project.record(*RECORDS, name="more")
     assert project.trace("tests") == 0
@@ -331,8 +331,8 @@ def test_make_test_asks_tests_alone_for_evidence_of_every_must(
     assert project.trace("tests") == 1
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert (
-        '$(RECORD)\n\t@echo "requirements"\n\t@$(BIN)/python -m specs.trace tests $(SKIPPING)\n'
-        in text
+        '$(RECORD)\n\t@echo "requirements"\n'
+        "\t@$(BIN)/python -m tests.campaigns.trace tests $(SKIPPING)\n" in text
     )
 
 
@@ -354,7 +354,7 @@ def test_only_who_allows_it_may_skip_a_cited_test(
     for spin, allowed in (("", True), ("0", True), ("1", False)):
         command = ["make", "--dry-run", "test", f"ROTORTREE_REQUIRE_SPIN={spin}", "MAKE=true"]
         shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        assert ("-m specs.trace tests --allow-skipped\n" in shown.stdout) == allowed
+        assert ("-m tests.campaigns.trace tests --allow-skipped\n" in shown.stdout) == allowed
     assert "ROTORTREE_REQUIRE_SPIN=1" in (ROOT / ".ci/run").read_text(encoding="utf-8")
 
 
@@ -426,7 +426,7 @@ def test_every_checker_of_the_project_must_have_recorded(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A missing, damaged or foreign file of records is a problem."""
-    project.write("specs/protocol/__main__.py", "")
+    project.write("tests/campaigns/protocol/__main__.py", "")
     project.record(*RECORDS)
     missing = f"{FOLDER}/protocol.jsonl: missing, run make spec"
     assert project.problems(capsys) == [missing]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from specs.trace.citations import MarkedTest, marked_tests
-from specs.trace.records import Record
+from tests.campaigns.trace.citations import MarkedTest, marked_tests
+from tests.campaigns.trace.records import Record
 from tests.specs.projects import RECORDS, Project, traced_project
 
 MARKED_PARAMETERS = """

@@ -11,13 +11,13 @@ import pytest
 
 from rotortree import kernel
 from rotortree.kernel import _portable
-from specs.trace.matrix import build
-from specs.trace.pages import markdown
-from specs.trace.plugin import INPUTS
-from specs.trace.records import FOLDER, Inputs, Record, read_records
+from tests.campaigns.trace.matrix import build
+from tests.campaigns.trace.pages import markdown
+from tests.campaigns.trace.plugin import INPUTS
+from tests.campaigns.trace.records import FOLDER, Inputs, Record, read_records
 from tests.specs.projects import RECORDS, ROOT, TESTS, Project
 
-OPTIONS = ("-p", "specs.trace.plugin", "--evidence", "build/evidence/tests.jsonl")
+OPTIONS = ("-p", "tests.campaigns.trace.plugin", "--evidence", "build/evidence/tests.jsonl")
 """What makes pytest record."""
 
 PARALLEL = ("-p", "xdist", "-n", "2", "--dist", "loadgroup")
@@ -189,7 +189,7 @@ def test_other_runs_are_left_alone(project: Project) -> None:
     path = project.root / FOLDER / "tests.jsonl"
     before = path.stat().st_mtime_ns
     assert project.run_tests().returncode == 0
-    assert project.run_tests("-p", "specs.trace.plugin").returncode == 0
+    assert project.run_tests("-p", "tests.campaigns.trace.plugin").returncode == 0
     assert path.stat().st_mtime_ns == before
 
 

@@ -10,11 +10,13 @@ import errno
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
+from rotortree.storage.format import COMMIT, Commit
 from rotortree_faultinject.disk import Call, SimulatedDisk
 from rotortree_faultinject.disk.faults import Rule
 from rotortree_faultinject.disk.image import image_of
 from rotortree_faultinject.disk.operations import MicroOperation, Name, Sector
 from rotortree_faultinject.disk.profiles import PROFILES
+from tests.storage.trees import PATH
 
 __all__ = [
     "CRASHES",
@@ -25,7 +27,9 @@ __all__ = [
     "after_crash",
     "after_crashes",
     "disk_of",
+    "flip",
     "go_wrong",
+    "record",
     "spare_creation",
 ]
 
@@ -61,6 +65,18 @@ CRASHES = tuple(
 def disk_of(files: Mapping[str, bytes] | None = None) -> SimulatedDisk:
     """A disk with these files, all durable."""
     return SimulatedDisk(image_of(files or {}))
+
+
+def record(disk: SimulatedDisk) -> Commit:
+    """The commit record of the tree at `PATH`."""
+    return Commit.decode(disk.files()[f"{PATH}/{COMMIT}"], COMMIT)
+
+
+def flip(files: dict[str, bytes], path: str, offset: int) -> dict[str, bytes]:
+    """The files with one bit of one of them flipped."""
+    data = bytearray(files[path])
+    data[offset] ^= 0x10
+    return {**files, path: bytes(data)}
 
 
 def after_crashes(disk: SimulatedDisk, crashes: Iterable[Crash] = CRASHES) -> list[SimulatedDisk]:

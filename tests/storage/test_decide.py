@@ -13,14 +13,11 @@ from rotortree.storage.format import (
     SEGMENT_BYTES,
     Commit,
     Head,
-    Identity,
-    SegmentHeader,
     segment_name,
 )
 from rotortree.storage.recovery import Decision, Survey, decide
-from rotortree.storage.wal import SegmentScan, Unit
+from tests.storage.logs import IDENTITY, scan, some_head
 
-IDENTITY = Identity(n=2, max_depth=20, shard_nodes=4, tree_id=b"ours" * 4, scheme="blake3")
 OTHER = IDENTITY._replace(tree_id=b"else" * 4)
 
 
@@ -120,38 +117,6 @@ def verdict(situation: Situation) -> int:
         ):
             return number
     raise AssertionError(situation)
-
-
-def some_head(size: int) -> Head:
-    """A head whose root stands for its size."""
-    return Head(size, size.to_bytes(32, "big"))
-
-
-def scan(
-    number: int,
-    base: Head,
-    *,
-    units: int = 2,
-    promise: int = 0,
-    identity: Identity = IDENTITY,
-    damaged: bool = False,
-) -> SegmentScan:
-    """A segment of some units of two leaves, and a frame behind them that is not valid."""
-    path = f"tree/wal/{number}"
-    if damaged:
-        return SegmentScan(
-            number, path, 500, None, ChecksumMismatchError(path, 144, "seal does not match")
-        )
-    found = []
-    offset, size = SEGMENT_BYTES, base.size
-    for _ in range(units):
-        end = offset + 192
-        found.append(Unit(offset, end, size, 2, some_head(size + 2).root, ((offset + 128, 2),)))
-        offset, size = end, size + 2
-    header = SegmentHeader(identity, number, base, bytes(16))
-    return SegmentScan(
-        number, path, offset, header, None, tuple(found), stop=offset, promise=promise, used=offset
-    )
 
 
 def base_of(situation: Situation) -> Head:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from rotortree import CheckpointFailedError, RotorTree
-from rotortree.storage.format import COMMIT, Commit, Head
+from rotortree.storage.format import COMMIT, Head
 from rotortree_faultinject.disk import Call, SimulatedDisk
-from tests.storage.disk import after_crash, go_wrong
+from tests.storage.disk import after_crash, go_wrong, record
 from tests.storage.trees import (
     PATH,
     abandon,
@@ -44,11 +44,6 @@ def test_the_lock_is_a_flock_of_a_file_that_a_writer_makes(tmp_path: Path) -> No
 def records(disk: SimulatedDisk) -> int:
     """How many times the commit record was replaced."""
     return sum(call == Call("rename", f"{PATH}/{COMMIT}") for call in disk.calls)
-
-
-def record(disk: SimulatedDisk) -> Commit:
-    """The commit record."""
-    return Commit.decode(disk.files()[f"{PATH}/{COMMIT}"], COMMIT)
 
 
 STEPS = (

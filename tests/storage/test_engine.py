@@ -28,9 +28,9 @@ from rotortree.storage.files import OpenMode
 from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES, Commit, Frame, SegmentHeader
 from rotortree_faultinject.disk import Call, SimulatedDisk
 from tests.storage.calls import WRITE_COMMIT, Replaced, taken, write_segment
+from tests.storage.clocks import Clock
 from tests.storage.disk import go_wrong
-from tests.storage.test_life import Running
-from tests.storage.test_policies import Clock
+from tests.storage.threads import Running
 from tests.storage.trees import PATH, abandon, check_tree, leaf, leaves, log_path, open_tree
 
 LEVEL = [

@@ -17,8 +17,7 @@ from rotortree.tree import accumulator
 from rotortree.tree.accumulator import Accumulator, new_accumulator
 from rotortree_faultinject.disk import SimulatedDisk
 from tests.storage.calls import Replaced
-from tests.storage.disk import disk_of
-from tests.storage.test_repair import flip
+from tests.storage.disk import disk_of, flip
 from tests.storage.trees import PATH, leaf, leaves, model_root
 
 N = 2

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,6 +23,7 @@ from rotortree import (
 )
 from rotortree_faultinject.disk import Call, SimulatedDisk
 from tests.storage.interrupting import everywhere
+from tests.storage.threads import SOON, Running
 from tests.storage.trees import (
     PATH,
     abandon,
@@ -33,33 +33,6 @@ from tests.storage.trees import (
     leaves,
     open_tree,
 )
-
-if TYPE_CHECKING:
-    pass
-
-SOON = 20.0
-"""Seconds after which something that should have happened is taken for lost."""
-
-
-class Running:
-    """A function in a thread of its own, and what came of it."""
-
-    def __init__(self, function: Callable[[], object]) -> None:
-        self.error: BaseException | None = None
-        self._function = function
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._function()
-        except BaseException as error:
-            self.error = error
-
-    def ends(self) -> bool:
-        """Whether it does, soon."""
-        self._thread.join(SOON)
-        return not self._thread.is_alive()
 
 
 class Gate:

@@ -24,9 +24,8 @@ from rotortree.storage.environment import Environment
 from rotortree.storage.format import SEGMENT_BYTES, Frame, SegmentHeader
 from rotortree_faultinject.disk import SimulatedDisk
 from tests.storage.calls import WRITE_COMMIT, taken, write_segment
-from tests.storage.disk import disk_of, go_wrong
+from tests.storage.disk import disk_of, go_wrong, record
 from tests.storage.logs import Written, log_of
-from tests.storage.test_directory import record
 from tests.storage.trees import PATH, abandon, check_tree, leaf, leaves, open_tree
 
 FIRST, SECOND, THIRD = (f"wal/{number:08d}.wal" for number in (1, 2, 3))

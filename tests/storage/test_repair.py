@@ -9,7 +9,7 @@ import pytest
 from rotortree import DataCorruptionError, RotorTree, TieringConfig, WalCorruptedError
 from rotortree.geometry import complete_count, depth
 from rotortree_faultinject.disk import SimulatedDisk
-from tests.storage.disk import after_crash, disk_of
+from tests.storage.disk import after_crash, disk_of, flip
 from tests.storage.trees import PATH, check_goes_on, check_tree, leaves, log_path, open_tree
 
 HEADER = 128
@@ -25,13 +25,6 @@ def files_of(n: int, size: int, *, logged: int = 0) -> dict[str, bytes]:
         if logged:
             tree.insert_many(leaves(size - logged, size))
     return disk.files()
-
-
-def flip(files: dict[str, bytes], path: str, offset: int) -> dict[str, bytes]:
-    """The files with one bit of one of them flipped."""
-    data = bytearray(files[path])
-    data[offset] ^= 0x10
-    return {**files, path: bytes(data)}
 
 
 def stored_nodes(n: int, size: int) -> Iterator[tuple[int, int, str, int]]:

@@ -11,8 +11,7 @@ from rotortree.storage.format import EMPTY, SEGMENT_BYTES, Commit, Head
 from rotortree.storage.recovery import Survey, decide, survey
 from rotortree_faultinject.disk import SimulatedDisk
 from tests.storage.disk import disk_of
-from tests.storage.logs import HEADER, LOG, Written, log_of
-from tests.storage.test_decide import IDENTITY, scan, some_head
+from tests.storage.logs import HEADER, IDENTITY, LOG, Written, log_of, scan, some_head
 from tests.storage.trees import PATH, leaves, open_tree
 
 RECORD = Commit(HEADER.identity, EMPTY, Head(1, bytes(32)), 1, 1)

@@ -11,9 +11,9 @@ import pytest
 
 import rotortree_model as model
 from rotortree import LeanIMT, TreeHead, verify_consistency, verify_inclusion
-from specs.exhaustive.campaign import SHAPES_ARE_EVIDENCE_OF, SHORT
-from specs.exhaustive.shapes import ARITIES as SHAPE_ARITIES
-from specs.exhaustive.shapes import Counts, check_shapes
+from tests.campaigns.exhaustive.campaign import SHAPES_ARE_EVIDENCE_OF, SHORT
+from tests.campaigns.exhaustive.shapes import ARITIES as SHAPE_ARITIES
+from tests.campaigns.exhaustive.shapes import Counts, check_shapes
 from tests.tree.support import (
     ARITIES,
     HASHERS,

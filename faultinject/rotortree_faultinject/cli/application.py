@@ -41,7 +41,6 @@ for _command in (
     replaying.replay,
     fuzzing.fuzz,
     damaging.damage,
-    judging.kill_score,
     judging.litmus,
     judging.profiles,
 ):

@@ -2,7 +2,7 @@
 
 ====  ==========================================================================================
 0     it was done, and nothing was found
-1     violations were found, or a finding still fails, or a planted fault survived
+1     violations were found, or a finding still fails
 2     it was asked for wrongly: bad option, no such workload, unreadable or unwritable file
 130   interrupted from the keyboard
 141   whoever read the output closed it

@@ -1,34 +1,17 @@
-"""Commands that judge the laboratory itself: profiles, litmus, kill-score."""
+"""Commands that judge the laboratory itself: profiles, litmus."""
 
 import textwrap
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from collections.abc import Iterator
 
 import typer
 
-from rotortree_faultinject.cli.errors import FOUND, CommandError
-from rotortree_faultinject.cli.options import Jobs
-from rotortree_faultinject.cli.output import Monitor, print_table
-from rotortree_faultinject.cli.pools import pool
+from rotortree_faultinject.cli.errors import FOUND
+from rotortree_faultinject.cli.output import print_table
 from rotortree_faultinject.disk.profiles import PROFILES, Profile
 
-if TYPE_CHECKING:
-    from rotortree_faultinject.subjects.tree.kill_score import Row
-
-__all__ = ["kill_score", "litmus", "profiles"]
+__all__ = ["litmus", "profiles"]
 
 _WIDTH = 88
-
-_Faults: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--fault",
-        metavar="NAME",
-        help="A planted fault (see --list); may be repeated.",
-        show_default="all of them",
-    ),
-]
-_Listing: TypeAlias = Annotated[bool, typer.Option("--list", help="Print the names there are.")]
 
 
 def profiles() -> None:
@@ -82,58 +65,3 @@ def litmus() -> None:
     print(f"published: {SOURCE}; prefix and posix by definition")
     if not all(row.ok for row in rows):
         raise typer.Exit(FOUND)
-
-
-def kill_score(fault: _Faults = None, jobs: Jobs = 1, listing: _Listing = False) -> None:
-    """Plant faults in the tree, one at a time: is each noticed, and by which check?
-
-    A fault that does no harm must be said to be redundant, with its reason, and nothing may
-    notice it.  Exits with 1 if one was not noticed, or noticed against what is said of it.
-    """
-    from rotortree_faultinject.subjects.tree.planted import PLANTED
-
-    if listing:
-        print(*PLANTED, sep="\n")
-        return
-    unknown = [name for name in fault or () if name not in PLANTED]
-    if unknown:
-        raise CommandError(f"no planted fault {unknown[0]!r} (see --list)")
-    rows: list[Row] = []
-    try:
-        rows.extend(_judged(list(dict.fromkeys(fault or PLANTED)), jobs))
-    finally:  # also what there is when somebody interrupts it
-        _print_score(rows)
-    if not all(row.is_good for row in rows):
-        raise typer.Exit(FOUND)
-
-
-def _print_score(rows: Sequence["Row"]) -> None:
-    from rotortree_faultinject.subjects.tree.kill_score import score
-    from rotortree_faultinject.subjects.tree.planted import PLANTED
-
-    print_table(
-        ("fault", "verdict", "by", "states", "seconds"),
-        [
-            (row.fault, row.verdict, row.check, f"{row.states:,}", f"{row.seconds:.1f}")
-            for row in rows
-        ],
-    )
-    for row in rows:
-        if row.verdict == "redundant":
-            print(f"{row.fault} is redundant: {PLANTED[row.fault].redundant}")
-        elif not row.is_good:
-            print(f"{row.fault} {row.verdict}: {row.description} {row.message}".rstrip())
-    redundant = sum(row.verdict == "redundant" for row in rows)
-    beside = f", beside {redundant} redundant ones" if redundant else ""
-    print(f"kill score: {score(rows):.1%} of {len(rows) - redundant} planted faults{beside}")
-
-
-def _judged(names: Sequence[str], jobs: int) -> Iterator["Row"]:
-    """What came of each fault, in their order."""
-    from rotortree_faultinject.subjects.tree.kill_score import judge
-
-    with pool(jobs) as executor, Monitor() as monitor:
-        judged = map(judge, names) if executor is None else executor.map(judge, names)
-        for number, name in enumerate(names):
-            monitor.begin(f"{number} of {len(names)} faults, {name}")
-            yield next(judged)

@@ -11,9 +11,6 @@ Everything here knows the tree; nothing outside of this package does.
     specimens   trees to be damaged, and what must come of it
     damage      every kind of damage (damage_kinds) to every file, and what came of it
     reach       what explorations reached, and how often they must
-    planted     faults to plant in the tree (planting, planted_*), one at a time
-    battery     the checks that must notice them (laws, subjects)
-    kill_score  how many they notice
 """
 
 from __future__ import annotations

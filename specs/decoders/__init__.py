@@ -1,5 +1,0 @@
-"""Fuzzed decoders: whatever bytes they are given, they refuse them or mean exactly these.
-
-``python -m specs.decoders`` fuzzes them, guided by coverage where atheris is installed;
-``python -m specs.decoders corpus`` writes the kept corpus anew.
-"""

@@ -1,0 +1,337 @@
+"""Edits of the model, each a fault that somebody could have made.  Spin must refute each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tests.campaigns.planting import Edit
+
+__all__ = ["MUTANTS", "Mutant"]
+
+_LOST = "size>=acknowledged"
+_REFUSED = "!(refused)"
+_NEEDED = "(older>1)"
+_UNSTABLE = "(size==seen)"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A fault, and a part of the text of what Spin must find, within which bounds.
+
+    ``backwards``: choices are tried in the reverse order, which finds some sooner.
+    """
+
+    name: str
+    violated: str
+    edits: tuple[Edit, ...]
+    bounds: dict[str, int] = field(default_factory=dict)
+    requirements: tuple[str, ...] = ()
+    file: str = "log.pml"
+    backwards: bool = False
+
+
+def _log(old: str, new: str) -> Edit:
+    return Edit("log.pml", old, new)
+
+
+def _recovery(old: str, new: str) -> Edit:
+    return Edit("recovery.pml", old, new)
+
+
+_TWICE = {"BOOTS": 2, "BATCHES": 1, "SEGMENTS": 4, "CHECKPOINTS": 0}
+_FAILING = {"FAULTS": 1, "CHECKPOINTS": 0}
+_ENDING = {"BATCHES": 1, "SEGMENTS": 2, "BOOTS": 0, "FAULTS": 1, "TOKENS": 1, "CHECKPOINTS": 0}
+_TOLD_NOTHING = _log("(failed || closed || failures != mine) -> error", "false -> error")
+_LOCK_KEPT = _log("error = FATAL; UNLOCK(flush_lock)", "error = FATAL")
+
+MUTANTS = (
+    Mutant(
+        "a flush is not synced",
+        _LOST,
+        (_log("attempt(sync_segment(open_segment); logged = target,", "attempt(logged = target,"),),
+        {"CHECKPOINTS": 0},
+        requirements=("FORMAT-34",),
+    ),
+    Mutant(
+        "a flush is acknowledged before its sync",
+        _LOST,
+        (
+            _log(
+                "        OP(ON(UNIT_WRITE, open_segment));\n",
+                "        OP(ON(UNIT_WRITE, open_segment));\n acknowledged = target;\n",
+            ),
+        ),
+        {"CHECKPOINTS": 0},
+        requirements=("DURABLE-16", "FORMAT-34"),
+    ),
+    Mutant(
+        "a failed sync is tried again and believed",
+        _LOST,
+        (
+            _log(
+                "    fail_sync_of_segment(open_segment);\n    failed = true;\n    error = FATAL\n",
+                "    fail_sync_of_segment(open_segment);\n"
+                "    sync_segment(open_segment);\n    logged = target\n",
+            ),
+        ),
+        _FAILING,
+        requirements=("DURABLE-29", "FORMAT-37"),
+    ),
+    Mutant(
+        "a frame whose unit is torn is trusted",
+        "others==",
+        (_recovery("        :: wal[segment].b[start] != stop -> break\n", ""),),
+        {"CHECKPOINTS": 0},
+        requirements=("DURABLE-4", "FORMAT-30"),
+    ),
+    Mutant(
+        "a new segment's header is not synced",
+        _REFUSED,
+        (
+            _log(
+                "    TRY(ON(SEGMENT_SYNC, open_segment + 1), sync_segment(open_segment + 1),"
+                " fail_call());\n",
+                "",
+            ),
+        ),
+        requirements=("FORMAT-19", "FORMAT-41"),
+    ),
+    Mutant(
+        "a new segment is used before its name is durable",
+        _REFUSED,
+        (_log("TRY(SYNC_WAL, sync_wal(); open_segment++,", "TRY(SYNC_WAL, open_segment++,"),),
+        requirements=("FORMAT-41",),
+    ),
+    Mutant(
+        "the log goes on after the name of a new segment failed",
+        "!(refused)",
+        (
+            _log(
+                "fail_rename(name_segment(open_segment + 1)); fail_names());",
+                "fail_rename(name_segment(open_segment + 1)));",
+            ),
+            _log(
+                "TRY(SYNC_WAL, sync_wal(); open_segment++, fail_names())",
+                "TRY(SYNC_WAL, sync_wal(); open_segment++, fail_call())",
+            ),
+        ),
+        {"FAULTS": 1},
+        requirements=("FORMAT-53",),
+    ),
+    Mutant(
+        "level files are not synced",
+        _REFUSED,
+        (_log("TRY(LEVEL_SYNC, sync_shard(file),", "TRY(LEVEL_SYNC, skip,"),),
+        requirements=("FORMAT-50",),
+    ),
+    Mutant(
+        "the directory levels/ is not synced",
+        _REFUSED,
+        (_log("directory_unsure[LEVEL] = false, fail_names()", "skip, fail_names()"),),
+        requirements=("FORMAT-50",),
+    ),
+    Mutant(
+        "the directory levels/0 is not synced",
+        _REFUSED,
+        (_log("SYNC_LEVEL, sync_level(),", "SYNC_LEVEL, skip,"),),
+        requirements=("FORMAT-50",),
+    ),
+    Mutant(
+        "a checkpoint is committed before its level files are synced",
+        _REFUSED,
+        (
+            _log("    write_levels();\n", "    write_commit(target, true, target);\n"),
+            _log(
+                "    :: error == NONE -> write_commit(target, true, target)\n",
+                "    :: error == NONE -> write_levels()\n",
+            ),
+        ),
+        requirements=("FORMAT-50",),
+    ),
+    Mutant(
+        "nodes of a checkpoint that may have been committed are written again",
+        _REFUSED,
+        (_log("            written = target\n", "            written = checkpoint_size\n"),),
+        {"FAULTS": 1},
+        requirements=("FORMAT-73",),
+    ),
+    Mutant(
+        "COMMIT is renamed into place before it is synced",
+        _REFUSED,
+        (_log("    TRY(COMMIT_SYNC, next_torn = false, fail_call());\n", ""),),
+        {"FAULTS": 1},
+        requirements=("FORMAT-8",),
+    ),
+    Mutant(
+        "segments are deleted before COMMIT's name is durable",
+        _NEEDED,
+        (_log("    TRY(SYNC_ROOT, sync_root(), fail_names());\n    next_torn", "    next_torn"),),
+        requirements=("DURABLE-22", "FORMAT-50"),
+    ),
+    Mutant(
+        "segments are deleted before the commit",
+        _NEEDED,
+        (
+            _log(
+                "    :: error == NONE -> write_commit(target, true, target)\n",
+                "    :: error == NONE -> remove_segments(open_segment);"
+                " write_commit(target, true, target)\n",
+            ),
+        ),
+        requirements=("DURABLE-22", "FORMAT-50"),
+    ),
+    Mutant(
+        "one segment too many is deleted",
+        _NEEDED,
+        (
+            _log(
+                "remove_segments(open_segment); atomic", "remove_segments(open_segment + 1); atomic"
+            ),
+        ),
+        requirements=("DURABLE-22",),
+    ),
+    Mutant(
+        "recovery does not write the unpromised tail anew",
+        _REFUSED,
+        (_recovery("    found_durable = before; ", "    found_durable = size; "),),
+        _TWICE,
+        requirements=("DURABLE-30", "FORMAT-70"),
+    ),
+    Mutant(
+        "recovery syncs the old segment instead of writing its tail anew",
+        _REFUSED,
+        (
+            _recovery(
+                "    open_segment = found_last + 1;\n",
+                "    d_step { sync_segment(found_last); tidy(); found_durable = size };\n"
+                "    open_segment = found_last + 1;\n",
+            ),
+        ),
+        _TWICE | {"FAULTS": 1},
+        requirements=("DURABLE-30", "FORMAT-70"),
+    ),
+    Mutant(
+        "recovery does not sync the tail that it writes anew",
+        _UNSTABLE,
+        (
+            _recovery(
+                "fail_call());\n        sync_it(SEGMENT_SYNC)\n",
+                "fail_call())\n",
+            ),
+        ),
+        _TWICE,
+        requirements=("DURABLE-6", "FORMAT-70", "FORMAT-72"),
+    ),
+    Mutant(
+        "recovery uses its new segment before the name is durable",
+        _REFUSED,
+        (
+            _recovery(
+                "sync_wal(), fail_names());\n    if\n    :: !VALID(commit) || found_lowest",
+                "skip, fail_names());\n    if\n    :: !VALID(commit) || found_lowest",
+            ),
+        ),
+        _TWICE | {"BATCHES": 1},
+        requirements=("FORMAT-41", "FORMAT-70"),
+    ),
+    Mutant(
+        "recovery goes on in a segment that was not closed",
+        "others==",
+        (
+            _recovery(
+                "    :: found_clean -> reopen_segment()\n", "    :: true -> reopen_segment()\n"
+            ),
+            _recovery(
+                "    :: else -> go_on_in_new_segment()\n",
+                "    :: false -> go_on_in_new_segment()\n",
+            ),
+        ),
+        _TWICE | {"FAULTS": 1},
+        requirements=("FORMAT-46", "FORMAT-70"),
+    ),
+    Mutant(
+        "a segment that was closed is not synced before it is used again",
+        "size<=issued",
+        (
+            _recovery(
+                "else -> sync_it(UNIT_SYNC)\n",
+                "else\n",
+            ),
+        ),
+        _TWICE | {"FAULTS": 1},
+        requirements=("DURABLE-5", "FORMAT-69"),
+    ),
+    Mutant(
+        "recovery trusts the names that a killed process left",
+        _REFUSED,
+        (
+            _recovery(
+                "inline go_on() {\n    TRY(SYNC_WAL, sync_wal(), fail_names());\n",
+                "inline go_on() {\n",
+            ),
+        ),
+        _TWICE | {"CHECKPOINTS": 1, "SEGMENTS": 5},
+        requirements=("FORMAT-68",),
+    ),
+    Mutant(
+        "recovery deletes before COMMIT's name is durable",
+        _NEEDED,
+        (
+            _recovery(
+                "sync_root(), fail_names());\n    if\n    :: !VALID(commit) -> TRY",
+                "skip, fail_names());\n    if\n    :: !VALID(commit) -> TRY",
+            ),
+            _recovery(" || found_lowest < found_first", ""),
+        ),
+        {"BOOTS": 2},
+        requirements=("DURABLE-22", "FORMAT-71"),
+        backwards=True,
+    ),
+    Mutant(
+        "a waiter is told of no failure",
+        "invalid end state",
+        (_TOLD_NOTHING,),
+        {"BATCHES": 1, "SEGMENTS": 3, "BOOTS": 0, "FAULTS": 1, "TOKENS": 1, "CHECKPOINTS": 0},
+        requirements=("DURABLE-14",),
+    ),
+    Mutant(
+        "a lock is kept when the tree is found failed",
+        "invalid end state",
+        (_LOCK_KEPT,),
+        {"SEGMENTS": 3, "BOOTS": 0, "FAULTS": 1, "WRITERS": 2, "CHECKPOINTS": 0},
+        requirements=("DURABLE-14",),
+    ),
+    Mutant(
+        "the flusher never rests",
+        "acceptance cycle",
+        (_log("!failed && durable < size ->", "!failed && durable <= size ->"),),
+        {"BOOTS": 0, "SEGMENTS": 3, "CHECKPOINTS": 0, "BATCHES": 1},
+        requirements=("DURABLE-14",),
+        file="progress.pml",
+    ),
+    Mutant(
+        "the tree is never closed",
+        "acceptance cycle",
+        (_log("stopping = true; close()", "stopping = true"),),
+        {"BOOTS": 0, "SEGMENTS": 3, "CHECKPOINTS": 0, "BATCHES": 1},
+        requirements=("DURABLE-14",),
+        file="progress.pml",
+    ),
+    Mutant(
+        "a waiter is told of no failure, and waits for ever",
+        "acceptance cycle",
+        (_TOLD_NOTHING,),
+        _ENDING,
+        requirements=("DURABLE-14",),
+        file="progress.pml",
+    ),
+    Mutant(
+        "a lock is kept when the tree is found failed, and close waits for ever",
+        "acceptance cycle",
+        (_LOCK_KEPT,),
+        _ENDING,
+        requirements=("DURABLE-14",),
+        file="progress.pml",
+    ),
+)
+"""All of them, in the order of the protocol."""
