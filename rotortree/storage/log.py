@@ -19,6 +19,10 @@ Close cuts them off.
 
 An `IoFailedError` says that nothing changed, and the call may be repeated.  `SyncFailedError` and
 `DetachedError` say that the log can no longer be trusted: whoever gets one must not call again.
+
+Any other exception may come from anywhere (Ctrl-C, out of memory), also just after a call of the
+system did its work.  Then nobody knows what the open segment holds behind its end, as after a kill,
+and the next append does what an open after a kill does: it goes on in a new segment.
 """
 
 from __future__ import annotations
@@ -72,12 +76,11 @@ class Checkpoint(NamedTuple):
 
 
 class _End(NamedTuple):
-    """Where a segment's next unit begins: offset, chain, frame number, and the tree's size."""
+    """Where a segment's next unit begins: offset, chain and number of its first frame."""
 
     offset: int
     chain: bytes
     frames: int
-    size: int
 
 
 class _Segment:
@@ -85,7 +88,10 @@ class _Segment:
 
     def __init__(self, file: File, path: str, header: SegmentHeader, end: _End) -> None:
         self.file = file
+        self.identity = file.identity
         self.path = path
+        self.name = f"{WAL}/{segment_name(header.number)}"
+        """The file's path below the tree's directory."""
         self.header = header
         self.key = header.key()
         self.end = end
@@ -133,7 +139,8 @@ def _always() -> None:
 class Log:
     """The log of one tree, open at its end.
 
-    One thread appends.  Another one may begin segments and replace the commit record meanwhile.
+    One thread at a time appends.  Another one may begin segments and replace the commit record
+    meanwhile.
     """
 
     def __init__(
@@ -146,30 +153,24 @@ class Log:
     ) -> None:
         self.identity = identity
         self.checkpoint = Checkpoint(EMPTY, 1)
+        self.size = 0
+        """How many leaves the log leads to, all of them durable."""
         self._root = root
         self._wal = wal
-        self._lock = lock
         self._environment = environment
         self._lock_file = None if lock.guards_directory else _lock_file(root)
         self._appending = environment.scheduler.lock()
         self._committing = environment.scheduler.lock()
         self._segment: _Segment | None = None
+        self._number = 0
         self._commit: Commit | None = None
         self._recorded = 0
         self._bases: dict[int, Head] = {}
-        """The segments that count, by number, and where each begins."""
 
-    @property
-    def _open(self) -> _Segment:
-        if self._segment is None:
-            path = calls.path_of(self._wal, segment_name(max(self._bases, default=0)))
-            raise SyncFailedError(path, "append", OSError(errno.EIO, "a new segment may follow it"))
-        return self._segment
-
-    @property
-    def size(self) -> int:
-        """How many leaves the log leads to, all of them durable."""
-        return self._open.end.size
+    # _segment: the open one; None if nobody knows what lies behind its end.
+    # _number: the largest one that a segment may have; _bases: where each one that counts begins.
+    # _commit: the record as it stands on disk, None if that is not known; _recorded: what any
+    # record that was written may have acknowledged.
 
     # Appending.
 
@@ -180,19 +181,31 @@ class Log:
         SyncFailedError, DetachedError, and what ``root`` raises, before anything was written.
         """
         with self._appending, calls.owning():
-            self._check_names()
-            if self._open.end.offset >= self._environment.segment_bytes:
-                with contextlib.suppress(IoFailedError):  # it may go on in the one that it has
-                    self._begin(root)
-            segment = self._open
-            buffers, end = _unit(
-                (segment.key, segment.end), stop, leaves, root, self._environment.frame_leaves
-            )
-            self._write(segment, buffers, end.offset)
+            segment = self._writable(root)
+            room = self._environment.frame_leaves
+            place = segment.key, segment.end
+            buffers, end = _unit(place, (self.size, stop), leaves, root, room)
+            self._check_lock()
+            self._segment = None
+            try:
+                self._write(segment, buffers, end.offset)
+            except IoFailedError:
+                self._segment = segment  # its end is where it was
+                raise
             with calls.syncing(segment.path, "fsync"):
                 segment.file.sync()
-            self._check_names()
-            segment.end = end
+            self._check_named(segment)
+            segment.end, self.size, self._segment = end, stop, segment
+
+    def _writable(self, root: Root) -> _Segment:
+        """The segment to append to: the open one, or a new one."""
+        segment = self._segment
+        if segment is None:
+            return self._begin(root)
+        if segment.end.offset >= self._environment.segment_bytes:
+            with contextlib.suppress(IoFailedError):  # it may go on in the one that it has
+                return self._begin(root)
+        return segment
 
     def _write(self, segment: _Segment, buffers: list[bytes | memoryview], stop: int) -> None:
         begin = segment.end.offset
@@ -219,15 +232,16 @@ class Log:
             with contextlib.suppress(IoFailedError):
                 segment.cut(start)
 
-    def _check_names(self) -> None:
-        """Raise DetachedError unless the tree's directory still holds the files that are locked.
+    def _check_named(self, segment: _Segment) -> None:
+        """Raise DetachedError unless the tree's directory still holds the segment.
 
-        Asked before a write, so that nobody else's bytes are written over; and after the sync, so
-        that nothing is acknowledged in a file without a name.
+        Asked after a sync: nothing is acknowledged in a file without a name.
         """
-        segment = self._open
-        path = f"{WAL}/{segment_name(segment.header.number)}"
-        calls.check_named(self._root, path, segment.file.identity, segment.end.offset)
+        calls.check_named(self._root, segment.name, segment.identity)
+        self._check_lock()
+
+    def _check_lock(self) -> None:
+        """Raise DetachedError if somebody took away the lock, where that is possible."""
         if self._lock_file is not None:
             calls.check_named(self._root, LOCK, self._lock_file)
 
@@ -236,8 +250,8 @@ class Log:
 
         Not synced: with them or without, this is the same log.
         """
-        segment = self._open
-        if segment.written > segment.end.offset:
+        segment = self._segment
+        if segment is not None and segment.written > segment.end.offset:
             segment.cut(segment.end.offset)
 
     # Segments.
@@ -249,29 +263,32 @@ class Log:
         last one is the end of the log.  Raises as `append` does.
         """
         with self._appending, calls.owning():
-            self._check_names()
-            if self._open.end.size > self._open.header.base.size:
-                self._begin(root)
+            segment = self._segment
+            if segment is None or self.size > segment.header.base.size:
+                segment = self._begin(root)
+            self._check_named(segment)
             behind = self.checkpoint.head.size
-            stops = [Checkpoint(head, number) for number, head in self._bases.items()]
+            stops = [Checkpoint(head, number) for number, head in sorted(self._bases.items())]
             return [stop for stop in stops if stop.head.size > behind] or stops[-1:]
 
-    def _begin(self, root: Root) -> None:
+    def _begin(self, root: Root) -> _Segment:
         """Go on in a new segment that begins at the log's end."""
-        size, number = self._open.end.size, self._open.header.number + 1
+        self._check_lock()
         with contextlib.suppress(IoFailedError):  # this only frees space
             self.cut_zeros()
-        self._begin_at(number, Head(size, root(size)), size, _no_leaves, root)
+        return self._begin_at(Head(self.size, root(self.size)), self.size, _no_leaves, root)
 
-    def _begin_at(self, number: int, base: Head, stop: int, leaves: Leaves, root: Root) -> None:
+    def _begin_at(self, base: Head, stop: int, leaves: Leaves, root: Root) -> _Segment:
         """Go on in a new segment, durable, that begins at ``base`` and has leaves up to ``stop``.
 
         Once its name exists, nothing may be written to the segment before, because a recovery that
         finds the name reads that one only up to here; and nothing to the new one before its name is
-        durable.  Between the two no segment is open, and a failure is as bad as a failed sync.
-        Before, nothing changed.
+        durable.  So an error between the two is as bad as a failed sync, and whatever else happens
+        there makes the next append begin another segment, which replaces this one.  Before,
+        nothing changed.
         """
-        name, frame_leaves = segment_name(number), self._environment.frame_leaves
+        number, frame_leaves = self._number + 1, self._environment.frame_leaves
+        name = segment_name(number)
         path = calls.path_of(self._wal, name)
         if number > MAX_SEGMENT:
             raise IoFailedError(path, "create", OSError(errno.EOVERFLOW, "no number is left"))
@@ -279,10 +296,10 @@ class Log:
         salt = self._environment.random_bytes(SALT_BYTES)
         header = SegmentHeader(self.identity, number, base, salt, promise)
         data = header.encode()
-        begin = header.key(), _End(SEGMENT_BYTES, data[-SEAL_BYTES:], 0, base.size)
-        buffers, end = _unit(begin, stop, leaves, root, frame_leaves)
+        begin = header.key(), _End(SEGMENT_BYTES, data[-SEAL_BYTES:], 0)
+        buffers, end = _unit(begin, (base.size, stop), leaves, root, frame_leaves)
         file = calls.write_temporary(self._wal, name, [data, *buffers])
-        before, self._segment = self._segment, None
+        before, self._segment, self._number = self._segment, None, number
         try:
             with calls.syncing(path, "rename"):
                 self._wal.rename(name + calls.TEMPORARY, name)
@@ -294,7 +311,9 @@ class Log:
             if before is not None:
                 calls.close(before.file)
         self._bases[number] = base
+        self.size = stop
         self._segment = _Segment(file, path, header, end)
+        return self._segment
 
     # The commit record.
 
@@ -319,11 +338,12 @@ class Log:
                 checkpoint=checkpoint.head,
                 acknowledged=Head(size, root(size)),
                 first_segment=checkpoint.first_segment,
-                last_segment=self._open.header.number,
+                last_segment=max(self._bases),
             )
-            self._check_names()
+            if (segment := self._segment) is not None:
+                self._check_named(segment)
             if commit != self._commit:
-                self._commit = None  # unknown until it is durable
+                self._commit, self._recorded = None, size  # unknown until it is durable
                 calls.replace_file(self._root, COMMIT, commit.encode())
             self._commit, self._recorded, self.checkpoint = commit, size, checkpoint
 
@@ -333,13 +353,13 @@ class Log:
         Raises IoFailedError; then some are left, until the next time.
         """
         with self._appending:
-            first, last = self.checkpoint.first_segment, self._open.header.number
+            first = self.checkpoint.first_segment
             self._bases = {number: at for number, at in self._bases.items() if number >= first}
             names = calls.listdir(self._wal)
             for name in names:
                 if name.endswith(calls.TEMPORARY):  # under the lock: nobody is writing it
                     calls.unlink(self._wal, name)
-            kept = self._bases.keys()
+            kept, last = self._bases.keys(), max(self._bases)
         for name in names:
             number = segment_number(name)
             if number is not None and number < last and number not in kept:
@@ -386,6 +406,7 @@ def resume_log(
         else:
             calls.sync_directory(root)
         log._commit, log._recorded = found.commit, decision.head.size
+        log._number = decision.last.number
         if decision.clean and repair is None:
             _reopen(log, decision, is_new=found.commit is None)
             if found.commit is None:
@@ -405,8 +426,8 @@ def _reopen(log: Log, decision: Decision, *, is_new: bool) -> None:
     log.checkpoint = Checkpoint(decision.base, decision.links[0].scan.number)
     log._bases = {link.scan.number: link.base for link in decision.links}
     file = calls.open_writable(log._wal, segment_name(last.number))
-    end = _End(last.end, last.chain, last.frames, decision.head.size)
-    log._segment = _Segment(file, last.path, last.header, end)
+    end = _End(last.end, last.chain, last.frames)
+    log.size, log._segment = decision.head.size, _Segment(file, last.path, last.header, end)
     log._segment.written = last.size
     # Zeros ahead: if their sync failed, and the disk was read again since, then nobody knows
     # whether it has them; so their length must be written anew.
@@ -430,8 +451,7 @@ def _go_on_behind(
     # 2b. The new segment has what is not known to be durable, and replaces small ones.
     stay, size = _where_to_begin(decision, log._environment.fold_leaves)
     log._bases = {link.scan.number: link.base for link in decision.links[:stay]}
-    number, base = decision.links[-1].scan.number + 1, Head(size, root_of(size))
-    log._begin_at(number, base, decision.head.size, leaves, root_of)
+    log._begin_at(Head(size, root_of(size)), decision.head.size, leaves, root_of)
     log.checkpoint = Checkpoint(decision.base, min(log._bases))
     # 3. What is damaged above the leaves is written again.
     if repair is not None:
@@ -490,15 +510,20 @@ def _unit_bytes(leaves: int, frame_leaves: int) -> int:
 
 
 def _unit(
-    segment: tuple[bytes, _End], stop: int, leaves: Leaves, root: Root, frame_leaves: int
+    place: tuple[bytes, _End],
+    sizes: tuple[int, int],
+    leaves: Leaves,
+    root: Root,
+    frame_leaves: int,
 ) -> tuple[list[bytes | memoryview], _End]:
-    """The bytes of the unit that leads a segment, of a key and an end, to size ``stop``.
+    """The bytes of the unit that leads from one size to another, and where the next one begins.
 
-    Also returns where the unit behind it begins.  No leaves are no bytes.
+    ``place`` is the segment's key, and where the unit begins in it.  No leaves are no bytes.
     """
-    key, end = segment
+    (key, end), (first, stop) = place, sizes
+    offset = end.offset + _unit_bytes(stop - first, frame_leaves)
     buffers: list[bytes | memoryview] = []
-    chain, frames, first, offset = end.chain, end.frames, end.size, end.offset
+    chain, frames = end.chain, end.frames
     while first < stop:
         behind = min(first + frame_leaves, stop)
         payload = list(leaves(first, behind))
@@ -514,5 +539,4 @@ def _unit(
         ).encode(key)
         buffers += (frame, *payload)
         chain, frames, first = frame[-SEAL_BYTES:], frames + 1, behind
-    offset += _unit_bytes(stop - end.size, frame_leaves)
-    return buffers, _End(offset, chain, frames, stop)
+    return buffers, _End(offset, chain, frames)

@@ -7,9 +7,11 @@ from collections import Counter
 import pytest
 
 from rotortree.durable import opening, rotor_tree
-from rotortree.durable.engine import Engine
-from rotortree.storage.level_files import LevelFiles
-from rotortree.storage.wal import SegmentWriter, _Scanner
+from rotortree.durable.state import TreeState
+from rotortree.storage import log as logs
+from rotortree.storage.level_writer import LevelWriter
+from rotortree.storage.log import Log
+from rotortree.storage.log_reader import _Scanner
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.disk.profiles import PROFILES
 from rotortree_faultinject.exploring.explorer import Bounds, explore
@@ -66,7 +68,7 @@ def test_reports_what_a_poor_exploration_did_not_reach() -> None:
             ["open", "insert 2", "flush", "kill", "open"],
             {"not closed", "nothing vouches for the last unit"},
         ),
-        (["open", "insert", "fault pwritev *.wal x", "flush"], {"the log cut back"}),
+        (["open", "insert", "fault pwritev *.wal x", "flush"], {"the log cut"}),
         (["open", "insert", "fault sync *.wal x", "flush"], {"a tree failed"}),
         (
             ["open", "insert 9", "checkpoint", "insert 2", "checkpoint"],
@@ -90,11 +92,13 @@ def test_watching_ends_with_its_context() -> None:
         (rotor_tree, "open_tree"),
         (opening, "survey"),
         (opening, "decide"),
-        (opening, "_needs_commit"),
+        (opening, "resume_log"),
+        (logs, "_cut_tails"),
         (_Scanner, "_promise_behind"),
-        (SegmentWriter, "write"),
-        (LevelFiles, "write"),
-        (Engine, "_checkpoint"),
+        (Log, "append"),
+        (Log, "switch"),
+        (LevelWriter, "write"),
+        (TreeState, "fail"),
     ]
     right = [getattr(owner, name) for owner, name in places]
 

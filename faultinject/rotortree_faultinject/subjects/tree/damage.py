@@ -40,6 +40,7 @@ from rotortree import (
 from rotortree.storage.environment import Environment
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.disk.image import PlainImage, fingerprint, plain
+from rotortree_faultinject.disk.schedule import StepScheduler
 from rotortree_faultinject.subjects.tree.damage_kinds import KINDS, Damage
 from rotortree_faultinject.subjects.tree.life import PATH, abandon
 from rotortree_faultinject.subjects.tree.oracle import OracleError, check_proofs, check_root, row
@@ -168,9 +169,12 @@ class Judge:
         options = self._specimen.options
         shape = Environment(
             files=disk,
+            scheduler=StepScheduler(),
             random_bytes=random.Random(1).randbytes,
             frame_leaves=options.frame_leaves,
             zeros_ahead=options.zeros_ahead,
+            segment_bytes=options.segment_bytes,
+            fold_leaves=options.fold_leaves,
             shard_nodes=options.groups * options.n,
         )
         return RotorTree.open(

@@ -74,6 +74,10 @@ def random_options(drawn: random.Random) -> dict[str, object]:
         options["record"] = True
     if drawn.random() < 0.3:
         options["zeros_ahead"] = drawn.choice((100, 700))
+    if drawn.random() < 0.3:
+        options["segment_bytes"] = drawn.choice((200, 500))
+    if drawn.random() < 0.5:
+        options["fold_leaves"] = drawn.choice((1, 4, 2048))
     return options
 
 

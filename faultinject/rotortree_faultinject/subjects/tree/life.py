@@ -94,7 +94,10 @@ class Options:
     ``flush``: ``manual`` or ``interval``; ``checkpoint``: ``manual``, ``close``, ``every K`` or
     ``memory K``; ``pin``: the level from which on nodes stay in memory; ``record``: record
     acknowledgements.  Frames hold ``frame_leaves`` leaves, level files ``groups`` groups; the log
-    has at most ``zeros_ahead`` zeros behind its last unit.
+    has at most ``zeros_ahead`` zeros behind its last unit, and a flush that finds the open segment
+    as long as ``segment_bytes`` begins another one.  An open after a crash copies at most
+    ``fold_leaves`` leaves to replace small segments: by default none, so that segments stay, and
+    there are more of them to be recovered from.
     """
 
     n: int = 2
@@ -105,6 +108,8 @@ class Options:
     verify: bool = True
     frame_leaves: int = 3
     zeros_ahead: int = 0
+    segment_bytes: int = 1 << 20
+    fold_leaves: int = 0
     groups: int = 2
     profile: str = "posix"
     fsync_failure: FsyncFailure = "clean"
@@ -177,6 +182,8 @@ def open_tree(
             random_bytes=_random_bytes(fingerprint(disk.image)),
             frame_leaves=options.frame_leaves,
             zeros_ahead=options.zeros_ahead,
+            segment_bytes=options.segment_bytes,
+            fold_leaves=options.fold_leaves,
             shard_nodes=options.groups * options.n,
         ),
     )

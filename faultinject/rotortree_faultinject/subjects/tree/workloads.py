@@ -175,6 +175,38 @@ _STEPS: Mapping[str, tuple[str, Mapping[str, object]]] = MappingProxyType(
             "open, insert, close, open, insert 2, flush, kill, open, insert, flush, kill, open",
             {"zeros_ahead": 400},
         ),
+        "rolled": (
+            "open, insert 2, flush, insert 2, flush, insert 3, flush, checkpoint, insert, flush",
+            {"segment_bytes": 200},
+        ),
+        "rolled-and-killed": (
+            (
+                "open, insert 2, flush, insert, flush, kill, open, insert, flush, durable, kill,"
+                " open, checkpoint, durable"
+            ),
+            {"segment_bytes": 200, "record": True},
+        ),
+        "folded": (
+            (
+                "open, insert, flush, kill, open, durable, kill, open, insert 2, flush, durable,"
+                " kill, open, durable, kill, open"
+            ),
+            {"fold_leaves": 3},
+        ),
+        "folded-onto-a-checkpoint": (
+            (
+                "open, insert 3, checkpoint, insert, flush, kill, open, insert 4, flush, kill, open,"
+                " checkpoint, durable"
+            ),
+            {"fold_leaves": 3, "record": True},
+        ),
+        "removals-fail": (
+            (
+                "open, insert 3, fault unlink *.wal X, checkpoint, insert, checkpoint, durable,"
+                " kill, open, mend, durable, kill, open, checkpoint"
+            ),
+            {"fold_leaves": 3},
+        ),
         "long": (
             (
                 "open, insert, flush, insert 2, insert, flush, insert 8, flush, checkpoint, wait,"
