@@ -70,7 +70,7 @@ class StepTask:
         if not self._due or self.runs_here():
             return False
         with self._lock:
-            if not self._due:
+            if not self.is_due:
                 return False  # while this one waited, another one ran it, or stopped it
             self._due, self._runner = False, threading.current_thread()
             try:
