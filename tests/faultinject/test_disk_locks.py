@@ -85,6 +85,8 @@ def test_where_directories_cannot_be_locked_the_file_is() -> None:
         root.lock("lock", shared=True)
     root.unlink("lock")
     root.lock("lock", shared=False)
+    assert not disk.crash().can_lock_directories
+    assert not disk.restarted().can_lock_directories
 
 
 def test_a_lock_that_is_refused_is_not_taken_by_half() -> None:
