@@ -4,16 +4,9 @@ A program works on a simulated disk, power fails at every point, and what the di
 opened and judged.  `specs/testing-your-storage.md` is the tutorial, `specs/crash-model.md` says
 exactly what is simulated and what is not.
 
-    disk        the simulated disk, an implementation of `rotortree.storage.files`
-    faults      calls that go wrong: scripts of failures
-    profiles    what kinds of file systems let survive
-    crashes     every state that a crash may leave
-    subject     the interface of a program under test; `toy` and `sqlite` are examples
-    explorer    crash points × states × crashes in recovery
-    schedule    threads and background tasks that take turns as told
-    finding, minimise, report   what was found, made small, written down
-    litmus      the profiles against real file systems
-    tree        RotorTree under test; the only part that knows trees
+    disk        the simulated disk, what goes wrong with it, and what a power failure leaves
+    exploring   crash points × states × crashes in recovery; findings and reports
+    subjects    programs under test; `subjects.tree` is the only part that knows trees
     cli         the command ``rotortree-crash``
 """
 
@@ -31,15 +24,18 @@ from rotortree_faultinject.exploring.explorer import (
     Failure,
     Statistics,
     explore,
+    explore_recording,
 )
 from rotortree_faultinject.exploring.finding import Finding, FindingError, replay
 from rotortree_faultinject.exploring.minimise import minimise
-from rotortree_faultinject.subjects.subject import Subject
+from rotortree_faultinject.exploring.recording import Recording
+from rotortree_faultinject.subjects.subject import Checker, Subject
 
 __all__ = [
     "PROFILES",
     "Bounds",
     "Call",
+    "Checker",
     "Crash",
     "Died",
     "Exploration",
@@ -50,12 +46,14 @@ __all__ = [
     "Image",
     "Interleaver",
     "Profile",
+    "Recording",
     "Rule",
     "SimulatedDisk",
     "Statistics",
     "StepScheduler",
     "Subject",
     "explore",
+    "explore_recording",
     "image_of",
     "minimise",
     "profile_named",

@@ -27,7 +27,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "rotortree_faultinject": (
         "rotortree_faultinject",
         "rotortree.errors",
-        "rotortree.storage.files",
+        "rotortree.storage.directory",
         "rotortree_model",
     ),
 }
@@ -84,12 +84,17 @@ A package stands for the modules below it that are not listed themselves, `rotor
 
 FAULT_LAYERS: tuple[tuple[str, ...], ...] = (
     ("rotortree_faultinject.disk.faults", "rotortree_faultinject.disk.image"),
-    ("rotortree_faultinject.disk.operations",),
+    ("rotortree_faultinject.disk.operations", "rotortree_faultinject.disk.paths"),
     ("rotortree_faultinject.disk.profiles", "rotortree_faultinject.disk.schedule"),
     ("rotortree_faultinject.disk.cache", "rotortree_faultinject.disk.crashes"),
+    ("rotortree_faultinject.disk.machine",),
+    ("rotortree_faultinject.disk.handles",),
+    ("rotortree_faultinject.disk.disk",),
     ("rotortree_faultinject.disk",),
     ("rotortree_faultinject.subjects.subject", "rotortree_faultinject.subjects.litmus"),
     ("rotortree_faultinject.subjects.sqlite", "rotortree_faultinject.subjects.toy"),
+    ("rotortree_faultinject.exploring.results", "rotortree_faultinject.exploring.recording"),
+    ("rotortree_faultinject.exploring.recovering",),
     ("rotortree_faultinject.exploring.explorer",),
     ("rotortree_faultinject.exploring.finding",),
     (
@@ -97,8 +102,10 @@ FAULT_LAYERS: tuple[tuple[str, ...], ...] = (
         "rotortree_faultinject.exploring.minimise",
         "rotortree_faultinject.exploring.report",
     ),
+    ("rotortree_faultinject.exploring",),
     ("rotortree_faultinject",),
     ("rotortree_faultinject.pytest_plugin", "rotortree_faultinject.subjects.tree"),
+    ("rotortree_faultinject.subjects",),
     ("rotortree_faultinject.cli",),
 )
 """The modules of `rotortree_faultinject`, in the same way.
@@ -244,7 +251,13 @@ def test_no_import_cycles() -> None:
 
 
 MODULES = frozenset(
-    {"rotortree", "rotortree.errors", "rotortree.storage.files", "rotortree.storage.wal"}
+    {
+        "rotortree",
+        "rotortree.errors",
+        "rotortree.storage.directory",
+        "rotortree.storage.files",
+        "rotortree.storage.wal",
+    }
 )
 
 
@@ -287,15 +300,15 @@ def test_reports_a_fault_layer_that_reaches_behind_the_seam() -> None:
     """The fault layer sees the file-system interface and the errors only."""
     source = snippet(
         """
-        from rotortree.storage import files, wal
+        from rotortree.storage import directory, wal
         from rotortree.errors import StorageError
         import rotortree
         """,
-        "rotortree_faultinject.disk",
+        "rotortree_faultinject.disk.disk",
     )
     assert forbidden_imports(source, MODULES, MAY_IMPORT["rotortree_faultinject"]) == [
-        "rotortree_faultinject.disk:2 imports rotortree.storage.wal",
-        "rotortree_faultinject.disk:4 imports rotortree",
+        "rotortree_faultinject.disk.disk:2 imports rotortree.storage.wal",
+        "rotortree_faultinject.disk.disk:4 imports rotortree",
     ]
 
 
@@ -305,18 +318,18 @@ def test_the_rules_of_the_fault_layer_are_told_apart() -> None:
         from rotortree import storage
         from rotortree.storage.wal import append
         import rich, typer
-        from rotortree.storage.files import FileSystem
+        from rotortree.storage.directory import FileSystem
         import numpy
         """
     found = {}
-    for name in ("explorer", "tree.life", "cli.output", "trees", "client"):
+    for name in ("explorer", "subjects.tree.life", "cli.output", "trees", "client"):
         source = snippet(text, f"rotortree_faultinject.{name}")
         messages = forbidden_imports(source, MODULES, may_import(source))
         found[name] = [message.rpartition(" ")[2] for message in messages]
     everything = ["rotortree", "rotortree.storage.wal", "rich", "typer", "numpy"]
     assert found == {
         "explorer": everything,
-        "tree.life": ["rich", "typer", "numpy"],
+        "subjects.tree.life": ["rich", "typer", "numpy"],
         "cli.output": ["rotortree", "rotortree.storage.wal", "numpy"],
         "trees": everything,
         "client": everything,
@@ -377,8 +390,8 @@ def test_reports_a_use_of_pyfakefs() -> None:
 def test_reports_what_another_module_may_import() -> None:
     """A permission is for one module and those below it."""
     text = "import apsw"
-    for name, found in (("sqlite", 0), ("sqlite.files", 0), ("sqlite_other", 1), ("disk", 1)):
-        source = snippet(text, f"rotortree_faultinject.{name}")
+    for name, found in (("sqlite", 0), ("sqlite.files", 0), ("sqlite_other", 1), ("toy", 1)):
+        source = snippet(text, f"rotortree_faultinject.subjects.{name}")
         assert len(forbidden_imports(source, MODULES, may_import(source))) == found
 
 

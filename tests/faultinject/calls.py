@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -10,7 +11,7 @@ from typing import Protocol, cast
 
 from hypothesis import strategies as st
 
-from rotortree.storage.directory import Directory, File, Lock, WritableDirectory
+from rotortree.storage.directory import Directory, File, FileSystem, Lock, WritableDirectory
 from rotortree.storage.os_directory import OsFileSystem
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.disk.image import Content, Image, Link
@@ -254,16 +255,18 @@ def _opened(at: Directory, name: str, count: int) -> File:
 
 def real_program(folder: Path) -> Program:
     """A program on the real file system, in a folder that is empty."""
-    OsFileSystem().mkdir(f"{folder}/{TOP}")
-    top = OsFileSystem().directory(f"{folder}/{TOP}")
-    return Program(top, OsAdministrator(str(folder)))
+    return _program(OsFileSystem(), f"{folder}/{TOP}", OsAdministrator(str(folder)))
 
 
 def simulated_program(disk: SimulatedDisk) -> Program:
     """The same program on a simulated disk."""
-    if TOP not in disk.image:
-        disk.mkdir(TOP)
-    return Program(disk.directory(TOP), disk)
+    return _program(disk, TOP, disk)
+
+
+def _program(fs: FileSystem, top: str, administrator: Administrator) -> Program:
+    with contextlib.suppress(FileExistsError):
+        fs.mkdir(top)
+    return Program(fs.directory(top), administrator)
 
 
 def real_image(folder: Path) -> Image:

@@ -171,11 +171,11 @@ class _Session:
             try:
                 finding = self._finding(exploration, failure)
             except FindingError as error:
-                tell(f"{exploration.subject.name}: this cannot be a finding: {error}")
+                tell(f"{exploration.checker.name}: this cannot be a finding: {error}")
                 continue
             findings.append(finding)
             if self._saves:
-                files.append(self._outputs.save(finding, exploration.subject.name))
+                files.append(self._outputs.save(finding, exploration.checker.name))
         result = Result(exploration, findings, files)
         self.results.append(result)
         self._outputs.add(result)
@@ -186,7 +186,7 @@ class _Session:
         finding = Finding.of(exploration, failure)
         if not self._saves:
             return finding
-        self._monitor.begin(f"minimising {exploration.subject.name} × {finding.profile}")
+        self._monitor.begin(f"minimising {exploration.checker.name} × {finding.profile}")
         try:
             return smaller(finding)
         except KeyboardInterrupt:

@@ -223,18 +223,20 @@ class Cache:
         return place
 
     def _make(self, kind: str, place: Found, content: Content) -> Inode:
-        directory, name, _ = place
-        if not directory.named:
+        if not place.directory.named:
             raise FileNotFoundError(errno.ENOENT, "the directory was removed", place.path)
         inode = self._add(len(self._inodes), content)
-        self._enter(directory, name, inode)
-        number = inode.number
-        added = Name(
-            next(self._sequence), directory.number, name, inode.path, number, number, content
-        )
+        self._enter(place.directory, place.name, inode)
         target = content.target if isinstance(content, Link) else None
-        self.log.append(Operation(kind, inode.path, number, (added,), target))
+        added = self._name(place, inode, inode.number)
+        self.log.append(Operation(kind, inode.path, inode.number, (added,), target))
         return inode
+
+    def _name(self, place: Found, inode: Inode, leads_to: int | None) -> Name:
+        """The micro-operation by which a name leads to an inode from now on, or no more."""
+        made = b"" if isinstance(inode.content, bytes) else inode.content
+        directory, name, number = place.directory.number, place.name, inode.number
+        return Name(next(self._sequence), directory, name, place.path, leads_to, number, made)
 
     def _enter(self, directory: Inode, name: str, inode: Inode) -> None:
         """Let a name lead to an inode; what it led to before is removed."""
@@ -265,21 +267,10 @@ class Cache:
             return
         self._enter(target.directory, target.name, inode)
         del source.directory.names[source.name]
-        group, number, made = next(self._sequence), inode.number, inode.content
-        made = b"" if isinstance(made, bytes) else made
-        replaces = target.inode is not None
-        micro = (
-            Name(
-                group, target.directory.number, target.name, inode.path, number, number, made
-            )._replace(rename=group, replaces=replaces),
-            self._gone(source, inode)._replace(rename=group),
-        )
-        self.log.append(Operation("rename", inode.path, number, micro, source.path))
-
-    def _gone(self, place: Found, inode: Inode) -> Name:
-        made = b"" if isinstance(inode.content, bytes) else inode.content
-        directory, name = place.directory.number, place.name
-        return Name(next(self._sequence), directory, name, place.path, None, inode.number, made)
+        added, gone = self._name(target, inode, inode.number), self._name(source, inode, None)
+        group, replaces = added.sequence, target.inode is not None
+        micro = added._replace(rename=group, replaces=replaces), gone._replace(rename=group)
+        self.log.append(Operation("rename", inode.path, inode.number, micro, source.path))
 
     def unlink(self, start: Inode, path: str) -> None:
         """Remove a file or a link; whoever has it open keeps it."""
@@ -313,7 +304,9 @@ class Cache:
             raise FileNotFoundError(errno.ENOENT, "no such file or directory", place.path)
         del place.directory.names[place.name]
         self._leave(inode)
-        self.log.append(Operation(kind, inode.path, inode.number, (self._gone(place, inode),)))
+        self.log.append(
+            Operation(kind, inode.path, inode.number, (self._name(place, inode, None),))
+        )
 
     def sync_names(self, inode: Inode, kind: str = "sync_directory") -> None:
         """Make the names in a directory durable, or believe so (``failed_sync_directory``)."""
@@ -435,7 +428,7 @@ def _there(found: Found, path: str) -> Inode:
 
 
 def _parts(path: str) -> list[str]:
-    """The parts of a path, the last one first; none where it ends with a slash."""
+    """The parts of a path, the last one first, whether it ends with a slash or not."""
     parts = path.rstrip("/").split("/") if path[-1:] == "/" else path.split("/")
     parts.reverse()
     return parts

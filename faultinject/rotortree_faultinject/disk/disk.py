@@ -96,7 +96,7 @@ class SimulatedDisk(Machine):
         `rotortree_faultinject.disk.crashes` explains; by default nothing of it survived.
         """
         state = self.unsynced(profile, point)
-        return SimulatedDisk(state.image(state.legal(choice)), sector_bytes=self.sector_bytes)
+        return self._like(state.image(state.legal(choice)))
 
     def lose_power(self, choice: str = "", profile: Profile = PROFILES["posix"]) -> None:
         """Lose power now, and be the disk that `crash` would give, with an empty log."""
@@ -111,9 +111,15 @@ class SimulatedDisk(Machine):
 
         What was not synced is in the cache still, and may still be lost to a power failure.
         """
-        other = SimulatedDisk(self.start, sector_bytes=self.sector_bytes)
+        other = self._like(self.start)
         for operation in self.log[:point]:
             other.replay(operation)
+        return other
+
+    def _like(self, image: Image) -> SimulatedDisk:
+        """Another disk of the same kind, without faults."""
+        other = SimulatedDisk(image, sector_bytes=self.sector_bytes)
+        other.can_lock_directories = self.can_lock_directories
         return other
 
     def restart(self) -> None:

@@ -70,7 +70,7 @@ class StepTask:
         if not self._due or self.runs_here():
             return False
         with self._lock:
-            if not self._due:
+            if not self.is_due:
                 return False  # while this one waited, another one ran it, or stopped it
             self._due, self._runner = False, threading.current_thread()
             try:
@@ -191,7 +191,7 @@ class Interleaver(StepScheduler):
         ]
         for thread in threads:
             thread.start()
-        self._go_on()
+        self._pass_turn()
         self._finished.acquire()
         self._current = None
         errors = [actor.error for actor in self._actors if actor.error is not None]
@@ -231,13 +231,13 @@ class Interleaver(StepScheduler):
             actor.error = error
         actor.done = True
         if not self._is_over:
-            self._go_on()
+            self._pass_turn()
 
     def _pause(self, actor: _Actor) -> None:
-        if self._go_on() is not actor:
+        if self._pass_turn() is not actor:
             actor.turn.acquire()
 
-    def _go_on(self) -> _Actor | None:
+    def _pass_turn(self) -> _Actor | None:
         """Let the actor that is chosen go on."""
         before = self._current
         ready = [actor for actor in self._actors if self._is_ready(actor)]

@@ -66,9 +66,13 @@ class Finding:
     def of(cls, exploration: Exploration, failure: Failure) -> Finding:
         """The finding for a failure of an exploration.
 
-        Raises FindingError if the subject's parameters are no JSON values.
+        Raises FindingError if the subject's parameters are no JSON values, or if there is none: a
+        recording was explored.
         """
-        subject, bounds = exploration.subject, exploration.bounds
+        try:
+            subject, bounds = exploration.subject, exploration.bounds
+        except TypeError as error:
+            raise FindingError(str(error)) from None
         return cls(
             class_path(type(subject)),
             _as_json(subject.parameters()),

@@ -35,7 +35,7 @@ class Result:
     @property
     def workload(self) -> str:
         """What the subject is called."""
-        return self.exploration.subject.name
+        return self.exploration.checker.name
 
     @property
     def profile(self) -> str:

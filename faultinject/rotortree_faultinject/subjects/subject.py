@@ -1,7 +1,7 @@
 """Subjects: the programs that are tested, and what is asked of them.
 
-A subject is a workload on a disk, a way to open what a crash left, and an oracle.  The explorer
-knows nothing more of a program than that.
+A checker is a way to open what a crash left, and an oracle.  A subject is that and a workload on a
+disk.  The explorer knows nothing more of a program.
 """
 
 from __future__ import annotations
@@ -11,22 +11,17 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from rotortree_faultinject.disk import SimulatedDisk
 
-__all__ = ["Subject"]
+__all__ = ["Checker", "Subject"]
 
 
-class Subject(ABC):
-    """A program to be tested.  It must do the same every time: no clock, no randomness."""
+class Checker(ABC):
+    """What opens a disk after a crash, and judges what was found.
+
+    It must do the same every time: no clock, no randomness.
+    """
 
     name: str
     """What reports call it."""
-
-    @abstractmethod
-    def run(self, disk: SimulatedDisk) -> None:
-        """The workload, from an empty disk on.
-
-        It calls ``disk.mark(value)`` when it issues something, and when something was
-        acknowledged: after the call that promises it returned.  What a mark holds is its affair.
-        """
 
     @abstractmethod
     def recover(self, disk: SimulatedDisk) -> Hashable:
@@ -47,6 +42,18 @@ class Subject(ABC):
         By default there are none.
         """
         del disk, outcome
+
+
+class Subject(Checker):
+    """A program to be tested: a checker, and a workload that does the same every time."""
+
+    @abstractmethod
+    def run(self, disk: SimulatedDisk) -> None:
+        """The workload, from an empty disk on.
+
+        It calls ``disk.mark(value)`` when it issues something, and when something was
+        acknowledged: after the call that promises it returned.  What a mark holds is its affair.
+        """
 
     def parameters(self) -> Mapping[str, object]:
         """What it takes to make this subject again, as JSON values, for findings."""

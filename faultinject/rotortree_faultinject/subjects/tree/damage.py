@@ -206,7 +206,7 @@ class Judge:
                 raise _Wrong("SILENT LOSS", f"{size} leaves of {self._specimen.size}")
             if not read_only:
                 self._check_repair(disk)
-                self._go_on(tree, disk, size)
+                self._work_further(tree, disk, size)
         except (OracleError, InvalidProofError) as error:
             raise _Wrong("SILENT LOSS", _describe(error)) from error
         except _Wrong:
@@ -236,7 +236,7 @@ class Judge:
         if damaged:
             raise OracleError(f"opened, and still damaged: {damaged[0]}")
 
-    def _go_on(self, tree: RotorTree, disk: SimulatedDisk, size: int) -> None:
+    def _work_further(self, tree: RotorTree, disk: SimulatedDisk, size: int) -> None:
         """More leaves than a level file holds, a checkpoint, a flush; close; all is there."""
         state = fingerprint(disk.image)
         if state in self._gone_on:
