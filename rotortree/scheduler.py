@@ -17,14 +17,20 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Protocol
 
-__all__ = ["Mutex", "Scheduler", "Task", "ThreadScheduler"]
+__all__ = ["Mutex", "OwnedLock", "Scheduler", "Task", "ThreadScheduler"]
 
 
 _NEVER = math.inf
 
 
 class Mutex(Protocol):
-    """The part of `threading.Lock` that this library uses."""
+    """A lock that knows its thread."""
+
+    def is_mine(self) -> bool:
+        """Whether the caller's thread holds the lock.  Then it must not take it again.
+
+        Right at any moment, also in a signal handler.
+        """
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take the lock; False if it is not free within ``timeout`` seconds (-1: no limit)."""
@@ -43,6 +49,30 @@ class Mutex(Protocol):
         /,
     ) -> None:
         """Release the lock."""
+
+
+class OwnedLock:
+    """A real lock that knows its thread."""
+
+    __slots__ = ("_lock", "acquire", "is_mine", "release")
+
+    def __init__(self) -> None:
+        self._lock = lock = threading.RLock()
+        self.acquire = lock.acquire
+        self.release = lock.release
+        # Asks the lock itself: a mark beside it could be wrong when an interrupt comes.
+        self.is_mine: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
 
 
 class Task(Protocol):
@@ -128,10 +158,11 @@ class _ThreadTask:
             self._step = _nothing  # the step refers to its owner, and the owner to this task
 
     def runs_here(self) -> bool:
-        return self._thread is threading.current_thread()
+        return self._thread.ident == threading.get_ident()
 
     def _run(self) -> None:
         while self._wait_until_due():
+            self._due = _NEVER
             try:
                 self._step()
             except BaseException:  # it must not; but those who wait need the thread
@@ -139,9 +170,10 @@ class _ThreadTask:
 
     def _wait_until_due(self) -> bool:
         while not self._stopped:
+            while not self._calls.empty():  # one run serves all who asked before it begins
+                self._due = min(self._due, self._calls.get())
             left = self._due - self._now()
             if left <= 0:
-                self._due = _NEVER
                 return True
             with contextlib.suppress(Empty):
                 due = self._calls.get(timeout=min(left, threading.TIMEOUT_MAX))
@@ -166,4 +198,4 @@ class ThreadScheduler:
 
     def lock(self) -> Mutex:
         """See `Scheduler.lock`."""
-        return threading.Lock()
+        return OwnedLock()

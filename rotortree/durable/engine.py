@@ -4,11 +4,10 @@ Three parts change a tree, each on its own:
 
 ===============  =================================================================================
 any thread       appends leaves in memory, under the insert lock, which is never held during I/O
-`Flusher`        its thread writes the log (`rotortree.durable.flushing`)
+`Flusher`        writes the log: one thread at a time, in a call that waits or in the background
 `Checkpointer`   its thread writes level files and the commit record, and closes the tree
 ===============  =================================================================================
 
-Calls that need the disk ask one of the two threads and wait; they hold no lock while they do.
 Reads take no lock at all.
 """
 
@@ -71,8 +70,8 @@ class Engine:
         self.tree = opened.tree
         self.state = TreeState(config.path)
         self._opened = opened
-        self._insert_lock = threading.RLock()
-        # Asks the lock itself: a mark beside it could be wrong when an interrupt comes.
+        self._is_manual = isinstance(config.flush_policy, FlushPolicy.Manual)
+        self._insert_lock = threading.RLock()  # quicker than OwnedLock; never held while waiting
         self._is_inserting: Callable[[], bool] = self._insert_lock._is_owned  # type: ignore[attr-defined]
         self._flusher: Flusher | None = None
         self._checkpointer: Checkpointer | None = None
@@ -109,12 +108,14 @@ class Engine:
 
     def _check_may_wait(self) -> None:
         """Raise ReentrantError where waiting for the background would never end."""
-        for part in (self._flusher, self._checkpointer):
-            if part is not None and part.runs_here():
-                raise ReentrantError(
-                    f"{self.config.path}: called on the tree's own background thread, which is"
-                    " what it would wait for"
-                )
+        flusher, checkpointer = self._flusher, self._checkpointer
+        if (flusher is not None and flusher.is_mine()) or (
+            checkpointer is not None and checkpointer.runs_here()
+        ):
+            raise ReentrantError(
+                f"{self.config.path}: called by what interrupted a flush or a checkpoint of the"
+                " same thread, for which it would wait"
+            )
 
     def _check_not_inserting(self) -> None:
         if self._is_inserting():
@@ -151,13 +152,16 @@ class Engine:
             flusher, _ = self._check_writable()
             target = self.tree.size
         if self.durable.value < target:
-            self._check_may_wait()
+            if flusher.is_mine():
+                self._check_may_wait()
             flusher.flush(target)
 
     def wait_durable(self, target: int, timeout: float | None) -> None:
         """Return when ``target`` leaves are durable.  See `DurabilityToken.wait`."""
         self._check_same_process()
         self._check_may_wait()
+        if timeout is None and self._flushes_when_asked():
+            self.flush(target)
         self.durable.wait(target, timeout, self._ask)
 
     def watch_durable(self, target: int, settled: Settled) -> Watch:
@@ -171,10 +175,13 @@ class Engine:
         if self.state.is_foreign:
             self.state.check_readable()  # nobody flushes here
 
+    def _flushes_when_asked(self) -> bool:
+        """Whether nothing is flushed by itself."""
+        return self._is_manual and self._flusher is not None and not self.state.closed
+
     def _ask(self) -> None:
         """Somebody waits: where nothing is flushed by itself, have it flushed now."""
-        manual = isinstance(self.config.flush_policy, FlushPolicy.Manual)
-        if manual and self._flusher is not None and not self.state.closed:
+        if self._flusher is not None and self._flushes_when_asked():
             self._flusher.request()
 
     # Checkpoint.
@@ -224,5 +231,7 @@ class Engine:
 
     def runs_here(self) -> bool:
         """Whether the caller is one of this tree's own background threads."""
-        parts = (self._flusher, self._checkpointer)
-        return any(part is not None and part.runs_here() for part in parts)
+        flusher, checkpointer = self._flusher, self._checkpointer
+        return (flusher is not None and (flusher.runs_here() or flusher.is_mine())) or (
+            checkpointer is not None and checkpointer.runs_here()
+        )

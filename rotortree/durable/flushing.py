@@ -1,8 +1,13 @@
-"""Flushing: the thread that writes pending leaves to the log, for everybody who waits.
+"""Flushing: who writes pending leaves to the log, for everybody who waits.
 
-All I/O on the open log happens on this one thread.  A call that needs durability asks for a flush
-and waits for the watermark.  While one flush runs, others may ask; the next flush then serves all
-of them with one sync (group commit).  An interrupt (Ctrl-C) ends the wait, never the I/O.
+One thread at a time flushes: a call that needs durability, or the background where nobody calls.
+Flushes form rounds.  The first thread of a round waits for the running flush, then flushes for
+everyone in it (group commit); the rest wait and return.  Threads that arrive later join the next
+round.
+
+A thread may be interrupted anywhere (Ctrl-C), also while it flushes.  It gives back what it holds;
+the next thread of the round does the work, and the log goes on in a new segment
+(`rotortree.storage.log`).
 """
 
 from __future__ import annotations
@@ -35,10 +40,6 @@ class _HasherError(Exception):
     """A hasher raised; the message is what."""
 
 
-def _nothing_forbids() -> None:
-    """A watermark that will rise."""
-
-
 class Flusher:
     """Makes leaves durable.  ``durable`` is the watermark: how many are."""
 
@@ -59,9 +60,9 @@ class Flusher:
         policy = config.flush_policy
         self._seconds = policy.seconds if isinstance(policy, FlushPolicy.Interval) else None
         self._is_scheduled = self._seconds is None
-        self._ending = False
-        self._ended = Watermark(0, _nothing_forbids)
-        self._last_error: StorageError | None = None
+        self._new_round = scheduler.lock
+        self._round = scheduler.lock()
+        self._flushing = scheduler.lock()
         self._task = scheduler.task("rotortree-flusher", self._step)
 
     def leaves_came(self) -> None:
@@ -72,38 +73,54 @@ class Flusher:
             self._is_scheduled = True
 
     def request(self) -> None:
-        """Have everything flushed that is in the tree now."""
+        """Have the background flush now everything that is in the tree."""
         self._task.request()
 
-    def flush(self, target: int) -> None:
-        """Return when ``target`` leaves are durable; raise why they did not become so."""
-        if self.durable.value < target:
-            self.durable.wait(target, None, self.request)
+    def is_mine(self) -> bool:
+        """Whether the caller's thread flushes, or waits for its turn to."""
+        return self._flushing.is_mine() or self._round.is_mine()
 
-    def runs_here(self) -> bool:
-        """Whether the caller is the thread that flushes."""
-        return self._task.runs_here()
+    def flush(self, target: int) -> None:
+        """Make ``target`` leaves durable; raise why they did not become so.
+
+        Requires that the caller's thread is not in this call already (`is_mine`).
+        """
+        durable = self.durable
+        if durable.value < target:
+            with self._round:
+                if durable.value < target:
+                    with self._flushing:
+                        self._round = self._new_round()
+                        if durable.value < target:
+                            self._flush()
+
+    def _flush(self) -> None:
+        error = self._state.why_not_durable() or self._attempt(self._tree.size)
+        if error is not None:
+            raise error
 
     def _step(self) -> None:
         self._is_scheduled = self._seconds is None  # before the size is read: see `leaves_came`
-        if self._state.ended or self._ending:
-            self._end()
-        elif self._state.failure is None:
-            self._attempt(self._tree.size)
+        with self._flushing:
+            if self._state.failure is None and not self._state.ended:
+                stop = self._tree.size
+                try:
+                    self._attempt(stop)
+                except Exception as error:  # nobody else would learn of it, out of memory say
+                    self._failed(stop, error)
 
     def _attempt(self, stop: int) -> StorageError | None:
-        """Make ``stop`` leaves durable; return the error if that failed."""
+        """Make ``stop`` leaves durable; return the error if that failed.
+
+        Anything else that is raised came from outside: from a signal handler, say.
+        """
         try:
             if self._log.size < stop:
                 self._log.append(stop, self._leaves, self._root)
             if self._record and self.durable.value < stop:
                 self._commit(stop)
-        except Exception as error:
+        except (IoFailedError, DetachedError, _HasherError) as error:
             return self._failed(stop, error)
-        except BaseException as error:  # nothing that this library knows of
-            self._state.fail(error)
-            self.durable.end()
-            raise
         self.durable.rise(stop)
         return None
 
@@ -144,36 +161,36 @@ class Flusher:
     def end(self) -> StorageError | None:
         """Flush once more, record the clean end; return the error if that failed.
 
-        Then nothing becomes durable any more.  Called when no more leaves come.
+        Then nothing becomes durable any more.  Called once, when no more leaves come.
         """
-        self._ending = True
-        self._ended.wait(1, None, self.request)
-        return self._last_error
-
-    def _end(self) -> None:
-        if not self._state.ended:
+        with self._flushing:
             try:
-                self._last_error = self._flush_last()
+                return self._flush_last()
             finally:
                 self._state.ended = True
                 self.durable.end()
-        self._ended.rise(1)
 
     def _flush_last(self) -> StorageError | None:
         if self._state.failure is not None:
             is_pending = self.durable.value < self._tree.size
             return copy.copy(self._state.failure) if is_pending else None
-        error = self._attempt(self._tree.size)
+        stop = self._tree.size
+        try:
+            error = self._attempt(stop)
+            if error is None:
+                self._commit(stop)
+        except Exception as failure:
+            error = failure if isinstance(failure, StorageError) else self._failed(stop, failure)
         if error is not None:
             return error
-        try:
-            self._commit(self.durable.value)
-        except StorageError as failure:
-            return failure
         with contextlib.suppress(IoFailedError):  # nothing depends on it
             self._log.cut_zeros()
         return None
 
+    def runs_here(self) -> bool:
+        """Whether the caller is the background's thread."""
+        return self._task.runs_here()
+
     def stop(self) -> None:
-        """Return when the thread has ended."""
+        """Return when the background has ended."""
         self._task.stop()

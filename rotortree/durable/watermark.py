@@ -31,13 +31,15 @@ def checked_timeout(timeout: float | None) -> float | None:
 
 
 class Watch:
-    """One wait for a watermark."""
+    """One wait for a watermark, by a callback; or by a thread, which may have to be woken."""
 
-    __slots__ = ("settled", "target")
+    __slots__ = ("error", "is_settled", "settled", "target")
 
-    def __init__(self, target: int, settled: Settled) -> None:
+    def __init__(self, target: int, settled: Settled | None) -> None:
         self.target = target
         self.settled = settled
+        self.is_settled = False
+        self.error: StorageError | None = None
 
 
 class Watermark:
@@ -95,10 +97,14 @@ class Watermark:
 
     def _settle(self, watch: Watch, error: StorageError | None) -> None:
         if self._watches.pop(watch, watch) is None:  # nobody else took it
-            try:
-                watch.settled(error)
-            except Exception:  # it is another's: the thread that flushes goes on
-                sys.excepthook(*sys.exc_info())
+            watch.error = error
+            watch.is_settled = True
+            settled = watch.settled
+            if settled is not None:
+                try:
+                    settled(error)
+                except Exception:  # it is another's: the thread that flushes goes on
+                    sys.excepthook(*sys.exc_info())
 
     def wait(
         self, target: int, timeout: float | None, ask: Callable[[], object] | None = None
@@ -107,19 +113,29 @@ class Watermark:
 
         Raises why it will not be, and TimeoutError after ``timeout`` seconds.
         """
-        answer = SimpleQueue[StorageError | None]()
-        watch = self.watch(target, answer.put)
+        watch = Watch(target, None)
+        self._watches[watch] = None
         try:
-            if ask is not None:
+            self._look(watch)
+            if ask is not None and not watch.is_settled:
                 ask()
-            with contextlib.suppress(Empty):
-                error = answer.get(timeout=timeout)
-                if error is not None:
-                    raise error
-                return
+            if not watch.is_settled:
+                _sleep(watch, timeout)
         finally:
-            self.forget(watch)
-        raise TimeoutError(f"not durable after {timeout} seconds")
+            self._watches.pop(watch, None)
+        if watch.error is not None:
+            raise watch.error
+        if not watch.is_settled:
+            raise TimeoutError(f"not durable after {timeout} seconds")
+
+
+def _sleep(watch: Watch, timeout: float | None) -> None:
+    """Return when a watch is settled, or after ``timeout`` seconds."""
+    answer = SimpleQueue[StorageError | None]()
+    watch.settled = answer.put  # from here on it is told; it may have been settled before
+    if not watch.is_settled:
+        with contextlib.suppress(Empty):
+            answer.get(timeout=timeout)
 
 
 class _Tree(Protocol):

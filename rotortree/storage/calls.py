@@ -30,6 +30,7 @@ __all__ = [
     "check_named",
     "check_written",
     "close",
+    "explained",
     "file_size",
     "identity_of",
     "listdir",
@@ -83,18 +84,23 @@ def syncing(path: str, operation: str) -> Iterator[None]:
         raise SyncFailedError(path, operation, error) from error
 
 
+def explained(error: IoFailedError) -> IoFailedError | DetachedError:
+    """What an error means where an open tree meets it with its own files.
+
+    A path that leads nowhere any more was removed or moved by somebody else.
+    """
+    if error.errno in _LEADS_NOWHERE:
+        return DetachedError(error.path, "was removed or moved")
+    return error
+
+
 @contextlib.contextmanager
 def owning() -> Iterator[None]:
-    """Turn the IoFailedError of a path that leads nowhere any more into DetachedError.
-
-    For what an open tree does with its own files: somebody else removed or moved them.
-    """
+    """Raise errors as `explained` has them."""
     try:
         yield
     except IoFailedError as error:
-        if error.errno in _LEADS_NOWHERE:
-            raise DetachedError(error.path, "was removed or moved") from error
-        raise
+        raise explained(error) from error.__cause__
 
 
 def path_of(directory: ReadableDirectory, name: str) -> str:
@@ -164,31 +170,24 @@ def sync_directory(directory: WritableDirectory) -> None:
 
 
 def identity_of(directory: ReadableDirectory) -> Hashable:
-    """Which directory a handle is of, as `Status.identity` says it."""
+    """Which directory a handle is of."""
     with translated(directory.path, "stat"):
-        return directory.status(".").identity
+        return directory.identify(".")
 
 
-def check_named(
-    root: ReadableDirectory, path: str, identity: Hashable, least_bytes: int = 0
-) -> None:
-    """Raise DetachedError unless a path below ``root`` leads to that file, of so many bytes.
-
-    Or to that directory.
+def check_named(root: ReadableDirectory, path: str, identity: Hashable) -> None:
+    """Raise DetachedError unless a path below ``root`` leads to that file or directory.
 
     One system call.  Raises IoFailedError where that cannot be told.
     """
     try:
-        found = root.status(path)
+        found = root.identify(path)
     except OSError as error:
         if error.errno in _LEADS_NOWHERE:
             raise DetachedError(path_of(root, path), "was removed or moved") from error
         raise IoFailedError(path_of(root, path), "stat", error) from error
-    if found.identity != identity:
+    if found != identity:
         raise DetachedError(path_of(root, path), "was replaced by another file")
-    if found.size < least_bytes:
-        happened = f"was cut to {found.size} bytes, of which it had {least_bytes}"
-        raise DetachedError(path_of(root, path), happened)
 
 
 def take_lock(directory: Directory, name: str, *, shared: bool) -> Lock:

@@ -13,7 +13,7 @@ handle: plain names, or paths of such with ``/`` between them.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -25,20 +25,8 @@ __all__ = [
     "Lock",
     "ReadableDirectory",
     "ReadableFile",
-    "Status",
     "WritableDirectory",
 ]
-
-
-class Status(NamedTuple):
-    """What a name leads to now.
-
-    ``identity`` is equal for all names and handles of one file or directory, and for no two others
-    that exist at the same time.  ``size``: the file's length in bytes.
-    """
-
-    identity: Hashable
-    size: int
 
 
 class Lock(Protocol):
@@ -57,7 +45,7 @@ class ReadableFile(Protocol):
 
     @property
     def identity(self) -> Hashable:
-        """As in `Status`."""
+        """As `ReadableDirectory.identify` says it."""
 
     def size(self) -> int:
         """The file's length now."""
@@ -107,8 +95,12 @@ class ReadableDirectory(Protocol):
     def listdir(self) -> list[str]:
         """The names in this directory, in no order."""
 
-    def status(self, path: str) -> Status:
-        """What a path below this directory leads to now.  Raises FileNotFoundError."""
+    def identify(self, path: str) -> Hashable:
+        """Which file or directory a path below this directory leads to now.
+
+        The identity is equal for all names and handles of one file or directory, and for no two
+        others that exist at the same time.  Raises FileNotFoundError.
+        """
 
     def close(self) -> None:
         """Release the handle.  Idempotent."""

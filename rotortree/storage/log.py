@@ -156,6 +156,7 @@ class Log:
         self.size = 0
         """How many leaves the log leads to, all of them durable."""
         self._root = root
+        self._identify = root.identify  # for each flush
         self._wal = wal
         self._environment = environment
         self._lock_file = None if lock.guards_directory else _lock_file(root)
@@ -180,22 +181,29 @@ class Log:
         Raises IoFailedError: they are not in the log, and may be written again.  Raises
         SyncFailedError, DetachedError, and what ``root`` raises, before anything was written.
         """
-        with self._appending, calls.owning():
-            segment = self._writable(root)
-            room = self._environment.frame_leaves
-            place = segment.key, segment.end
-            buffers, end = _unit(place, (self.size, stop), leaves, root, room)
-            self._check_lock()
-            self._segment = None
+        with self._appending:
             try:
-                self._write(segment, buffers, end.offset)
-            except IoFailedError:
-                self._segment = segment  # its end is where it was
-                raise
-            with calls.syncing(segment.path, "fsync"):
-                segment.file.sync()
-            self._check_named(segment)
-            segment.end, self.size, self._segment = end, stop, segment
+                self._append(self._writable(root), stop, leaves, root)
+            except IoFailedError as error:
+                raise calls.explained(error) from error.__cause__
+
+    def _append(self, segment: _Segment, stop: int, leaves: Leaves, root: Root) -> None:
+        place, room = (segment.key, segment.end), self._environment.frame_leaves
+        buffers, end = _unit(place, (self.size, stop), leaves, root, room)
+        if self._lock_file is not None:
+            self._check_lock()
+        self._segment = None
+        try:
+            self._write(segment, buffers, end.offset)
+        except IoFailedError:
+            self._segment = segment  # its end is where it was
+            raise
+        try:
+            segment.file.sync()
+        except OSError as error:
+            raise SyncFailedError(segment.path, "fsync", error) from error
+        self._check_named(segment)
+        segment.end, self.size, self._segment = end, stop, segment
 
     def _writable(self, root: Root) -> _Segment:
         """The segment to append to: the open one, or a new one."""
@@ -237,8 +245,14 @@ class Log:
 
         Asked after a sync: nothing is acknowledged in a file without a name.
         """
-        calls.check_named(self._root, segment.name, segment.identity)
-        self._check_lock()
+        try:
+            is_named = self._identify(segment.name) == segment.identity
+        except OSError:
+            is_named = False
+        if not is_named:  # asked once more, to say what is wrong
+            calls.check_named(self._root, segment.name, segment.identity)
+        if self._lock_file is not None:
+            self._check_lock()
 
     def _check_lock(self) -> None:
         """Raise DetachedError if somebody took away the lock, where that is possible."""
@@ -497,7 +511,7 @@ def _cut_tails(log: Log, links: Iterable[Link]) -> None:
 def _lock_file(root: WritableDirectory) -> Hashable:
     """The identity of the lock file, where nothing else guards the tree."""
     with calls.translated(calls.path_of(root, LOCK), "stat"):
-        return root.status(LOCK).identity
+        return root.identify(LOCK)
 
 
 def _no_leaves(start: int, stop: int) -> Iterable[memoryview]:

@@ -257,16 +257,16 @@ def _links(
     """The units that count; each segment's must lead to where the next one begins."""
     first, header = segments[0]
     if commit is not None and commit.checkpoint != header.base:
-        _check_number(found, commit.first_segment, first.number)
+        _check_is_there(found, commit.first_segment)
         message = f"begins at {header.base.size} leaves, the checkpoint at {commit.checkpoint.size}"
         raise DataCorruptionError(first.path, 64, f"the segment {message}")
     links = []
-    for (scan, _), (next_scan, following) in itertools.pairwise(segments):
+    for (scan, _), (_, following) in itertools.pairwise(segments):
         stop = following.base.size
         links.append(Link(scan, tuple(unit for unit in scan.units if unit.stop <= stop)))
         head = links[-1].head
         if following.base != head:
-            _check_number(found, scan.number + 1, next_scan.number)
+            _check_is_there(found, scan.number + 1)
             raise WalCorruptedError(
                 scan.path,
                 scan.stop,
@@ -300,16 +300,14 @@ def _live_segments(found: Survey) -> tuple[SegmentScan, ...]:
     """
     if found.commit is None:
         return found.segments
-    numbers = {scan.number for scan in found.segments}
-    if found.commit.last_segment not in numbers:
-        _check_number(found, found.commit.last_segment, 0)
+    _check_is_there(found, found.commit.last_segment)
     return tuple(scan for scan in found.segments if scan.number >= found.commit.first_segment)
 
 
-def _check_number(found: Survey, expected: int, number: int) -> None:
-    """Raise DataCorruptionError if a segment is another than the one that should be there."""
-    if number != expected:
-        path = f"{found.directory}/{WAL}/{segment_name(expected)}"
+def _check_is_there(found: Survey, number: int) -> None:
+    """Raise DataCorruptionError if there is no segment of this number, not even a replaced one."""
+    if all(scan.number != number for scan in found.segments):
+        path = f"{found.directory}/{WAL}/{segment_name(number)}"
         raise DataCorruptionError(path, 0, "the log segment is missing")
 
 

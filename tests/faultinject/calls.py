@@ -46,7 +46,7 @@ Step = tuple[str, str, str, int, int, int]
 """A call, two paths, the directory that it starts at, another handle, and a number of bytes."""
 
 _FILE_CALLS = "close size pread pwritev truncate sync map".split()
-_NAME_CALLS = "open open mkdir rename rename unlink listdir status sync_directory".split()
+_NAME_CALLS = "open open mkdir rename rename unlink listdir identify sync_directory".split()
 _HANDLE_CALLS = "directory directory parent lock release close_directory".split()
 _TREE_CALLS = "symlink rmdir remove_tree move".split()
 
@@ -174,8 +174,8 @@ class Program:
             at.rename(name, other)
         elif call == "listdir":
             return sorted(at.listdir())
-        elif call == "status":
-            return self._status(at, name)
+        elif call == "identify":
+            return self._identify(at, name)
         elif call == "sync_directory":
             at.sync()
         elif call in ("mkdir", "unlink"):
@@ -196,15 +196,15 @@ class Program:
         elif handle:
             if call == "directory":
                 self.directories[handle] = _lockable(at.directory(name))
-            elif call == "parent" and at.status(".") != self.directories[0].status("."):
+            elif call == "parent" and at.identify(".") != self.directories[0].identify("."):
                 self.directories[handle] = _lockable(at.parent())
             elif call == "close_directory" and handle in self.directories:
                 self.directories[handle].close()
         return None
 
-    def _status(self, at: Directory, name: str) -> object:
+    def _identify(self, at: Directory, name: str) -> object:
         """What a name leads to: its length, and which of the open files it is."""
-        found = at.status(name)
+        found = at.identify(name)
         same = [number for number, file in self.files.items() if file.identity == found.identity]
         try:
             at.directory(name).close()

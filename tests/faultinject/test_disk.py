@@ -40,8 +40,8 @@ from tests.faultinject.calls import (
 @example([step("mkdir", "."), step("open", "."), step("open", "l"), step("unlink", "l")])
 @example([step("unlink", "d"), step("mkdir", "a"), step("rmdir", "d"), step("rmdir", "a")])
 @example([step("rename", "d", "d/e"), step("rename", "d/e", "d"), step("rename", "d", "a")])
-@example([step("mkdir", "e"), step("rename", "d/e", "e"), step("status", ".", at=2)])
-@example([step("rename", "d", "e"), step("open", "a", at=1), step("status", "a", at=1)])
+@example([step("mkdir", "e"), step("rename", "d/e", "e"), step("identify", ".", at=2)])
+@example([step("rename", "d", "e"), step("open", "a", at=1), step("identify", "a", at=1)])
 @example([step("remove_tree", "d"), step("open", "b", at=1), step("listdir", at=1)])
 @example([step("remove_tree", "d"), step("parent", at=2, handle=1), step("mkdir", "d", at=1)])
 @example([step("move", "d", "e"), step("mkdir", "d"), step("parent", at=2, handle=2)])
@@ -219,7 +219,7 @@ def test_rules_and_calls_see_the_path_of_now() -> None:
     disk.move("d", "moved")
     file.size()
     directory.listdir()
-    directory.status("file")
+    directory.identify("file")
     directory.directory(".").parent()
     disk.remove_tree("moved")
     disk.mkdir("moved")
@@ -229,7 +229,7 @@ def test_rules_and_calls_see_the_path_of_now() -> None:
     assert [f"{call.kind} {call.path}" for call in disk.calls[2:]] == [
         "size moved/e/file",
         "listdir moved/e",
-        "status moved/e/file",
+        "identify moved/e/file",
         "open_directory moved/e",
         "open_directory moved",
         "mkdir moved",

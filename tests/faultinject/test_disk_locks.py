@@ -127,6 +127,6 @@ def test_a_dead_process_has_no_locks_of_what_was_removed() -> None:
     directory.lock("lock", shared=False)
     disk.remove_tree("d")
     disk.restart()
-    directory.status(".")
+    directory.identify(".")
     with pytest.raises(FileNotFoundError):  # and not BlockingIOError: nothing can be made there
         directory.lock("lock", shared=False)

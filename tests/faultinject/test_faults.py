@@ -17,7 +17,7 @@ CALLS: dict[str, Callable[[SimulatedDisk], object]] = {
     "lock": lambda fs: fs.lock("lock", shared=False),
     "listdir": lambda fs: fs.listdir("."),
     "open_directory": lambda fs: fs.directory("."),
-    "status": lambda fs: fs.directory(".").status("file"),
+    "identify": lambda fs: fs.directory(".").identify("file"),
     "mkdir": lambda fs: fs.mkdir("new"),
     "open": lambda fs: fs.open("new", "create"),
     "size": lambda fs: fs.open("file", "read").size(),

@@ -1,25 +1,45 @@
-"""Ctrl-C wherever the interpreter looks for one, one place after the other."""
+"""Ctrl-C wherever the interpreter looks for one, one place after the other; and while it waits."""
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import itertools
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-__all__ = ["everywhere"]
+__all__ = ["STANDARD", "everywhere", "interrupted_while"]
 
-_LOOKS_AFTER = frozenset({"RESUME", "CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP_BACKWARD"})
+_LOOKS_AFTER = frozenset(
+    {
+        "RESUME",
+        "CALL",
+        "CALL_FUNCTION_EX",
+        "CALL_KW",
+        "JUMP_BACKWARD",
+        "POP_JUMP_BACKWARD_IF_FALSE",
+        "POP_JUMP_BACKWARD_IF_NONE",
+        "POP_JUMP_BACKWARD_IF_NOT_NONE",
+        "POP_JUMP_BACKWARD_IF_TRUE",
+    }
+)
 """Behind these instructions the interpreter looks for signals, unless they raise; nowhere else."""
+
+STANDARD = ("threading", "queue", "contextlib", "functools", "weakref", "copy")
+"""Modules of the standard library that are written in Python and run within this library's calls.
+
+`queue.SimpleQueue` is in C: a signal that comes while a thread waits in it is as one before it.
+"""
 
 
 class _Interrupt:
     """Traces instructions, and raises KeyboardInterrupt at the place of a number.
 
-    Those of `rotortree`, and of `threading`, which is written in Python, too; but none in
-    ``__del__``, from which nothing is raised.
+    Those of `rotortree` and `STANDARD`; but none in ``__del__``, from which nothing is raised.
     """
 
     def __init__(self, number: int) -> None:
@@ -28,7 +48,8 @@ class _Interrupt:
         self._before: dict[FrameType, str] = {}
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
-        if not frame.f_globals.get("__name__", "").startswith(("rotortree.", "threading")):
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if package != "rotortree" and package not in STANDARD:
             return None
         if "__del__" in (frame.f_code.co_name, frame.f_back and frame.f_back.f_code.co_name):
             return None
@@ -41,7 +62,8 @@ class _Interrupt:
             if before in _LOOKS_AFTER and not self.place:
                 self.left -= 1
                 if self.left < 0:
-                    self.place = f"{frame.f_code.co_qualname}, line {frame.f_lineno}"
+                    where = f"{frame.f_globals['__name__']}.{frame.f_code.co_qualname}"
+                    self.place = f"{where}, line {frame.f_lineno}"
                     raise KeyboardInterrupt
         return self
 
@@ -63,3 +85,31 @@ def everywhere(prepare: Callable[[], Callable[[], object]]) -> Iterator[str]:
         if not interrupt.place:
             return
         yield interrupt.place
+
+
+def interrupted_while(wait: Callable[[], object], is_waiting: Callable[[], bool]) -> bool:
+    """Call what waits, on the main thread; send a real SIGINT when it does.  Whether it raised.
+
+    Requires that the wait does not end by itself before that.
+    """
+    main = threading.main_thread()
+    assert threading.current_thread() is main, "signals come to the main thread"
+
+    def send() -> None:
+        if is_waiting() and main.ident is not None:
+            signal.pthread_kill(main.ident, signal.SIGINT)
+
+    sender = threading.Thread(target=send, daemon=True)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    was_raised = False
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            try:
+                sender.start()
+                wait()
+            except KeyboardInterrupt:
+                was_raised = True
+            sender.join()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    return was_raised

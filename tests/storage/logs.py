@@ -17,7 +17,7 @@ from rotortree.storage.format import (
     SegmentHeader,
     segment_name,
 )
-from rotortree.storage.wal import SegmentScan, Unit, scan_segment
+from rotortree.storage.log_reader import SegmentScan, Unit, scan_segment
 from tests.storage.disk import disk_of
 from tests.storage.trees import PATH, leaf
 
@@ -41,9 +41,12 @@ class Written(NamedTuple):
     root: bytes = bytes(32)
 
 
-def log_of(*frames: Written) -> bytes:
-    """The bytes of the first segment of a tree with these frames."""
-    key, data, first = HEADER.key(), HEADER.encode(), 0
+def log_of(*frames: Written, header: SegmentHeader = HEADER) -> bytes:
+    """The bytes of a segment with these frames; of the first of a tree unless its header is given.
+
+    The leaves are those of their indices.
+    """
+    key, data, first = header.key(), header.encode(), header.base.size
     chain = data[-SEAL_BYTES:]
     for number, (count, more, root) in enumerate(frames):
         payload = b"".join(leaf(index) for index in range(first, first + count))
@@ -52,7 +55,6 @@ def log_of(*frames: Written) -> bytes:
             number=number,
             first=first,
             leaves=count,
-            calls=0 if more else 1,
             promise=len(data),
             root=root,
             chain=chain,
@@ -77,7 +79,7 @@ def scan(
     base: Head,
     *,
     units: int = 2,
-    promise: int = 0,
+    promise: int = SEGMENT_BYTES,
     identity: Identity = IDENTITY,
     damaged: bool = False,
 ) -> SegmentScan:

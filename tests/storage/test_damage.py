@@ -6,12 +6,13 @@ Every damage of every file, opened as usual, is the matter of `tests/faultinject
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from rotortree import DataCorruptionError, RotorTree, UnsupportedFormatError
-from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES
+from rotortree import DataCorruptionError, RotorTree, UnsupportedFormatError, WalCorruptedError
+from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES, SegmentHeader
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.disk.image import Image
 from rotortree_faultinject.subjects.tree.damage_kinds import KINDS
@@ -22,6 +23,7 @@ from tests.storage.trees import (
     PATH,
     abandon,
     check_tree,
+    environment,
     head,
     leaf,
     leaves,
@@ -141,16 +143,22 @@ def test_a_tree_whose_only_segment_is_lost_is_not_taken_for_none() -> None:
         assert disk.image == {**left, f"{PATH}/LOCK": left.get(f"{PATH}/LOCK")}
 
 
-@pytest.mark.evidence("damage", "DURABLE-41")
-def test_of_an_unclosed_tree_the_end_of_the_log_may_be_lost_and_nothing_else() -> None:
+@pytest.mark.evidence("damage", "FORMAT-27", "FORMAT-54", "FORMAT-70", "DURABLE-41")
+@pytest.mark.parametrize("fold_leaves", [0, 2048])
+def test_of_an_unclosed_tree_the_end_of_the_log_may_be_lost_and_nothing_else(
+    fold_leaves: int,
+) -> None:
     """Two killed lives, flushed after each leaf: every place where the last segment may end.
 
-    It is the flushes before that place, the first of which was recovered and written again; and
-    those of the first life if there is no second segment at all.
+    It is the flushes before that place.  What the second life recovered it wrote into a segment of
+    its own, whose header promises that it was durable before the segment had its name: that is
+    missed.  So is that segment as a whole if it replaced the first one, which is gone; if it did
+    not, what is left is the first life.
     """
     disk = SimulatedDisk()
     for life in (range(3), range(3, 8)):
-        tree = open_tree(disk, 2)
+        world = replace(environment(disk), fold_leaves=fold_leaves)
+        tree = open_tree(disk, 2, environment=world)
         for index in life:
             tree.insert_durable(leaf(index))
         abandon(tree)
@@ -158,14 +166,28 @@ def test_of_an_unclosed_tree_the_end_of_the_log_may_be_lost_and_nothing_else() -
     files = disk.files()
     path = log_path(files)
     data = files.pop(path)
-    with open_tree(disk_of(files)) as tree:
-        check_tree(tree, 2, 3)
+    if fold_leaves:
+        with pytest.raises(DataCorruptionError, match="every log segment is missing"):
+            open_tree(disk_of(files))
+    else:
+        with open_tree(disk_of(files)) as tree:
+            check_tree(tree, 2, 3)
+    header = SegmentHeader.decode(data, path)
+    assert header.base.size == (0 if fold_leaves else 2)
+    promise = SEGMENT_BYTES + FRAME_BYTES + (3 - header.base.size) * 32
+    assert header.promise == promise
     sizes = Counter[int]()
     for length in range(SEGMENT_BYTES, len(data)):
-        with open_tree(disk_of({**files, path: data[:length]})) as tree:
-            check_quickly(tree, 2, 2 + (length - SEGMENT_BYTES) // UNIT)
+        cut = disk_of({**files, path: data[:length]})
+        if length < promise:
+            with pytest.raises(WalCorruptedError) as caught:
+                open_tree(cut)
+            assert (caught.value.path, caught.value.offset) == (path, SEGMENT_BYTES)
+            continue
+        with open_tree(cut) as tree:
+            check_quickly(tree, 2, 3 + (length - promise) // UNIT)
             sizes[tree.size] += 1
-    assert sizes == dict.fromkeys(range(2, 8), UNIT)
+    assert sizes == dict.fromkeys(range(3, 8), UNIT)
 
 
 @pytest.mark.evidence("example", "FORMAT-26", "FORMAT-58")

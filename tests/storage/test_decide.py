@@ -15,6 +15,7 @@ from rotortree.storage.format import (
     Head,
     segment_name,
 )
+from rotortree.storage.log_reader import SegmentScan
 from rotortree.storage.recovery import Decision, Survey, decide
 from tests.storage.logs import IDENTITY, scan, some_head
 
@@ -24,8 +25,8 @@ OTHER = IDENTITY._replace(tree_id=b"else" * 4)
 class Situation(NamedTuple):
     """What a directory holds; `surveys` below says how each word is built.
 
-    The log is two segments, K and K + 1, of two units of two leaves each.  What the commit record
-    says of the log only matters if there is one.
+    The log is two segments, K and K + 1, of two units of two leaves each; where something is
+    replaced, K + 2 does that.  What the commit record says of the log only matters if there is one.
     """
 
     commit: str
@@ -51,6 +52,12 @@ WORDS = {
         "last damaged",
         "older damaged",
         "one of another tree",
+        "replaced",
+        "replaced since",
+        "replaced damaged",
+        "replaced of another tree",
+        "all replaced",
+        "replaced below",
     ),
     "base": ("agrees", "other size", "other root"),
     "following": ("reached", "not reached", "within a unit", "other root", "before the end"),
@@ -81,7 +88,9 @@ TABLE: tuple[tuple[str, str, str, str, str, str, str], ...] = (
     (ANY, "first damaged", ANY, ANY, ANY, ANY, DAMAGED),
     (ANY, "last damaged", ANY, ANY, ANY, ANY, DAMAGED),
     ("absent|damaged", "older damaged", ANY, ANY, ANY, ANY, DAMAGED),
-    (ANY, "one of another tree", ANY, ANY, ANY, ANY, FOREIGN),
+    # Of a segment that is replaced, the header must be sound, and this tree's.
+    (ANY, "replaced damaged", ANY, ANY, ANY, ANY, DAMAGED),
+    (ANY, "one of another tree|replaced of another tree", ANY, ANY, ANY, ANY, FOREIGN),
     ("foreign", ANY, ANY, ANY, ANY, ANY, FOREIGN_COMMIT),
     # A segment whose neighbours meet without it was of no use: here the checkpoint is where the
     # second segment begins.
@@ -92,16 +101,25 @@ TABLE: tuple[tuple[str, str, str, str, str, str, str], ...] = (
     ("valid", "first missing", ANY, ANY, ANY, ANY, MISSING),
     ("absent|damaged", "gap", ANY, "not reached|within a unit|other root", ANY, ANY, MISSING),
     ("valid", ANY, "other size|other root", ANY, ANY, ANY, BASE),
+    ("valid", "replaced below", ANY, ANY, ANY, ANY, BASE),
     # Without the commit record, that the last segments are gone cannot be seen from the log.
     ("absent|damaged", "last missing", ANY, ANY, ANY, "beyond", PROMISED),
     ("absent|damaged", "last missing", ANY, ANY, ANY, ANY, PROVE),
     # One segment alone: there is nothing before it that could fail to reach it.
     ("absent|damaged", "first missing", ANY, ANY, ANY, "beyond", PROMISED),
     ("absent|damaged", "first missing", ANY, ANY, ANY, ANY, PROVE),
+    # So is one that replaces both, wherever the second of these began.
+    ("absent|damaged", "all replaced|replaced below", ANY, ANY, ANY, "beyond", PROMISED),
+    ("absent|damaged", "all replaced|replaced below", ANY, ANY, ANY, ANY, PROVE),
+    ("valid", "all replaced", ANY, ANY, "more", ANY, UNACKNOWLEDGED),
+    ("valid", "all replaced", ANY, ANY, ANY, "beyond", PROMISED),
+    ("valid", "all replaced", ANY, ANY, "all", ANY, CLEAN),
+    ("valid", "all replaced", ANY, ANY, ANY, ANY, OPEN),
     (ANY, ANY, ANY, "not reached|within a unit|other root", ANY, ANY, CUT),
     ("valid", ANY, ANY, ANY, "more", ANY, UNACKNOWLEDGED),
     (ANY, ANY, ANY, ANY, ANY, "beyond", PROMISED),
     ("absent|damaged", ANY, ANY, ANY, ANY, ANY, PROVE),
+    ("valid", "replaced since", ANY, ANY, "all", ANY, OPEN),
     ("valid", ANY, ANY, ANY, "all", ANY, CLEAN),
     ("valid", ANY, ANY, ANY, ANY, ANY, OPEN),
 )
@@ -137,7 +155,11 @@ def build(situation: Situation) -> Survey:
         "other root": Head(reach, b"x" * 32),
         "before the end": some_head(reach - 2),
     }[situation.following]
-    end = following.size + 4
+    last_base = {
+        "all replaced": base,
+        "replaced below": some_head(6),
+    }.get(segments, following)
+    end = last_base.size + 4
     promise = 100_000 if situation.promise == "beyond" else SEGMENT_BYTES
     scans = [
         scan(first, base, damaged=segments == "first damaged"),
@@ -154,6 +176,16 @@ def build(situation: Situation) -> Survey:
         scans = [scan(first, base, promise=promise)]
     elif segments == "one of another tree":
         scans[0] = scan(first, base, identity=OTHER)
+    elif "replaced" in segments:
+        scans[1] = scan(  # what it holds is not looked at
+            first + 1,
+            following,
+            units=1,
+            promise=100_000,
+            identity=OTHER if segments == "replaced of another tree" else IDENTITY,
+            damaged=segments == "replaced damaged",
+        )
+        scans.append(scan(first + 2, last_base, promise=promise))
     elif segments.startswith("none"):
         scans = []
     commit = Commit(
@@ -167,7 +199,7 @@ def build(situation: Situation) -> Survey:
             {"reached": end - 1, "all": end, "more": end + 1}[situation.acknowledged]
         ),
         first_segment=first,
-        last_segment=first + 1,
+        last_segment=first + 1 + ("replaced" in segments and segments != "replaced since"),
     )
     error = (
         ChecksumMismatchError("tree/COMMIT", 160, "x") if situation.commit == "damaged" else None
@@ -181,28 +213,41 @@ def build(situation: Situation) -> Survey:
     )
 
 
+def counting(situation: Situation, found: Survey) -> list[SegmentScan]:
+    """The segments that count."""
+    first = found.commit.first_segment if found.commit else 0
+    live = [one for one in found.segments if one.number >= first]
+    if situation.segments in ("all replaced", "replaced below"):
+        return live[-1:]
+    return [live[0], live[2]] if situation.segments.startswith("replaced") else live
+
+
 def check_decision(decision: Decision, situation: Situation, found: Survey) -> None:
     """What is loaded, from where to where, and whether it was a clean end."""
     expected = TABLE[verdict(situation)][-1]
-    first = found.commit.first_segment if found.commit else 0
-    live = [one for one in found.segments if one.number >= first]
-    assert live[0].header is not None
-    assert decision.last.header is not None
     said = found.commit.acknowledged.size if found.commit else 0
-    known = max(decision.last.header.base.size, said)  # no unit of these promises anything
     assert decision.identity == IDENTITY
-    assert decision.base == live[0].header.base
-    assert decision.first_segment == live[0].number
+    assert [link.scan for link in decision.links] == counting(situation, found)
     assert decision.last == found.segments[-1]
     assert decision.must_prove == (expected == PROVE)
     assert decision.clean == (expected == CLEAN)
-    assert decision.durable_size == (decision.head.size if expected == CLEAN else known)
+    first, last = decision.links[0], decision.links[-1]
+    assert first.scan.header is not None
+    assert last.scan.header is not None
+    assert decision.base == first.base == first.scan.header.base
+    # No unit of these promises anything, so the record does; units end behind two leaves each.
+    ends = [size for size in range(last.base.size, last.head.size + 1, 2) if size <= said]
+    assert decision.durable_size == max([last.scan.header.base.size, *ends])
     size = decision.base.size
-    for path, unit in decision.units:
-        assert unit.first == size
-        assert path in {one.path for one in live}
-        size = unit.stop
-    assert decision.head == (some_head(size) if size else EMPTY)
+    for link in decision.links:
+        assert link.base.size == size
+        for unit in link.units:
+            assert unit in link.scan.units
+            assert unit.first == size
+            size = unit.stop
+        assert link.head == (some_head(size) if size else EMPTY)
+        assert link.end == SEGMENT_BYTES + 192 * len(link.units)
+    assert decision.head == last.head
     assert decision.head.size == found.segments[-1].units[-1].stop
     assert decision.torn_bytes == 0
 
@@ -228,18 +273,27 @@ def place(expected: str, situation: Situation, found: Survey) -> tuple[str, int,
         NO_LOG: ("tree/wal", 0, None),
         MISSING: (f"tree/wal/{segment_name(missing)}", 0, None),
         DAMAGED: (damaged, 144, None),
-        FOREIGN: (f"tree/wal/{first}", 0, None),
+        FOREIGN: (f"tree/wal/{first + ('replaced' in situation.segments)}", 0, None),
         FOREIGN_COMMIT: ("tree/COMMIT", 0, None),
-        BASE: (f"tree/wal/{min((one.number for one in live), default=0)}", 64, None),
+        BASE: (counting(situation, found)[0].path if live else "", 64, None),
     }[expected]
 
 
 SITUATIONS = [Situation(*words) for words in itertools.product(*WORDS.values())]
 
 
-@pytest.mark.evidence("exhaustive", "FORMAT-42", "FORMAT-46", "FORMAT-54", "FORMAT-57", "FORMAT-74")
+@pytest.mark.evidence(
+    "exhaustive",
+    "FORMAT-42",
+    "FORMAT-46",
+    "FORMAT-54",
+    "FORMAT-57",
+    "FORMAT-70",
+    "FORMAT-74",
+    "FORMAT-77",
+)
 def test_every_combination_has_its_verdict() -> None:
-    """All 4,320 combinations of the situation words against the table of 26 rows, every row used.
+    """All combinations of the situation words against the table, whose rows are all used.
 
     An error names its file and offset; it is a WalCorruptedError exactly where acknowledged leaves
     of the log are the matter, and then it names them.
@@ -267,6 +321,7 @@ def test_every_combination_has_its_verdict() -> None:
                 lost = f"from {start} on" if expected == PROMISED else f"{start} to {stop - 1}"
                 assert f": leaves {lost} are damaged" in str(error)
     assert used == set(range(len(TABLE)))
+    assert len(SITUATIONS) == 6480
 
 
 @pytest.mark.parametrize("last", [1, 2, 5])

@@ -27,7 +27,7 @@ from rotortree.storage.environment import Environment
 from rotortree.storage.files import OpenMode
 from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES, Commit, Frame, SegmentHeader
 from rotortree_faultinject.disk import Call, SimulatedDisk
-from tests.storage.calls import WRITE_COMMIT, Replaced, taken, write_segment
+from tests.storage.taken import WRITE_COMMIT, Replaced, taken, write_segment
 from tests.storage.clocks import Clock
 from tests.storage.disk import go_wrong
 from tests.storage.threads import Running

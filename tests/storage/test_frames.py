@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES, Frame, SegmentHeader, seal
-from rotortree.storage.wal import SegmentScan, scan_segment
+from rotortree.storage.log_reader import SegmentScan, scan_segment
 from rotortree_faultinject.disk import SimulatedDisk
 from tests.storage.disk import disk_of
 from tests.storage.trees import leaf, open_tree
@@ -63,7 +63,7 @@ def test_a_sealed_frame_that_does_not_fit_ends_the_log(changes: dict[str, Any]) 
 def test_a_frame_is_read_as_it_was_written(more: bool) -> None:
     """Every field, the flag as a boolean; and one that begins with another magic is no frame."""
     key = bytes(range(32))
-    frame = Frame(more, 1, 2, 3, 4, 160, bytes(32), bytes(16), b"\1" * 16)
+    frame = Frame(more, 1, 2, 3, 160, bytes(32), bytes(16), b"\1" * 16)
     data = frame.encode(key)
     found = Frame.decode(data, key)
     assert found == frame
@@ -71,3 +71,15 @@ def test_a_frame_is_read_as_it_was_written(more: bool) -> None:
     assert found.more is more
     other = b"RtFx" + data[4:-16]
     assert Frame.decode(other + seal(other, key), key) is None
+
+
+@pytest.mark.evidence("example", "FORMAT-24")
+@pytest.mark.parametrize("at", range(40, 48))
+def test_a_frame_whose_reserved_bytes_are_not_zeros_is_none(at: int) -> None:
+    """However well it is sealed."""
+    key = bytes(range(32))
+    data = bytearray(Frame(False, 0, 0, 1, 160, bytes(32), bytes(16), bytes(16)).encode(key))
+    assert Frame.decode(bytes(data), key) is not None
+    data[at] = 1
+    header = bytes(data[:-16])
+    assert Frame.decode(header + seal(header, key), key) is None

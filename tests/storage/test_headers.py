@@ -135,7 +135,9 @@ SEGMENT_ONLY = [
     (64, number(2**63), IN_SEGMENT),
     (72, number(2**63), TOO_LARGE),
     (80, b"\1", NO_EMPTY_ROOT),
-    (128, b"\1", IN_SEGMENT),
+    (128, number(0), IN_SEGMENT),
+    (128, number(159), IN_SEGMENT),
+    (136, b"\1", IN_SEGMENT),
     (143, b"\1", IN_SEGMENT),
 ]
 COMMIT_ONLY = [
@@ -176,11 +178,15 @@ def test_a_sealed_header_of_impossible_values_is_damaged(
 
 @pytest.mark.evidence("example", "FORMAT-16", "FORMAT-18", "FORMAT-43")
 def test_the_largest_values_are_possible() -> None:
-    """Segment 2**63 - 1, a head of 2**63 - 1 leaves, a scheme whose name ends with any letter."""
+    """Segment 2**63 - 1, a head of 2**63 - 1 leaves, a scheme whose name ends with any letter.
+
+    And the largest promise that a field has room for.
+    """
     last = number(2**63 - 1)
     segment = SegmentHeader.decode(
-        changed(SEGMENT, (64, last), (72, last), (32, b"blake3X")), SEGMENT
+        changed(SEGMENT, (64, last), (72, last), (32, b"blake3X"), (128, b"\xff" * 8)), SEGMENT
     )
+    assert segment.promise == 2**64 - 1
     assert (segment.number, segment.base.size) == (2**63 - 1, 2**63 - 1)
     assert segment.identity.scheme == "blake3X"
     record = Commit.decode(changed(COMMIT, (104, last), (152, last)), COMMIT)

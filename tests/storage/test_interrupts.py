@@ -1,40 +1,87 @@
-"""Interrupts (Ctrl-C), and what else is no failing call, at every call; and moving processes."""
+"""Interrupts (Ctrl-C) of every call that waits, wherever they come: nothing is lost, all goes on."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import gc
 import itertools
 import os
-import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import rotortree_model as model
 from rotortree import (
-    ConfigMismatchError,
-    CustomHasher,
-    DataCorruptionError,
+    CheckpointPolicy,
+    FileLockedError,
+    FlushFailedError,
     FlushPolicy,
-    InvalidConfigError,
-    IoFailedError,
-    NotATreeError,
     RotorTree,
     StorageError,
-    TreeNotFoundError,
 )
-from rotortree.cli.dump import described
-from rotortree.storage.audit import audit
-from rotortree.storage.files import OsFileSystem
-from rotortree_faultinject.disk import SimulatedDisk
+from rotortree_faultinject.disk import Call, SimulatedDisk
 from tests.storage.disk import CRASHES, INTERRUPTED, Moment, after_crashes, go_wrong
+from tests.storage.interrupting import everywhere, interrupted_while
 from tests.storage.lives import MOMENTS, SCRIPT, Life, check_recovered
-from tests.storage.trees import abandon, leaf, leaves, leaves_of
+from tests.storage.threads import (
+    SOON,
+    Gate,
+    Running,
+    abandon_threaded,
+    background_threads,
+    open_threaded,
+    until,
+)
+from tests.storage.trees import (
+    PATH,
+    abandon,
+    check_goes_on,
+    check_tree,
+    leaf,
+    leaves,
+    leaves_of,
+    open_tree,
+)
+
+LATER = FlushPolicy.Interval(3600)
+"""Nothing is flushed by itself while a test runs."""
+
+WAITS: dict[str, Callable[[RotorTree], object]] = {
+    "flush": lambda tree: tree.flush(),
+    "insert_durable": lambda tree: tree.insert_durable(leaf(tree.size)),
+    "token.wait": lambda tree: tree.append(leaf(tree.size)).wait(),
+    "checkpoint": lambda tree: tree.checkpoint(),
+    "wait_for_checkpoint": lambda tree: tree.wait_for_checkpoint(),
+    "close": lambda tree: tree.close(),
+}
+"""The calls of an open tree that wait."""
+
+
+def is_locked(disk: SimulatedDisk) -> bool:
+    """Whether an open is refused now."""
+    try:
+        open_tree(disk, read_only=True).close()
+    except FileLockedError:
+        return True
+    return False
+
+
+def survives(disk: SimulatedDisk, acknowledged: int, place: str) -> None:
+    """What was acknowledged is there after a kill and after a power cut."""
+    for left in after_crashes(disk, (CRASHES[0], CRASHES[-1])):
+        with open_tree(left) as again:
+            assert again.size >= acknowledged, place
+            check_tree(again, 2, again.size)
+
+
+# At every call of the disk.
 
 
 def interrupted(number: int, moment: Moment) -> tuple[SimulatedDisk, model.History]:
-    """A life in which one call is interrupted, and which then goes on as well as it can."""
+    """A life in which one call is interrupted, and which then goes on."""
     disk = SimulatedDisk()
     go_wrong(disk, INTERRUPTED[moment], number)
     life = Life(disk)
@@ -52,9 +99,10 @@ def interrupted(number: int, moment: Moment) -> tuple[SimulatedDisk, model.Histo
     return disk, life.history
 
 
+@pytest.mark.evidence("fault", "DURABLE-34")
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_an_interrupt_at_any_call_loses_nothing_that_was_acknowledged(moment: Moment) -> None:
-    """After it the tree goes on or refuses to; what it acknowledges then survives a power cut."""
+    """Whichever thread makes the call; what is acknowledged afterwards survives a power cut."""
     for number in itertools.count():
         disk, history = interrupted(number, moment)
         if not disk.faults.hits:
@@ -64,172 +112,334 @@ def test_an_interrupt_at_any_call_loses_nothing_that_was_acknowledged(moment: Mo
     assert number > 200
 
 
-@pytest.mark.evidence("example", "DURABLE-51")
-def test_a_tree_stays_where_it_is_when_the_process_moves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+# A real signal, while the main thread waits.
+
+
+@pytest.mark.evidence("fault", "DURABLE-14", "DURABLE-34", "DURABLE-46")
+@pytest.mark.parametrize(
+    ("name", "kind", "part"),
+    [
+        ("flush", "sync", "/wal/"),
+        ("flush", "pwritev", "/wal/"),
+        ("insert_durable", "sync", "/wal/"),
+        ("token.wait", "sync", "/wal/"),
+        ("checkpoint", "sync", "/wal/"),
+        ("checkpoint", "sync", "/levels/"),
+        ("checkpoint", "rename", "COMMIT"),
+        ("wait_for_checkpoint", "sync", "/levels/"),
+        ("close", "sync", "/wal/"),
+        ("close", "rename", "COMMIT"),
+    ],
+)
+def test_a_wait_that_is_interrupted_ends_and_nothing_else_does(
+    name: str, kind: str, part: str
 ) -> None:
-    """Opened by a relative path, then chdir to where the same path is another tree."""
-    for name, count in (("a", 4), ("b", 10)):
-        (tmp_path / name).mkdir()
-        monkeypatch.chdir(tmp_path / name)
-        with RotorTree.open("tree") as tree:
-            tree.insert_many(leaves(0, count))
-    monkeypatch.chdir(tmp_path / "a")
-    with RotorTree.open("tree") as tree:
-        tree.insert_many(leaves(4, 8))
-        monkeypatch.chdir(tmp_path / "b")
+    """The disk hangs, SIGINT comes, KeyboardInterrupt is raised.  Then the disk goes on.
+
+    Who waits in another thread is told.  The tree is not failed: it flushes, makes checkpoints and
+    is closed; after an interrupted close it is closed and unlocked by itself.
+    """
+    disk, gate = SimulatedDisk(), Gate(kind, part)
+    policy = CheckpointPolicy.EveryNEntries(4) if name.startswith("wait") else None
+    tree = open_threaded(disk, 2, flush_policy=LATER, checkpoint_policy=policy)
+    token = tree.insert_many(leaves(0, 3))[1]
+    other = Running(token.wait)
+    disk.on_call = gate
+    tree.insert(leaf(3))
+    assert interrupted_while(partial(WAITS[name], tree), gate.is_reached)
+    gate.open()
+    if name.startswith("wait"):
+        tree.flush()  # where no flush was interrupted, somebody has to ask for one
+    if name == "close":
+        assert until(lambda: tree.closed and not is_locked(disk))
+    else:
+        tree.flush()
+        assert tree.insert_durable(leaf(tree.size)) == tree.root
         tree.checkpoint()
-    for name, count in (("a", 8), ("b", 10)):
-        with RotorTree.open(tmp_path / name / "tree", read_only=True) as tree:
-            assert leaves_of(tree) == leaves(0, count)
+        assert tree.checkpoint_size == tree.size
+    assert other.ends()
+    assert other.error is None
+    tree.close()
+    assert (tree.durable_size, is_locked(disk)) == (tree._engine.tree.size, False)
+    assert background_threads() == []
+    check_goes_on(disk, 2, tree.durable_size)
 
 
-def test_a_thread_that_cannot_be_started_leaves_no_tree_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.evidence("fault", "DURABLE-33", "DURABLE-34")
+@pytest.mark.parametrize(("kind", "part"), [("pread", "/wal/"), ("sync", "/wal/")])
+def test_an_open_that_is_interrupted_while_the_disk_hangs_leaves_nothing_locked(
+    kind: str, part: str
 ) -> None:
-    """RuntimeError from open, and the lock is free again."""
+    """Nor any thread; the next open has all that was there."""
+    disk, gate = SimulatedDisk(), Gate(kind, part)
+    tree = open_tree(disk, 2)
+    tree.insert_many(leaves(0, 4))
+    tree.flush()
+    abandon(tree)
+    disk.restart()
+    disk.on_call = gate
+    assert interrupted_while(partial(open_threaded, disk), gate.is_reached)
+    disk.on_call = None
+    assert not is_locked(disk)
+    assert background_threads() == []
+    check_goes_on(disk, 2, 4)
 
-    def refuse(self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(RuntimeError, match="can't start"):
-            RotorTree.open(tmp_path)
-    with RotorTree.open(tmp_path) as tree:
-        tree.insert_durable(leaf(0))
+# At every place of a call.
 
 
-def test_the_flusher_outlives_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """One MemoryError in the background; a later token is settled all the same."""
-    with RotorTree.open(tmp_path, flush_policy=FlushPolicy.Interval(0.001)) as tree:
-        real = tree._engine._write_unit
-        failures = iter([MemoryError()])
+class _Busy:
+    """A tree with its background tasks, and a thread that waits for a token of it.
 
-        def fail_once(*arguments: Any) -> None:
-            for failure in failures:
-                raise failure
-            real(*arguments)
+    The disk takes its time, so that whoever waits does so.
+    """
 
-        monkeypatch.setattr(tree._engine, "_write_unit", fail_once)
+    def __init__(self, flush_policy: FlushPolicy.Interval | FlushPolicy.Manual) -> None:
+        self.disk = SimulatedDisk()
+        self.tree = open_threaded(
+            self.disk,
+            2,
+            flush_policy=flush_policy,
+            checkpoint_policy=CheckpointPolicy.EveryNEntries(3),
+        )
+        self.tree.insert_many(leaves(0, 4))
+        self.token = self.tree.insert(leaf(4))[1]
+        self.waiter = Running(self.token.wait)
+
+    def check(self, place: str, *, may_be_closed: bool) -> None:
+        """The tree goes on, or is closed; nobody waits for ever; nothing is lost."""
+        other = Running(lambda: self.tree.insert_durable(leaf(self.tree.size)))
+        assert other.ends(), place
+        if may_be_closed and (other.error is not None or self.tree._engine._checkpointer._closing):  # type: ignore[union-attr]
+            assert until(lambda: self.tree.closed and not is_locked(self.disk)), place
+        else:
+            assert other.error is None, place
+            size = self.tree.size
+            token = self.tree.insert_many(leaves(size, size + 4))[1]
+            assert Running(self.tree.checkpoint).ends(), place
+            assert self.tree.wait_for_checkpoint(SOON), place
+            assert self.tree.checkpoint_size == size + 4, place
+            assert token.is_durable, place
+        assert self.waiter.ends(), place
+        assert self.waiter.error is None, place
+        closing = Running(self.tree.close)
+        assert closing.ends(), place
+        assert closing.error is None, place
+        assert not is_locked(self.disk), place
+        assert background_threads() == [], place
+        abandon(self.tree)
+        least = self.tree.durable_size
+        assert least == self.tree._engine.tree.size, place
+        with open_tree(self.disk) as again:
+            assert again.size >= least, place
+            check_tree(again, 2, again.size)
+
+
+@pytest.mark.evidence("fault", "DURABLE-14", "DURABLE-18", "DURABLE-34")
+@pytest.mark.parametrize("policy", [FlushPolicy.Manual(), FlushPolicy.Interval(0.001)])
+@pytest.mark.parametrize("name", WAITS)
+def test_an_interrupt_anywhere_leaves_a_tree_that_goes_on_or_is_closed(
+    name: str, policy: FlushPolicy.Interval | FlushPolicy.Manual
+) -> None:
+    """In this library's code and the standard library's, with other threads present.
+
+    Tokens are settled, checkpoints made, the lock is given back; the tree is never failed.
+    """
+    busy: list[_Busy] = []
+
+    def prepare() -> Callable[[], object]:
+        busy[:] = [_Busy(policy)]
+        return partial(WAITS[name], busy[0].tree)
+
+    places = list[str]()
+    for place in everywhere(prepare):
+        places.append(place)
+        busy[0].check(place, may_be_closed=name == "close")
+    busy[0].check("the end", may_be_closed=name == "close")
+    assert any(name.rpartition(".")[2] in place for place in places)
+
+
+@pytest.mark.evidence("fault", "DURABLE-34")
+def test_what_is_acknowledged_after_an_interrupted_flush_survives_a_power_cut() -> None:
+    """Wherever it came: another thread's insert_durable returns afterwards."""
+    trees: list[tuple[SimulatedDisk, RotorTree]] = []
+
+    def prepare() -> Callable[[], object]:
+        disk = SimulatedDisk()
+        tree = open_threaded(disk, 2)
+        tree.insert(leaf(0))
+        trees[:] = [(disk, tree)]
+        return partial(tree.insert_durable, leaf(1))
+
+    places = list[str]()
+    for place in everywhere(prepare):
+        places.append(place)
+        disk, tree = trees[0]
+        size = tree.size
+        other = Running(partial(tree.insert_durable, leaf(size)))
+        assert other.ends(), place
+        assert other.error is None, place
+        assert tree.durable_size == size + 1, place
+        abandon_threaded(tree)
+        survives(disk, size + 1, place)
+    abandon_threaded(trees[0][1])
+    assert len(places) > 30
+    assert any("flush" in place for place in places)
+
+
+@pytest.mark.evidence("fault", "DURABLE-18", "DURABLE-24", "DURABLE-25", "DURABLE-34")
+def test_an_interrupt_anywhere_in_an_insert_stops_neither_of_the_background_threads() -> None:
+    """Its leaf is in the tree or not.  If it is, it becomes durable by itself, like later ones.
+
+    A checkpoint that is due is made, and no wait for it lasts for ever.
+    """
+    tree = open_threaded(
+        SimulatedDisk(),
+        2,
+        flush_policy=FlushPolicy.Interval(0),
+        checkpoint_policy=CheckpointPolicy.EveryNEntries(1),
+    )
+
+    def prepare() -> Callable[[], object]:
+        tree.checkpoint()
+        assert tree.wait_for_checkpoint(SOON)
+        return lambda: tree.append(leaf(tree.size))
+
+    count = 0
+    for place in everywhere(prepare):
+        count += 1
+        assert until(lambda: tree.durable_size == tree.size), place
+        waiting = Running(tree.wait_for_checkpoint)
+        assert waiting.ends(), place
+        assert tree.checkpoint_size == tree.size, place
+        tree.append(leaf(tree.size)).wait(SOON)
+        waiting = Running(tree.wait_for_checkpoint)
+        assert waiting.ends(), place
+        assert waiting.error is None, place
+        assert tree.checkpoint_size == tree.size, place
+    assert count > 10
+    assert leaves_of(tree) == tuple(map(leaf, range(tree.size)))
+    tree.close()
+
+
+def descriptors() -> int:
+    """How many files this process has open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.evidence("fault", "DURABLE-33", "DURABLE-34")
+@pytest.mark.filterwarnings("ignore:.* was not closed:ResourceWarning")
+def test_an_interrupt_anywhere_in_an_open_leaves_the_directory_unlocked(tmp_path: Path) -> None:
+    """And no thread of its own running; then another open has all that was there."""
+    path = tmp_path / "tree"
+    with RotorTree.open(path, n=2) as tree:
+        tree.insert_many(leaves(0, 3))
+    opened: list[RotorTree] = []
+
+    def prepare() -> Callable[[], object]:
+        def run() -> None:
+            with contextlib.suppress(RuntimeError):  # by `threading`, interrupted where it waits
+                opened.append(RotorTree.open(path))
+
+        return run
+
+    places, threads, files = list[str](), list[str](), list[str]()
+    for place in everywhere(prepare):
+        places.append(place)
+        while opened:  # it was interrupted behind its end
+            opened.pop().close()
+        try:
+            RotorTree.open(path, flush_policy=FlushPolicy.Manual()).close()
+        except FileLockedError:
+            raise AssertionError(place) from None
+        gc.collect()
+        if not until(lambda: not background_threads()):
+            threads.append(place)
+            break
+    assert threads == []
+    assert files == []
+    assert len(places) > 200
+    with opened.pop() as tree:
+        check_tree(tree, 2, 3)
+
+
+@pytest.mark.evidence("fault", "DURABLE-28", "DURABLE-29", "DURABLE-34", "FORMAT-53")
+@pytest.mark.parametrize(
+    ("name", "kind", "part"),
+    [
+        ("flush", "sync", "/wal/"),
+        ("checkpoint", "sync_directory", "/wal"),
+        ("checkpoint", "sync_directory", "/levels"),
+        ("flush", "sync_directory", PATH),  # of the commit record that it replaces
+    ],
+)
+def test_an_interrupt_does_not_hide_that_a_sync_failed(name: str, kind: str, part: str) -> None:
+    """Wherever it comes: no later call acknowledges what the disk does not have.
+
+    The tree is failed then, or what that sync covered was written anew.
+    """
+    trees: list[tuple[SimulatedDisk, RotorTree]] = []
+    failed: list[str] = []
+
+    def prepare() -> Callable[[], object]:
+        disk = SimulatedDisk()
+        tree = open_threaded(disk, 2, record_acknowledgements=part == PATH)
+        tree.insert_many(leaves(0, 4))
+        failed.clear()
+        trees[:] = [(disk, tree)]
+
+        def fail_once(call: Call) -> None:
+            if call.kind == kind and part in call.path and not failed:
+                failed.append(call.path)
+                go_wrong(disk, "x", kind=kind)
+
+        disk.on_call = fail_once
+
+        def run() -> None:
+            with contextlib.suppress(StorageError):
+                getattr(tree, name)()
+
+        return run
+
+    count = 0
+    for place in everywhere(prepare):
+        disk, tree = trees[0]
+        count += bool(failed)
+        for change in (getattr(tree, name), partial(tree.insert_durable, leaf(4)), tree.checkpoint):
+            calling = Running(change)
+            assert calling.ends(), place
+            if tree._engine.state.failure is not None:
+                assert isinstance(calling.error, FlushFailedError), place
+                assert not calling.error.retryable, place
+        assert failed, place
+        acknowledged = tree.durable_size
+        abandon_threaded(tree)
+        survives(disk, acknowledged, place)
+    abandon_threaded(trees[0][1])
+    assert count > 10
+
+
+# What a thread cannot do.
+
+
+@pytest.mark.evidence("fault", "DURABLE-14", "DURABLE-18", "DURABLE-27")
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOSPC, "full")])
+def test_the_background_outlives_an_error(error: Exception) -> None:
+    """A write fails, also for lack of memory; a later token is settled all the same."""
+    disk = SimulatedDisk()
+    failing = [error]
+
+    def fail_once(call: Call) -> None:
+        if call.kind == "pwritev" and failing:
+            raise failing.pop()
+
+    with open_threaded(disk, 2, flush_policy=FlushPolicy.Interval(0.001)) as tree:
+        disk.on_call = fail_once
         token = tree.extend(leaves(0, 2))
         try:
-            token.wait(10)
-        except StorageError:
-            token.wait(10)
+            token.wait(SOON)
+        except FlushFailedError as caught:
+            assert caught.retryable
+            tree.extend(leaves(2, 4)).wait(SOON)
         assert token.is_durable
-
-
-@pytest.mark.evidence("example", "FORMAT-2", "FORMAT-4", "FORMAT-10", "FORMAT-66")
-def test_stray_names_are_passed_over_or_named(tmp_path: Path) -> None:
-    """Numbers of no segment, huge gaps, pipes, directories: the tree or a typed error, at once."""
-
-    tree_path = tmp_path / "tree"
-    with RotorTree.open(tree_path) as tree:
-        tree.insert_many(leaves(0, 5))
-    for name in ("99999999999999999999.wal", "00000000.wal", "1.wal", "x.wal"):
-        (tree_path / "wal" / name).write_bytes(b"")
-        with RotorTree.open(tree_path) as tree:
-            assert tree.size == 5
-        (tree_path / "wal" / name).unlink()
-    huge = tree_path / "wal" / "100000000.wal"
-    huge.write_bytes(b"")
-    with pytest.raises(DataCorruptionError):
-        RotorTree.open(tree_path)
-    huge.unlink()
-    os.mkfifo(huge)
-    with pytest.raises(StorageError, match="not a regular file"):
-        RotorTree.open(tree_path)
-    huge.unlink()
-    (tree_path / "wal" / "x.tmp").mkdir()
-    with RotorTree.open(tree_path) as tree:
-        assert tree.size == 5
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(NotATreeError):
-        RotorTree.open(tmp_path / "file")
-    with pytest.raises(InvalidConfigError):
-        RotorTree.open("\ud800")
-
-
-@pytest.mark.evidence("example", "FORMAT-66")
-@pytest.mark.parametrize("read_only", [True, False])
-@pytest.mark.parametrize(
-    "name",
-    ["COMMIT", "LOCK", "wal", "wal/00000002.wal", "levels/0/00000000.nodes"],
-)
-def test_a_link_to_nothing_is_no_missing_file(tmp_path: Path, name: str, read_only: bool) -> None:
-    """What it should lead to is perhaps on a disk that is not mounted: IoFailedError."""
-    with RotorTree.open(tmp_path / "tree") as tree:
-        tree.insert_many(leaves(0, 5))
-        tree.checkpoint()
-        tree.insert_many(leaves(5, 7))
-    (tmp_path / "tree" / name).rename(tmp_path / "elsewhere")
-    (tmp_path / "tree" / name).symlink_to(tmp_path / "nowhere" / "x")
-    with pytest.raises(IoFailedError) as caught:
-        RotorTree.open(tmp_path / "tree", read_only=read_only)
-    assert caught.value.path.startswith(str(tmp_path / "tree" / name))
-    (tmp_path / "tree" / name).unlink()
-    (tmp_path / "elsewhere").rename(tmp_path / "tree" / name)
-    with RotorTree.open(tmp_path / "tree", read_only=read_only) as tree:
-        assert leaves_of(tree) == leaves(0, 7)
-
-
-@pytest.mark.evidence("example", "FORMAT-6", "FORMAT-66")
-@pytest.mark.parametrize("read_only", [True, False])
-@pytest.mark.parametrize("kind", [os.mkfifo, os.mkdir])
-def test_a_lock_file_that_is_none_is_refused_at_once(
-    tmp_path: Path, kind: Callable[[Path], None], read_only: bool
-) -> None:
-    """A pipe, for which an open waits, and a directory, which can be locked, too."""
-    RotorTree.open(tmp_path / "tree").close()
-    (tmp_path / "tree" / "LOCK").unlink()
-    kind(tmp_path / "tree" / "LOCK")
-    with pytest.raises(IoFailedError, match="LOCK"):
-        RotorTree.open(tmp_path / "tree", read_only=read_only)
-
-
-@pytest.mark.evidence("example", "FORMAT-3", "FORMAT-4", "FORMAT-9")
-@pytest.mark.parametrize("level", ["007", "00", "\u0663", "x", "0.tmp"])
-def test_only_levels_have_names_of_levels(tmp_path: Path, level: str) -> None:
-    """What else is in ``levels/``, be it a file or a directory with files, does not count."""
-    path = tmp_path / "tree"
-    (path / "levels" / level).mkdir(parents=True)
-    (path / "levels" / level / "x").write_bytes(b"")
-    with pytest.raises(TreeNotFoundError):
-        RotorTree.open(path, read_only=True)
-    with RotorTree.open(path) as tree:
-        assert tree.recovery.created
-        tree.insert_many(leaves(0, 5))
-    (path / "levels" / level / "x").unlink()
-    (path / "levels" / level).rmdir()
-    (path / "levels" / level).write_bytes(b"")
-    with RotorTree.open(path) as tree:
-        assert leaves_of(tree) == leaves(0, 5)
-    (finding,) = audit(OsFileSystem(), str(path))
-    assert (finding.path, finding.severity) == (f"{path}/levels/{level}", "note")
-    assert described(OsFileSystem(), str(path))["levels"] == []
-
-
-def test_a_missing_levels_directory_is_made_again(tmp_path: Path) -> None:
-    """As after a crash that lost its name, or a copy without empty directories."""
-    with RotorTree.open(tmp_path / "tree") as tree:
-        tree.insert_many(leaves(0, 9))
-    (tmp_path / "tree" / "levels").rmdir()
-    with RotorTree.open(tmp_path / "tree") as tree:
-        tree.checkpoint()
-        assert tree.checkpoint_size == 9
-    with RotorTree.open(tmp_path / "tree") as tree:
-        assert leaves_of(tree) == leaves(0, 9)
-
-
-@pytest.mark.evidence("example", "FORMAT-15")
-def test_a_custom_scheme_must_be_named_again(tmp_path: Path) -> None:
-    """A stored scheme that is not built in needs its hasher; another one is refused."""
-    scheme = CustomHasher("first-child", lambda children: children[0])
-    with RotorTree.open(tmp_path, hasher=scheme) as tree:
-        tree.insert_many(leaves(0, 5))
-    for hasher in (None, CustomHasher("other", lambda children: children[0])):
-        with pytest.raises(ConfigMismatchError):
-            RotorTree.open(tmp_path, hasher=hasher)
-    with RotorTree.open(tmp_path, hasher=scheme) as tree:
-        assert tree.root == leaf(0)
+        assert failing == []

@@ -16,7 +16,7 @@ from rotortree.storage.level_files import Damage, LevelFiles
 from rotortree.tree import accumulator
 from rotortree.tree.accumulator import Accumulator, new_accumulator
 from rotortree_faultinject.disk import SimulatedDisk
-from tests.storage.calls import Replaced
+from tests.storage.taken import Replaced
 from tests.storage.disk import disk_of, flip
 from tests.storage.trees import PATH, leaf, leaves, model_root
 

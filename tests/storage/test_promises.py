@@ -109,7 +109,7 @@ def is_held(disk: SimulatedDisk, *, shared: bool) -> bool:
     """Whether somebody holds a lock that excludes such a one."""
     watching, disk.on_call = disk.on_call, None
     try:
-        disk.lock(f"{PATH}/LOCK", shared=shared).release()
+        disk.directory(PATH).lock("LOCK", shared=shared).release()
     except FileNotFoundError:
         return False  # there is no directory
     except BlockingIOError:

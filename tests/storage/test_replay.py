@@ -15,7 +15,7 @@ from rotortree.storage import recovery
 from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES
 from rotortree.storage.parallel import count_passing, made_ahead
 from rotortree.storage.recovery import _rows
-from rotortree.storage.wal import SegmentScan, scan_segment
+from rotortree.storage.log_reader import SegmentScan, scan_segment
 from rotortree_faultinject.disk import Call, SimulatedDisk
 from tests.storage.disk import disk_of
 from tests.storage.trees import check_tree, leaf, leaves, log_path, open_tree
@@ -68,14 +68,14 @@ def test_large_payloads_are_judged_as_small_ones(
     small = [scan(path, one) for one in logs]
     monkeypatch.setattr("rotortree.kernel.THREADS", threads)
     for large_bytes in (0, 64):
-        monkeypatch.setattr("rotortree.storage.wal._LARGE_BYTES", large_bytes)
+        monkeypatch.setattr("rotortree.storage.log_reader._LARGE_BYTES", large_bytes)
         assert [scan(path, one) for one in logs] == small
     assert len({found.stop for found in small}) == 1 + 8
 
 
 def test_damage_behind_a_large_payload_is_still_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     """The frames behind it promise more than there is."""
-    monkeypatch.setattr("rotortree.storage.wal._LARGE_BYTES", 0)
+    monkeypatch.setattr("rotortree.storage.log_reader._LARGE_BYTES", 0)
     path, data = log()
     at = SEGMENT_BYTES + 2 * FRAME_BYTES + 40
     changed = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
@@ -86,8 +86,8 @@ def test_damage_behind_a_large_payload_is_still_damage(monkeypatch: pytest.Monke
 
 def test_a_large_payload_that_cannot_be_read_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the operating system, from whatever thread; and never taken for a torn one."""
-    monkeypatch.setattr("rotortree.storage.wal._LARGE_BYTES", 0)
-    monkeypatch.setattr("rotortree.storage.wal._READ_BYTES", 64)
+    monkeypatch.setattr("rotortree.storage.log_reader._LARGE_BYTES", 0)
+    monkeypatch.setattr("rotortree.storage.log_reader._READ_BYTES", 64)
     path, data = log()
     disk = disk_of({path: data})
     main = threading.current_thread()

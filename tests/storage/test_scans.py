@@ -6,9 +6,9 @@ import pytest
 
 from rotortree import DataCorruptionError
 from rotortree.storage.format import FRAME_BYTES, FRAME_MAGIC, SEGMENT_BYTES
-from rotortree.storage.wal import SegmentReader
+from rotortree.storage.log_reader import SegmentReader
 from tests.storage.disk import disk_of
-from tests.storage.logs import LOG, Written, log_of, scan_of
+from tests.storage.logs import HEADER, LOG, Written, log_of, scan_of
 
 UNIT = FRAME_BYTES + 32
 """Bytes of a unit of one leaf."""
@@ -17,9 +17,12 @@ UNIT = FRAME_BYTES + 32
 @pytest.mark.evidence("example", "FORMAT-33")
 @pytest.mark.parametrize("behind", [b"", bytes(100), FRAME_MAGIC + bytes(200), b"X"])
 def test_a_segment_without_frames_promises_nothing(behind: bytes) -> None:
-    """No units, nothing dropped; what lies behind the header is in use if it is not zeros."""
+    """No units, nothing dropped; what lies behind the header is in use if it is not zeros.
+
+    But for the header itself, which was durable before the segment had its name.
+    """
     scan = scan_of(log_of() + behind)
-    assert (scan.units, scan.dropped, scan.promise) == ((), 0, 0)
+    assert (scan.units, scan.dropped, scan.promise) == ((), 0, SEGMENT_BYTES)
     assert (scan.stop, scan.end, scan.frames) == (SEGMENT_BYTES, SEGMENT_BYTES, 0)
     assert scan.used == SEGMENT_BYTES + len(behind.rstrip(b"\0"))
 
@@ -43,6 +46,20 @@ def test_units_are_what_their_frames_are() -> None:
     assert scan.end == SEGMENT_BYTES + 3 * FRAME_BYTES + 6 * 32
     assert scan.stop == len(log_of(*frames)) == scan.used
     assert scan.promise == len(log_of(*frames[:4]))
+
+
+@pytest.mark.evidence("example", "FORMAT-27")
+@pytest.mark.parametrize(
+    ("promise", "said"), [(160, UNIT + 160), (500, 500), (2 * UNIT + 160, 2 * UNIT + 160)]
+)
+def test_a_header_promises_the_units_that_its_segment_was_begun_with(
+    promise: int, said: int
+) -> None:
+    """The largest promise counts, be it the header's or a frame's, wherever the log ends."""
+    data = log_of(Written(), Written(), header=HEADER._replace(promise=promise))
+    assert scan_of(data).promise == said
+    assert scan_of(data[: SEGMENT_BYTES + UNIT]).promise == promise
+    assert scan_of(data[:SEGMENT_BYTES]).promise == promise
 
 
 @pytest.mark.evidence("example", "FORMAT-24")

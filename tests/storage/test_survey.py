@@ -6,7 +6,7 @@ import pytest
 
 from rotortree import ChecksumMismatchError, DataCorruptionError
 from rotortree.storage import calls
-from rotortree.storage.files import File, FileSystem, OpenMode
+from rotortree.storage.directory import ReadableDirectory, ReadableFile
 from rotortree.storage.format import EMPTY, SEGMENT_BYTES, Commit, Head
 from rotortree.storage.recovery import Survey, decide, survey
 from rotortree_faultinject.disk import SimulatedDisk
@@ -20,7 +20,8 @@ RECORD = Commit(HEADER.identity, EMPTY, Head(1, bytes(32)), 1, 1)
 
 def found_in(files: dict[str, bytes]) -> Survey:
     """The survey of a directory of these files."""
-    return survey(disk_of({f"{PATH}/{name}": data for name, data in files.items()}), PATH)
+    disk = disk_of({f"{PATH}/{name}": data for name, data in files.items()})
+    return survey(disk.directory(PATH))
 
 
 @pytest.mark.evidence("example", "FORMAT-2", "FORMAT-4")
@@ -69,33 +70,40 @@ def test_level_files_are_files_in_the_folder_of_a_level() -> None:
     disk = SimulatedDisk()
     for name in (PATH, f"{PATH}/levels", f"{PATH}/levels/0"):
         disk.mkdir(name)
-    assert not survey(disk, PATH).level_files
+    assert not survey(disk.directory(PATH)).level_files
 
 
 def test_a_survey_closes_what_it_opens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every file, be it sound or not."""
+    """Every file and directory, be it sound or not."""
     disk = SimulatedDisk()
     with open_tree(disk, 2) as tree:
         tree.insert_many(leaves(0, 5))
     files = disk.files()
-    opened, closed = list[File](), list[File]()
-    real_open, real_close = calls.open_file, calls.close_file
+    opened, closed = list[object](), list[object]()
+    open_file, open_directory, close = calls.open_file, calls.open_directory, calls.close
 
-    def open_file(fs: FileSystem, path: str, mode: OpenMode) -> File | None:
-        file = real_open(fs, path, mode)
+    def noted_file(directory: ReadableDirectory, name: str) -> ReadableFile | None:
+        file = open_file(directory, name)
         opened.extend([file] if file is not None else [])
         return file
 
-    def close_file(file: File) -> None:
-        closed.append(file)
-        real_close(file)
+    def noted_directory(directory: ReadableDirectory, name: str) -> ReadableDirectory | None:
+        found = open_directory(directory, name)
+        opened.extend([found] if found is not None else [])
+        return found
 
-    monkeypatch.setattr(calls, "open_file", open_file)
-    monkeypatch.setattr(calls, "close_file", close_file)
+    def noted_close(handle: ReadableFile | ReadableDirectory) -> None:
+        closed.append(handle)
+        close(handle)
+
+    monkeypatch.setattr(calls, "open_file", noted_file)
+    monkeypatch.setattr(calls, "open_directory", noted_directory)
+    monkeypatch.setattr(calls, "close", noted_close)
     for damaged in (files, {path: data[:20] for path, data in files.items()}):
-        survey(disk_of(damaged), PATH)
-    assert len(opened) == 4
-    assert closed == opened
+        survey(disk_of({**damaged, f"{PATH}/levels/0/00000000.nodes": b""}).directory(PATH))
+    assert len(opened) == 2 * 5  # COMMIT, a segment; wal, levels, levels/0
+    assert len(closed) == len(opened)
+    assert all(any(handle is other for other in closed) for handle in opened)
 
 
 @pytest.mark.evidence("example", "FORMAT-14")
@@ -132,13 +140,16 @@ def test_more_leaves_than_the_capacity_are_damage_of_the_last_segment() -> None:
 
 
 @pytest.mark.evidence("example", "FORMAT-70")
-@pytest.mark.parametrize(("promise", "size"), [(0, 0), (160, 0), (352, 2), (543, 2), (544, 4)])
+@pytest.mark.parametrize(("promise", "size"), [(160, 0), (351, 0), (352, 2), (543, 2), (544, 4)])
 def test_what_is_known_to_be_durable_frames_promise_or_the_record_says(
     promise: int, size: int
 ) -> None:
-    """Whatever is more: units below the promise, or what was acknowledged by the record."""
+    """Units below the promise, or of what the record says was acknowledged, whatever is more.
+
+    Whole ones: where the record says the half of a unit, only that before it counts.
+    """
     log = scan(1, EMPTY, promise=promise)
-    for said in (None, 0, 1, 3):
+    for said, whole in ((None, 0), (0, 0), (1, 0), (2, 2), (3, 2), (4, 4)):
         commit = (
             None
             if said is None
@@ -146,7 +157,7 @@ def test_what_is_known_to_be_durable_frames_promise_or_the_record_says(
         )
         decision = decide(Survey(PATH, commit, None, (log,), False))
         assert decision is not None
-        assert decision.durable_size == max(size, said or 0)
+        assert decision.durable_size == max(size, whole)
 
 
 @pytest.mark.evidence("damage", "FORMAT-58")

@@ -42,7 +42,7 @@ KINDS = (
     "lock",
     "listdir",
     "open_directory",
-    "status",
+    "identify",
     "mkdir",
     "open",
     "size",

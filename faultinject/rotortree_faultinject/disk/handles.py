@@ -8,10 +8,10 @@ or the last one that it had.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from rotortree.storage.directory import File, Lock, Status
+from rotortree.storage.directory import File, Lock
 from rotortree_faultinject.disk.cache import Inode, below
 from rotortree_faultinject.disk.machine import Machine
 
@@ -99,14 +99,13 @@ class SimulatedDirectory:
         """See `ReadableDirectory.listdir`."""
         return self._call("listdir", ".", lambda here: list(here.names))
 
-    def status(self, path: str) -> Status:
-        """See `ReadableDirectory.status`; the size of a directory is 0."""
+    def identify(self, path: str) -> Hashable:
+        """See `ReadableDirectory.identify`."""
 
-        def operation(here: Inode) -> Status:
-            found = self._machine.cache.look_up(here, path)
-            return Status(found.number, len(found.data))
+        def operation(here: Inode) -> Hashable:
+            return self._machine.cache.look_up(here, path).number
 
-        return self._call("status", path, operation)
+        return self._call("identify", path, operation)
 
     def mkdir(self, path: str) -> None:
         """See `WritableDirectory.mkdir`."""

@@ -16,6 +16,8 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import NamedTuple
 
+from rotortree.scheduler import Mutex, OwnedLock
+
 __all__ = ["Deadlock", "Decision", "Interleaver", "StepScheduler", "StepTask", "schedules"]
 
 
@@ -95,9 +97,9 @@ class StepScheduler:
         self.tasks.append(StepTask(name, step, self.lock()))
         return self.tasks[-1]
 
-    def lock(self) -> threading.Lock:
+    def lock(self) -> Mutex:
         """A real lock: nobody waits where there is one thread."""
-        return threading.Lock()
+        return OwnedLock()
 
     def run_due(self, name: str = "") -> int:
         """Run each task that is due, and whose name ends so, once; how many were."""
@@ -135,6 +137,9 @@ class _TurnLock:
     def __init__(self, interleaver: Interleaver) -> None:
         self._interleaver = interleaver
         self.holder: object = None
+
+    def is_mine(self) -> bool:
+        return self.holder is threading.current_thread()
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         while self.holder is not None:
@@ -175,7 +180,7 @@ class Interleaver(StepScheduler):
         self._finished = threading.Semaphore(0)
         self._is_over = False
 
-    def lock(self) -> _TurnLock:  # type: ignore[override]  # as good as a real one
+    def lock(self) -> _TurnLock:
         """A lock for which actors wait in turns."""
         return _TurnLock(self)
 

@@ -27,6 +27,8 @@ from rotortree_faultinject.subjects.tree.life import Life, Options, abandon
 from rotortree_faultinject.subjects.tree.specimens import SPECIMENS, prepare
 from rotortree_faultinject.subjects.tree.workloads import WORKLOADS, TreeSubject, workload
 from tests.campaigns.kill_score.laws import LAWS
+from tests.campaigns.kill_score.laws_of_names import LAWS_OF_LOCKS, names_that_change
+from tests.campaigns.kill_score.laws_of_space import LAWS_OF_SPACE
 from tests.campaigns.kill_score.subjects import Busy, Damaged, Lookalikes
 
 __all__ = ["BATTERY", "Check", "Trial"]
@@ -48,10 +50,16 @@ _BUSY = Bounds(per_point=12, go_on=False)
 _DEEP = Bounds(per_point=16, depth=2, nested_per_point=3, kills=True, go_on=False)
 
 
-def _laws() -> Iterator[Trial]:
-    for name, law in LAWS.items():
+def _laws(laws: Mapping[str, Callable[[], str | None]]) -> Iterator[Trial]:
+    for name, law in laws.items():
         message = law()
         yield Trial(1, None if message is None else f"{name}: {message}")
+
+
+def _names() -> Iterator[Trial]:
+    """Somebody removes, moves or replaces files and directories of an open tree."""
+    for message in names_that_change():
+        yield Trial(1, message)
 
 
 def _lives() -> Iterator[Trial]:
@@ -276,7 +284,9 @@ _FEW = ("closed, n = 2", "killed", "killed, no checkpoint", "killed in a checkpo
 
 BATTERY: Mapping[str, Check] = MappingProxyType(
     {
-        "laws": _laws,
+        "laws": partial(_laws, LAWS),
+        "laws of locks": partial(_laws, LAWS_OF_LOCKS),
+        "laws of space": partial(_laws, LAWS_OF_SPACE),
         "lives": _lives,
         "leaves like frames": _lookalikes,
         "inserting during a flush": _busy,
@@ -290,7 +300,10 @@ BATTERY: Mapping[str, Check] = MappingProxyType(
             "recorded acknowledgements and a checkpoint",
             "checkpoint and flush",
             "three flushes",
+            "rolls and a checkpoint",
+            "close during inserts",
         ),
+        "names that change": _names,
         "failing calls of a longer life": partial(_failing, [_LONGER_LIFE]),
         "flipped bytes": partial(_damage, _FLIPS, _FEW, 11),
         "crashes while repairing": _damaged,

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from queue import Empty, SimpleQueue
+from typing import Literal, TypeAlias, TypeVar
 from unittest.mock import patch
 
-from rotortree.durable import rotor_tree
+from rotortree.durable import rotor_tree, watermark
 from rotortree_faultinject.cli.pools import pool
 from rotortree_faultinject.exploring.explorer import describe_error
 from tests.campaigns.kill_score.battery import BATTERY, Check
@@ -48,11 +50,37 @@ class Row:
         return self.verdict in ("caught", "redundant")
 
 
+_T = TypeVar("_T")
+
+_FOR_EVER = 10.0
+"""Seconds that a wait without an end may take.  Mostly nothing runs meanwhile that could end it."""
+
+
+class _Impatient(SimpleQueue[_T]):
+    """A queue on which nobody waits for ever."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> _T:
+        """As it is; an AssertionError where a wait seems to have no end."""
+        try:
+            return super().get(block, _FOR_EVER if timeout is None else timeout)
+        except Empty:
+            if timeout is None:
+                raise AssertionError("a wait does not end") from None
+            raise
+
+
+def _bounded() -> AbstractContextManager[object]:
+    """Waits end; trees that an error leaves open are forgotten, not closed with a fault in them."""
+    stack = ExitStack()
+    stack.enter_context(patch.object(rotor_tree, "_close_forgotten", lambda engine: None))
+    stack.enter_context(patch.object(watermark, "SimpleQueue", _Impatient))
+    return stack
+
+
 def ask(battery: Mapping[str, Check] = BATTERY) -> tuple[str, str, int]:
     """Ask every check until one notices something: its name, its message, states looked at."""
     states = 0
-    # Trees that an error leaves open are forgotten, not closed with a fault in them.
-    with patch.object(rotor_tree, "_close_forgotten", lambda engine: None):
+    with _bounded():
         for name, check in battery.items():
             try:
                 for trial in check():

@@ -29,7 +29,7 @@ from rotortree.storage.format import (
     SegmentHeader,
     seal,
 )
-from rotortree.storage.wal import scan_segment
+from rotortree.storage.log_reader import scan_segment
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.disk.faults import Rule
 from rotortree_faultinject.disk.image import Image

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from tests.campaigns.kill_score.fault import PlantedFault
 from tests.campaigns.kill_score.planted_errors import ERRORS
+from tests.campaigns.kill_score.planted_names import NAMES
 from tests.campaigns.kill_score.planted_order import ORDER
 from tests.campaigns.kill_score.planted_reading import READING
 from tests.campaigns.kill_score.planted_recovery import RECOVERY
@@ -14,6 +15,6 @@ from tests.campaigns.kill_score.planted_recovery import RECOVERY
 __all__ = ["PLANTED"]
 
 PLANTED: Mapping[str, PlantedFault] = MappingProxyType(
-    {fault.name: fault for fault in (*ORDER, *ERRORS, *READING, *RECOVERY)}
+    {fault.name: fault for fault in (*ORDER, *ERRORS, *NAMES, *READING, *RECOVERY)}
 )
 """Every planted fault by its name; read-only."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from rotortree.durable.engine import Engine, remove_segments
+from rotortree.durable.checkpointing import Checkpointer
 from rotortree.storage import calls
-from rotortree.storage.level_files import LevelFiles
-from rotortree.storage.wal import SegmentWriter
+from rotortree.storage import log as logs
+from rotortree.storage.level_writer import LevelWriter
+from rotortree.storage.log import Log
 from tests.campaigns.kill_score.fault import PlantedFault
 from tests.campaigns.planting import Edit
 
@@ -15,16 +16,16 @@ _SYNCS = (
     PlantedFault(
         "no fsync of the log",
         "a flush is acknowledged without fsync",
-        (Edit(SegmentWriter.sync, "calls.sync_file(self._file, self.path)", "pass"),),
+        (Edit(Log._append, "segment.file.sync()", "pass"),),
     ),
     PlantedFault(
         "no fsync of a new segment",
-        "the header of a new segment is not synced before it gets its name",
+        "a new segment, with its header and its leaves, is not synced before it gets its name",
         (
             Edit(
                 calls.write_temporary,
-                "sync_file(file, temporary)",
-                "temporary.endswith('.wal.tmp') or sync_file(file, temporary)",
+                "sync_file(file, path)",
+                "path.endswith('.wal.tmp') or sync_file(file, path)",
             ),
         ),
     ),
@@ -34,22 +35,22 @@ _SYNCS = (
         (
             Edit(
                 calls.write_temporary,
-                "sync_file(file, temporary)",
-                "temporary.endswith('COMMIT.tmp') or sync_file(file, temporary)",
+                "sync_file(file, path)",
+                "path.endswith('COMMIT.tmp') or sync_file(file, path)",
             ),
         ),
     ),
     PlantedFault(
         "no fsync of level files",
         "a checkpoint commits level files that are not synced",
-        (Edit(LevelFiles._write_durably, "calls.sync_file(file, path)", "pass"),),
+        (Edit(LevelWriter._write_durably, "calls.sync_file(file, path)", "pass"),),
     ),
     PlantedFault(
         "no fsync of leaves",
         "a checkpoint syncs all level files but those of the leaves",
         (
             Edit(
-                LevelFiles._write_durably,
+                LevelWriter._write_durably,
                 "calls.sync_file(file, path)",
                 "'/levels/0/' in path or calls.sync_file(file, path)",
             ),
@@ -60,7 +61,7 @@ _SYNCS = (
         "a level file is synced when it is created, not when it grows",
         (
             Edit(
-                LevelFiles._write_durably,
+                LevelWriter._write_durably,
                 "calls.sync_file(file, path)",
                 "offset or calls.sync_file(file, path)",
             ),
@@ -70,18 +71,53 @@ _SYNCS = (
 
 _NAMES = (
     PlantedFault(
-        "no sync of wal/ by a checkpoint",
+        "no sync of wal/ for a new segment",
         "a new segment is written to before its name is durable",
-        (Edit(Engine._next_segment, "calls.sync_directory(self._fs, directory)", "pass"),),
+        (Edit(Log._begin_at, "calls.sync_directory(self._wal)", "pass"),),
+    ),
+    PlantedFault(
+        "no sync of wal/ by a roll",
+        "a flush that rolls writes to the new segment before its name is durable",
+        (
+            Edit(
+                Log._begin_at,
+                "calls.sync_directory(self._wal)",
+                "getattr(self, 'rolls', False) or calls.sync_directory(self._wal)",
+            ),
+            Edit(
+                Log._writable,
+                "if segment.end.offset >= self._environment.segment_bytes:",
+                "self.rolls = segment.end.offset >= self._environment.segment_bytes\n"
+                "    if self.rolls:",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "no sync of wal/ by a checkpoint",
+        "a checkpoint begins a new segment, and does not make its name durable",
+        (
+            Edit(
+                Log._begin_at,
+                "calls.sync_directory(self._wal)",
+                "getattr(self, 'switches', False) or calls.sync_directory(self._wal)",
+            ),
+            Edit(
+                Log.switch,
+                "segment = self._begin(root)",
+                "self.switches = True\n"
+                "            segment = self._begin(root)\n"
+                "            self.switches = False",
+            ),
+        ),
     ),
     PlantedFault(
         "no sync of levels/",
         "the directory of a new level is not made durable",
         (
             Edit(
-                LevelFiles.write,
-                "calls.sync_directory(self._fs, directory)",
-                "directory == self._directory or calls.sync_directory(self._fs, directory)",
+                LevelWriter._write,
+                "calls.sync_directory(self._directory(directory))",
+                "directory == LEVELS or calls.sync_directory(self._directory(directory))",
             ),
         ),
     ),
@@ -90,10 +126,9 @@ _NAMES = (
         "the name of a new level file is not made durable",
         (
             Edit(
-                LevelFiles.write,
-                "calls.sync_directory(self._fs, directory)",
-                "directory.startswith(f'{self._directory}/') or"
-                " calls.sync_directory(self._fs, directory)",
+                LevelWriter._write,
+                "calls.sync_directory(self._directory(directory))",
+                "'/' in directory or calls.sync_directory(self._directory(directory))",
             ),
         ),
     ),
@@ -102,9 +137,9 @@ _NAMES = (
         "a checkpoint does not make the name of levels/ durable",
         (
             Edit(
-                LevelFiles.write,
-                "calls.sync_directory(self._fs, directory)",
-                "directory == self._root or calls.sync_directory(self._fs, directory)",
+                LevelWriter._write,
+                "calls.sync_directory(self._directory(directory))",
+                "directory == '' or calls.sync_directory(self._directory(directory))",
             ),
         ),
         redundant="Every profile: creation makes the name durable before there is a segment, every"
@@ -115,27 +150,33 @@ _NAMES = (
         "a level file that is there is taken to have a durable name",
         (
             Edit(
-                LevelFiles.write,
-                "names[self._path(level, shard)] = directory",
-                "if calls.open_file(self._fs, self._path(level, shard), 'read') is None:\n"
-                "                names[self._path(level, shard)] = directory",
+                LevelWriter._write,
+                'names[f"{directory}/{shard_file(shard)}"] = directory',
+                'if calls.open_file(self._root, f"{directory}/{shard_file(shard)}") is None:\n'
+                '                names[f"{directory}/{shard_file(shard)}"] = directory',
             ),
         ),
     ),
     PlantedFault(
         "no directory sync after the commit",
         "segments are deleted before the commit record's name is durable",
-        (Edit(calls.replace_file, "    sync_directory(fs, directory)\n", ""),),
+        (Edit(calls.replace_file, "    sync_directory(directory)\n", ""),),
     ),
 )
+
+_RENAMED = """\
+        with calls.syncing(path, "rename"):
+            self._wal.rename(name + calls.TEMPORARY, name)
+"""
+_SYNCED = "        calls.sync_directory(self._wal)\n"
 
 _ORDER = (
     PlantedFault(
         "fsync before the write",
         "the log is synced, then written to",
         (
-            Edit(Engine._write_unit, "log.write(stop,", "log.sync(); log.write(stop,"),
-            Edit(Engine._write_unit, "    log.sync()\n    except", "    pass\n    except"),
+            Edit(Log._append, "segment.file.sync()", "pass"),
+            Edit(Log._append, "self._write(segment,", "segment.file.sync(); self._write(segment,"),
         ),
     ),
     PlantedFault(
@@ -144,14 +185,14 @@ _ORDER = (
         (
             Edit(
                 calls.replace_file,
-                "close_file(write_temporary(fs, path, contents))",
-                "file = fs.open(path + TEMPORARY, 'create')\n"
-                "    write_all(file, path, [contents], 0)",
+                "close(write_temporary(directory, name, [contents]))",
+                "file = directory.open_writable(name + TEMPORARY, create=True)\n"
+                "    write_all(file, name, [contents], 0)",
             ),
             Edit(
                 calls.replace_file,
-                "sync_directory(fs, directory)",
-                "sync_file(file, path)\n    sync_directory(fs, directory)",
+                "sync_directory(directory)",
+                "sync_file(file, name)\n    sync_directory(directory)",
             ),
         ),
     ),
@@ -161,23 +202,15 @@ _ORDER = (
         (
             Edit(
                 calls.replace_file,
-                "publish(fs, path)\n    sync_directory(fs, directory)",
-                "sync_directory(fs, directory)\n    publish(fs, path)",
+                "publish(directory, name)\n    sync_directory(directory)",
+                "sync_directory(directory)\n    publish(directory, name)",
             ),
         ),
     ),
     PlantedFault(
         "wal/ synced before the new segment's rename",
-        "a checkpoint syncs wal/, then gives the new segment its name",
-        (
-            Edit(Engine._next_segment, "calls.publish(self._fs, new.path)", "pass"),
-            Edit(
-                Engine._next_segment,
-                "calls.sync_directory(self._fs, directory)",
-                "calls.sync_directory(self._fs, directory)\n"
-                "        calls.publish(self._fs, new.path)",
-            ),
-        ),
+        "wal/ is synced, then the new segment gets its name",
+        (Edit(Log._begin_at, _RENAMED + _SYNCED, _SYNCED + _RENAMED),),
     ),
     PlantedFault(
         "segment published before its header is synced",
@@ -185,14 +218,10 @@ _ORDER = (
         (
             Edit(
                 calls.write_temporary,
-                "sync_file(file, temporary)",
-                "temporary.endswith('.wal.tmp') or sync_file(file, temporary)",
+                "sync_file(file, path)",
+                "path.endswith('.wal.tmp') or sync_file(file, path)",
             ),
-            Edit(
-                Engine._next_segment,
-                "calls.publish(self._fs, new.path)",
-                "calls.publish(self._fs, new.path)\n        new.sync()",
-            ),
+            Edit(Log._begin_at, _RENAMED, _RENAMED + "        file.sync()\n"),
         ),
     ),
     PlantedFault(
@@ -201,10 +230,10 @@ _ORDER = (
         (
             Edit(
                 calls.replace_file,
-                "close_file(write_temporary(fs, path, contents))\n    publish(fs, path)",
-                "file = fs.open(path, 'create')\n"
-                "    write_all(file, path, [contents], 0)\n"
-                "    sync_file(file, path)",
+                "close(write_temporary(directory, name, [contents]))\n    publish(directory, name)",
+                "file = directory.open_writable(name, create=True)\n"
+                "    write_all(file, name, [contents], 0)\n"
+                "    sync_file(file, name)",
             ),
         ),
     ),
@@ -213,15 +242,15 @@ _ORDER = (
         "the checkpoint is committed, then its level files are written",
         (
             Edit(
-                Engine._checkpoint,
-                "self._levels.write(self.tree, self.checkpoint_head.size, head.size)",
-                "old = self.checkpoint_head.size",
+                Checkpointer._commit,
+                "levels.writer.write(self._tree, self._log.checkpoint.head.size, stop.head.size)",
+                "old = self._log.checkpoint.head.size",
             ),
             Edit(
-                Engine._checkpoint,
-                "self._write_commit(head.size, (head, log.header.number))",
-                "self._write_commit(head.size, (head, log.header.number))\n"
-                "        self._levels.write(self.tree, old, head.size)",
+                Checkpointer._commit,
+                "self._log.commit(durable, root, to=stop, check=self._state.check_not_failed)",
+                "self._log.commit(durable, root, to=stop, check=self._state.check_not_failed)\n"
+                "    levels.writer.write(self._tree, old, stop.head.size)",
             ),
         ),
     ),
@@ -230,10 +259,11 @@ _ORDER = (
         "a checkpoint deletes the segments that it makes useless, then commits",
         (
             Edit(
-                Engine._checkpoint,
-                "self._write_commit(head.size, (head, log.header.number))",
-                "remove_segments(self._environment, self.config.path, log.header.number)\n"
-                "        self._write_commit(head.size, (head, log.header.number))",
+                Log.commit,
+                "if commit != self._commit:",
+                "for number in range(1, checkpoint.first_segment):\n"
+                "            calls.unlink(self._wal, segment_name(number))\n"
+                "        if commit != self._commit:",
             ),
         ),
     ),
@@ -242,35 +272,51 @@ _ORDER = (
         "segments are deleted when the commit record is renamed, not when that is durable",
         (
             Edit(
-                Engine._write_commit,
-                "calls.replace_file(self._fs, self.config.path, COMMIT, commit.encode())",
-                "path = f'{self.config.path}/{COMMIT}'\n"
-                "            calls.write_temporary(self._fs, path, commit.encode()).close()\n"
-                "            calls.publish(self._fs, path)\n"
-                "            remove_segments(self._environment, self.config.path, first)\n"
-                "            calls.sync_directory(self._fs, self.config.path)",
+                Log.commit,
+                "calls.replace_file(self._root, COMMIT, commit.encode())",
+                "calls.close(calls.write_temporary(self._root, COMMIT, [commit.encode()]))\n"
+                "            calls.publish(self._root, COMMIT)\n"
+                "            for number in range(1, checkpoint.first_segment):\n"
+                "                calls.unlink(self._wal, segment_name(number))\n"
+                "            calls.sync_directory(self._root)",
             ),
         ),
     ),
     PlantedFault(
         "one segment too many deleted",
         "a checkpoint deletes the segment that it has just begun",
-        (Edit(remove_segments, "number < first", "number <= first"),),
+        (Edit(Log.tidy, "number < last and number not in kept", "number <= last"),),
     ),
     PlantedFault(
         "segments never deleted",
         "a checkpoint leaves the old log where it is",
-        (Edit(remove_segments, "number < first", "number < 0"),),
+        (Edit(Log.tidy, "number < last and number not in kept", "number < 0"),),
+    ),
+    PlantedFault(
+        "replaced segments deleted before the commit",
+        "an open deletes the segments that it replaced while the commit record still names them",
+        (
+            Edit(
+                logs._go_on_behind,
+                "if acknowledged is None or goes",
+                "log.tidy()\n    if acknowledged is None or goes",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "unfinished files deleted under no lock",
+        "a checkpoint deletes the file of the segment that a flush is about to begin",
+        (Edit(Log.tidy, "with self._appending:", "if True:"),),
     ),
     PlantedFault(
         "level files mapped before the commit",
         "memory is given back for a checkpoint that is not committed",
         (
             Edit(
-                Engine._checkpoint,
-                "self._write_commit(head.size, (head, log.header.number))",
-                "self._levels.map_segments(self.tree, head.size, self.config.tiering)\n"
-                "        self._write_commit(head.size, (head, log.header.number))",
+                Checkpointer._commit,
+                "durable = self._flusher.durable.value",
+                "durable = self._flusher.durable.value\n"
+                "    levels.files.map_segments(self._tree, stop.head.size, levels.tiering)",
             ),
         ),
         redundant="Every profile: what is mapped was synced and never changes; if the commit fails,"
@@ -284,14 +330,20 @@ _LEVELS = (
         "nodes between the last checkpoint and the acknowledged size are not written",
         (
             Edit(
-                Engine._checkpoint,
-                "self._levels.write(self.tree, self.checkpoint_head.size, head.size)",
-                "self._levels.write(self.tree, recorded, head.size)",
+                Checkpointer._commit,
+                "self._log.checkpoint.head.size, stop.head.size",
+                "self._log._recorded, stop.head.size",
             ),
+        ),
+    ),
+    PlantedFault(
+        "a step commits with the first one's segment",
+        "of a checkpoint of several segments, the second step names the first one's segment",
+        (
             Edit(
-                Engine._checkpoint,
-                "with self._flush_lock:",
-                "recorded = self._recorded\n    with self._flush_lock:",
+                Checkpointer._checkpoint,
+                "self._commit(stop)",
+                "self._commit(Checkpoint(stop.head, stops[0].first_segment))",
             ),
         ),
     ),
@@ -300,9 +352,9 @@ _LEVELS = (
         "off by one: each checkpoint leaves out the first node of a level that is new",
         (
             Edit(
-                LevelFiles.write,
-                "old = complete_count(old_size, self._identity.n, level)",
-                "old = complete_count(old_size, self._identity.n, level); old += old > 0",
+                LevelWriter._write,
+                "old = complete_count(old_size, n, level)",
+                "old = complete_count(old_size, n, level); old += 0 < old < count",
             ),
         ),
     ),
@@ -311,9 +363,9 @@ _LEVELS = (
         "the second file of a level is written over the first",
         (
             Edit(
-                LevelFiles.write,
-                "self._write_shard(tree, level, shard, start, stop)",
-                "self._write_shard(tree, level, 0, start, stop)",
+                LevelWriter._write,
+                "self._write_nodes(tree, level, shard, start, stop)",
+                "self._write_nodes(tree, level, 0, start, stop)",
             ),
         ),
     ),
@@ -322,10 +374,26 @@ _LEVELS = (
         "nodes are not written where a crashed checkpoint left a file that is long enough",
         (
             Edit(
-                LevelFiles._write_durably,
+                LevelWriter._write_durably,
                 "calls.write_all(file, path, buffers, offset)",
                 "if calls.file_size(file, path) < offset + sum(map(len, buffers)):\n"
                 "            calls.write_all(file, path, buffers, offset)",
+            ),
+            Edit(
+                LevelWriter._write_durably,
+                "calls.check_written(file, path, buffers, offset)",
+                "pass",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "level files not read back",
+        "a write to a level file that was lost is not noticed before the log that has it goes",
+        (
+            Edit(
+                LevelWriter._write_durably,
+                "calls.check_written(file, path, buffers, offset)",
+                "pass",
             ),
         ),
     ),
@@ -335,21 +403,43 @@ _LOG = (
     PlantedFault(
         "MORE not written",
         "the frames of a flush count one by one",
-        (Edit(SegmentWriter.write, "more=end < stop", "more=False"),),
+        (Edit(logs._unit, "more=behind < stop", "more=False"),),
     ),
     PlantedFault(
         "no promises",
         "frames do not say what was durable before them",
-        (Edit(SegmentWriter.write, "promise=self._offset", "promise=0"),),
+        (Edit(logs._unit, "promise=end.offset", "promise=0"),),
     ),
     PlantedFault(
         "promise of the flush under way",
         "a flush's second frame promises its first one",
         (
             Edit(
-                SegmentWriter.write,
-                "promise=self._offset",
-                "promise=self._offset + sum(map(len, buffers))",
+                logs._unit,
+                "promise=end.offset",
+                "promise=end.offset + sum(map(len, buffers))",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "a segment promises too much",
+        "off by one header: a new segment's promise ends behind its leaves",
+        (
+            Edit(
+                Log._begin_at,
+                "promise = SEGMENT_BYTES + _unit_bytes",
+                "promise = SEGMENT_BYTES + FRAME_BYTES + _unit_bytes",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "a segment promises nothing",
+        "a new segment does not say that the leaves that it was begun with are durable",
+        (
+            Edit(
+                Log._begin_at,
+                "SegmentHeader(self.identity, number, base, salt, promise)",
+                "SegmentHeader(self.identity, number, base, salt, SEGMENT_BYTES)",
             ),
         ),
     ),
@@ -358,12 +448,12 @@ _LOG = (
 _ZEROS = (
     PlantedFault(
         "zeros over the unit",
-        "off by one header: the zeros are written from the end of the unit's own frame on",
+        "off by one leaf: the zeros begin before the end of the unit",
         (
             Edit(
-                SegmentWriter.write,
-                "self._write_zeros(offset)",
-                "self._write_zeros(offset - NODE_BYTES)",
+                Log._write,
+                "self._write_zeros(segment, stop)",
+                "self._write_zeros(segment, stop - NODE_BYTES)",
             ),
         ),
     ),
@@ -371,27 +461,33 @@ _ZEROS = (
         "a flush into zeros is not synced",
         "only a flush that makes the log longer is synced",
         (
+            Edit(Log._append, "segment.file.sync()", "fits or segment.file.sync()"),
             Edit(
-                SegmentWriter.sync,
-                "calls.sync_file(self._file, self.path)",
-                "if self._next[0] == self._allocated or self._zeros_ahead == 0:\n"
-                "        calls.sync_file(self._file, self.path)",
+                Log._append,
+                "self._segment = None\n",
+                "self._segment = None\n    fits = end.offset <= segment.written\n",
             ),
         ),
     ),
     PlantedFault(
         "a leaf cut off with the zeros",
         "off by one leaf: close cuts the log back to before its end",
-        (Edit(SegmentWriter.cut_zeros, "self.cut_back()", "self._cut(self._offset - NODE_BYTES)"),),
+        (
+            Edit(
+                Log.cut_zeros,
+                "segment.cut(segment.end.offset)",
+                "segment.cut(segment.end.offset - NODE_BYTES)",
+            ),
+        ),
     ),
     PlantedFault(
         "zeros cut off within a flush",
         "what lies behind the flush before is cut off when the next one is written, not synced",
         (
             Edit(
-                SegmentWriter.sync,
-                "calls.sync_file(self._file, self.path)",
-                "self.cut_zeros()\n    calls.sync_file(self._file, self.path)",
+                Log._append,
+                "segment.file.sync()",
+                "segment.cut(segment.end.offset); segment.file.sync()",
             ),
         ),
     ),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from rotortree.durable import opening
+from rotortree.storage import log as logs
 from rotortree.storage import recovery
 from rotortree.storage.format import Frame, Identity, SegmentHeader
 from rotortree.storage.level_files import LevelFiles
-from rotortree.storage.wal import SegmentScan, _Scanner
+from rotortree.storage.level_writer import LevelWriter
+from rotortree.storage.log_reader import SegmentScan, _Scanner
 from tests.campaigns.kill_score.fault import PlantedFault
 from tests.campaigns.planting import Edit
 
@@ -43,7 +44,7 @@ _SEALS = (
     PlantedFault(
         "payload's seal not checked",
         "the leaves of a frame may be anything",
-        (Edit(_Scanner._is_sealed, "_payload_seal(parts, self._key) == payload.seal", "True"),),
+        (Edit(_Scanner._is_sealed, "payload_seal(parts, self._key) == payload.seal", "True"),),
     ),
     PlantedFault(
         "level header not checked",
@@ -151,16 +152,16 @@ _SEGMENTS = (
     PlantedFault(
         "next base not the end",
         "units behind the point where the next segment begins are read",
-        (Edit(recovery._units_up_to, "stop is None or unit.stop <= stop", "True"),),
+        (Edit(recovery._links, " if unit.stop <= stop", ""),),
     ),
     PlantedFault(
         "next base not compared",
         "a log segment need not lead to the next one's base",
         (
             Edit(
-                recovery.decide,
-                "if following is not None and following.base != head:",
-                "if following is not None and following.base.size < 0:",
+                recovery._links,
+                "if following.base != head:",
+                "if following.base.size < 0:",
             ),
         ),
     ),
@@ -169,9 +170,9 @@ _SEGMENTS = (
         "the first live segment may begin anywhere",
         (
             Edit(
-                recovery.decide,
-                "if commit is not None and commit.checkpoint != base:",
-                "if commit is not None and base.size < 0:",
+                recovery._links,
+                "if commit is not None and commit.checkpoint != header.base:",
+                "if commit is not None and header.base.size < 0:",
             ),
         ),
     ),
@@ -180,11 +181,26 @@ _SEGMENTS = (
         "without a commit record, the log is taken to begin with nothing",
         (
             Edit(
-                recovery.decide,
-                "base = headers[0].base",
-                "base = headers[0].base if commit else EMPTY",
+                recovery.Decision.base,
+                "return self.links[0].base",
+                "return EMPTY if self.must_prove else self.links[0].base",
             ),
         ),
+    ),
+    PlantedFault(
+        "replaced segments counted",
+        "a segment counts though a later one begins where it does, or before",
+        (Edit(recovery._not_replaced, "while kept and", "while False and"),),
+    ),
+    PlantedFault(
+        "only the segment before is replaced",
+        "of several segments that a later one replaces, the first ones count",
+        (Edit(recovery._not_replaced, "while kept and", "if kept and"),),
+    ),
+    PlantedFault(
+        "segment's promise ignored",
+        "what a new segment was begun with may be torn, whatever its header promises",
+        (Edit(_Scanner._walk, "promise = self._header.promise", "promise = 0"),),
     ),
     PlantedFault(
         "every segment live",
@@ -301,22 +317,18 @@ _LOADING = (
     PlantedFault(
         "repair in memory only",
         "a damaged level file is not written again",
-        (Edit(opening._go_on, "levels.repair(tree, decision.base.size, damages)", "pass"),),
+        (Edit(logs._go_on_behind, "if repair is not None:", "if False:"),),
     ),
     PlantedFault(
         "no fsync of repaired level files",
         "a repaired level file is not synced",
         (
             Edit(
-                LevelFiles.repair,
-                "if not damages:\n        return",
-                "if not damages:\n"
-                "        return\n"
-                "    sync = calls.sync_file\n"
-                "    self = LevelFiles(self._fs, self._root, self._identity)\n"
-                "    self._write_durably = lambda path, buffers, offset: calls.write_all(\n"
-                "        calls.open_file(self._fs, path, 'create'), path, buffers, offset\n"
-                "    )",
+                LevelWriter.repair,
+                "self._write_nodes(tree, level, shard, start, stop)",
+                "mock = __import__('unittest.mock').mock\n"
+                "            with mock.patch.object(calls, 'sync_file'):\n"
+                "                self._write_nodes(tree, level, shard, start, stop)",
             ),
         ),
         redundant="Every profile: a repair that is lost leaves the damage that the next open finds"

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from rotortree.durable import opening
 from rotortree.storage import calls, recovery
-from rotortree.storage.wal import SegmentScan
+from rotortree.storage import log as logs
+from rotortree.storage.log import Log
+from rotortree.storage.log_reader import SegmentScan
 from tests.campaigns.kill_score.fault import PlantedFault
 from tests.campaigns.planting import Edit
 
 __all__ = ["RECOVERY"]
 
+_KNOWN = "known = max(last.scan.durable_size, commit.acknowledged.size if commit else 0)"
+
 _WRITING_ANEW = (
     PlantedFault(
         "unpromised tail not written anew",
         "recovery takes all that it read to be on the disk",
-        (
-            Edit(
-                recovery.decide,
-                "durable_size=max(last.durable_size, commit.acknowledged.size if commit else 0)",
-                "durable_size=head.size",
-            ),
-        ),
+        (Edit(recovery._durable_size, _KNOWN, "known = last.head.size"),),
     ),
     PlantedFault(
         "old segment synced instead of its tail written anew",
         "recovery syncs what it read, which proves nothing after an fsync that failed",
         (
             Edit(
-                opening._go_on,
-                "base = Head(decision.durable_size, tree.root(decision.durable_size))",
-                "base = decision.head\n"
-                "    old = calls.open_file(fs, decision.last.path, 'write')\n"
+                logs._go_on_behind,
+                "stay, size = _where_to_begin(decision, log._environment.fold_leaves)",
+                "stay, size = len(decision.links), decision.head.size\n"
+                "    old = calls.open_writable(log._wal, segment_name(decision.last.number))\n"
                 "    calls.sync_file(old, decision.last.path)",
             ),
         ),
@@ -53,60 +50,108 @@ _WRITING_ANEW = (
     PlantedFault(
         "acknowledged size not used",
         "recovery writes anew what COMMIT says was acknowledged",
-        (
-            Edit(
-                recovery.decide,
-                "durable_size=max(last.durable_size, commit.acknowledged.size if commit else 0)",
-                "durable_size=last.durable_size",
-            ),
-        ),
+        (Edit(recovery._durable_size, _KNOWN, "known = last.scan.durable_size"),),
         redundant="Every profile: more is written anew than has to be, and the same leaves.",
     ),
     PlantedFault(
         "tail written anew without fsync",
-        "recovery does not sync the tail that it writes into the new segment",
-        (Edit(opening._go_on, "writer.sync()", "pass"),),
+        "recovery syncs the header of a new segment, then writes the leaves",
+        (
+            Edit(
+                Log._begin_at,
+                "file = calls.write_temporary(self._wal, name, [data, *buffers])",
+                "file = calls.write_temporary(self._wal, name, [data])\n"
+                "    calls.write_all(file, path, buffers, SEGMENT_BYTES)",
+            ),
+        ),
     ),
     PlantedFault(
         "tail written after the name",
         "the new segment gets its name, then the tail is written into it",
         (
             Edit(
-                opening._go_on,
-                "if base != decision.head:",
-                "calls.publish(fs, writer.path)\n        if base != decision.head:",
+                Log._begin_at,
+                "file = calls.write_temporary(self._wal, name, [data, *buffers])",
+                "file = calls.write_temporary(self._wal, name, [data])",
             ),
             Edit(
-                opening._go_on,
-                "calls.publish(fs, writer.path)\n        calls.sync_directory",
-                "calls.sync_directory",
+                Log._begin_at,
+                "calls.sync_directory(self._wal)",
+                "calls.sync_directory(self._wal)\n"
+                "        calls.write_all(file, path, buffers, SEGMENT_BYTES)\n"
+                "        file.sync()",
             ),
         ),
     ),
     PlantedFault(
         "goes on behind the torn tail's start",
         "recovery appends to the old segment, over what is torn",
-        (Edit(opening._go_on, "if decision.clean and not damages:", "if not damages:"),),
+        (Edit(logs.resume_log, "if decision.clean and repair is None:", "if repair is None:"),),
     ),
     PlantedFault(
-        "torn tail cut off",
-        "recovery cuts the old segment's torn tail off before the new segment is durable",
+        "tails cut off before the new segment",
+        "recovery cuts off what is torn before the new segment is durable",
         (
             Edit(
-                opening._go_on,
-                "base = Head(decision.durable_size, tree.root(decision.durable_size))",
-                "base = Head(decision.durable_size, tree.root(decision.durable_size))\n"
-                "    old = calls.open_file(fs, decision.last.path, 'write')\n"
-                "    old.truncate(decision.last.end)",
+                logs._go_on_behind,
+                "log._begin_at(Head",
+                "_cut_tails(log, decision.links)\n    log._begin_at(Head",
             ),
         ),
         redundant="Every profile: the bytes behind the last whole unit count for nothing, and no"
         " promise is among them, or the open would have been refused.",
     ),
     PlantedFault(
+        "copied tail cut off before the new segment",
+        "recovery cuts off what it copies before the copy is durable",
+        (
+            Edit(
+                logs._go_on_behind,
+                "log._begin_at(Head",
+                "units = [unit for unit in decision.links[-1].units"
+                " if unit.stop <= decision.durable_size]\n"
+                "    _cut_tails(log, [decision.links[-1]._replace(units=tuple(units))])\n"
+                "    log._begin_at(Head",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "replacement begins at the wrong base",
+        "a new segment that replaces others begins where it would without that",
+        (Edit(logs._where_to_begin, "size = decision.links[stay].base.size", "pass"),),
+    ),
+    PlantedFault(
+        "replacement forgets leaves",
+        "a new segment has the durable leaves that it copies, and not those behind them",
+        (
+            Edit(
+                logs._go_on_behind,
+                "decision.head.size, leaves, root_of)",
+                "decision.durable_size, leaves, root_of)",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "one segment too many replaced",
+        "off by one: the segment before those that a new one replaces is not kept either",
+        (
+            Edit(
+                logs._go_on_behind,
+                "decision.links[:stay]}",
+                "decision.links[: max(stay - 1, 0)]}",
+            ),
+        ),
+    ),
+    PlantedFault(
         "leftover of a recovery not removed",
         "a new segment is written over the temporary file that a crashed recovery left",
-        (Edit(calls.write_temporary, "    unlink(fs, temporary)\n", ""),),
+        (
+            Edit(
+                calls.write_temporary,
+                "    unlink(directory, temporary)\n    with translated",
+                "    with translated",
+            ),
+        ),
     ),
 )
 
@@ -114,66 +159,47 @@ _NAMES_AT_OPEN = (
     PlantedFault(
         "no sync of wal/ at open",
         "the names of the log that a killed process left are trusted",
-        (
-            Edit(
-                opening._go_on,
-                'calls.sync_directory(fs, f"{path}/{WAL}")\n    # A commit',
-                "# A commit",
-            ),
-        ),
+        (Edit(logs.resume_log, "calls.sync_directory(wal)", "pass"),),
     ),
     PlantedFault(
         "no sync of wal/ by recovery",
         "recovery does not make its new segment's name durable",
         (
             Edit(
-                opening._go_on,
-                'calls.sync_directory(fs, f"{path}/{WAL}")\n        levels.repair',
-                "levels.repair",
+                Log._begin_at,
+                "calls.sync_directory(self._wal)",
+                "before is None or calls.sync_directory(self._wal)",
             ),
         ),
     ),
     PlantedFault(
         "no sync of the root directory at open",
         "the names that a killed process left are trusted",
-        (
-            Edit(
-                opening._go_on,
-                "_sync_names(environment, path, with_parent=found.commit is None)",
-                "if found.commit is None:\n"
-                "        calls.sync_directory(fs, posixpath.dirname(path) or '.')",
-            ),
-        ),
+        (Edit(logs.resume_log, "calls.sync_directory(root)", "pass"),),
         redundant="Every profile: creation syncs it before there is a segment, and a commit record"
         " on whose name anything depends is written anew.",
     ),
     PlantedFault(
         "no sync of the parent at open",
         "the tree's own name, that a killed process left, is trusted",
-        (
-            Edit(
-                opening._go_on,
-                "with_parent=found.commit is None",
-                "with_parent=False",
-            ),
-        ),
+        (Edit(logs.resume_log, "_sync_with_parent(root)", "calls.sync_directory(root)"),),
         redundant="Every profile: creation syncs it before there is a segment; where there is none,"
         " the tree is created again.",
     ),
     PlantedFault(
         "no sync of the root directory",
         "neither creation nor opening makes the names in the root directory durable",
-        (Edit(opening._sync_names, "calls.sync_directory(environment.files, path)", "pass"),),
+        (Edit(logs._sync_with_parent, "calls.sync_directory(root)", "pass"),),
     ),
     PlantedFault(
         "no sync of the parent",
         "neither creation nor opening makes the tree's own name durable",
-        (Edit(opening._sync_names, "if with_parent:", "if False:"),),
+        (Edit(logs._sync_with_parent, "calls.sync_directory(parent)", "pass"),),
     ),
     PlantedFault(
         "no sync at creation",
         "creation leaves all names to the open that follows",
-        (Edit(opening._create, "    _sync_names(environment, path, with_parent=True)\n", ""),),
+        (Edit(logs.create_log, "_sync_with_parent(root)", "pass"),),
         redundant="Every profile: the open that creates syncs the same names once more, before"
         " anything is acknowledged; until then, whatever is lost, no tree was ever created.",
     ),
@@ -183,12 +209,12 @@ _DECIDED = (
     PlantedFault(
         "clean though more was acknowledged",
         "a log counts as closed cleanly whatever COMMIT says was acknowledged",
-        (Edit(recovery.decide, "and commit.acknowledged == head", "and True"),),
+        (Edit(recovery.decide, "and commit.acknowledged == last.head", "and True"),),
     ),
     PlantedFault(
         "clean in another segment",
         "a log counts as closed cleanly though COMMIT names an older last segment",
-        (Edit(recovery.decide, "and commit.last_segment == last.number", "and True"),),
+        (Edit(recovery.decide, "and commit.last_segment == last.scan.number", "and True"),),
     ),
     PlantedFault(
         "zeros taken for torn",
@@ -196,17 +222,22 @@ _DECIDED = (
         (
             Edit(
                 recovery.decide,
-                "torn_bytes = last.used - last.end",
-                "torn_bytes = last.size - last.end",
+                "torn_bytes = last.scan.used - last.end",
+                "torn_bytes = last.scan.size - last.end",
             ),
         ),
     ),
     PlantedFault(
         "zeros ahead kept over a clean close",
         "the zeros that an earlier process wrote are built on",
-        (Edit(opening._reopen_segment, "if scan.size > scan.end:", "if False:"),),
+        (Edit(logs._reopen, "log.cut_zeros()", "pass"),),
         redundant="Every profile: the flush before the clean close synced them with itself; what"
         " could be otherwise, pages of a failed sync that left the cache, is not simulated.",
+    ),
+    PlantedFault(
+        "no fsync of a segment that goes on",
+        "what a killed process cut off the last segment may come back behind a clean close",
+        (Edit(logs._reopen, "calls.sync_file(file, last.path)", "pass"),),
     ),
     PlantedFault(
         "clean with a torn tail",
@@ -218,66 +249,71 @@ _DECIDED = (
     PlantedFault(
         "commit rebuilt with the wrong segment",
         "a commit record that was rebuilt names the new segment as the checkpoint's",
-        (
-            Edit(
-                opening._write_commit,
-                "decision.first_segment, last_segment",
-                "last_segment, last_segment",
-            ),
-        ),
+        (Edit(logs._go_on_behind, "min(log._bases))", "max(log._bases))"),),
     ),
     PlantedFault(
         "commit rebuilt with too little acknowledged",
         "a commit record that was rebuilt says that only the checkpoint was acknowledged",
-        (Edit(opening._write_commit, "decision.head,", "decision.base,"),),
+        (
+            Edit(
+                logs._go_on_behind,
+                "log.commit(decision.head.size, root_of)",
+                "log._recorded = 0\n        log.commit(decision.base.size, root_of)",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "commit acknowledges a head within a unit",
+        "a commit record that an open writes acknowledges what was durable before, which a new"
+        " segment may have in the middle of a unit",
+        (
+            Edit(
+                logs._go_on_behind,
+                "log.commit(decision.head.size, root_of)",
+                "log._recorded = 0\n        log.commit(decision.durable_size, root_of)",
+            ),
+        ),
     ),
     PlantedFault(
         "commit rebuilt before the new segment",
         "recovery rebuilds the commit record, then makes the segment that it names durable",
         (
             Edit(
-                opening._go_on,
-                "calls.publish(fs, writer.path)\n"
-                '        calls.sync_directory(fs, f"{path}/{WAL}")\n'
-                "        levels.repair",
-                "levels.repair",
-            ),
-            Edit(
-                opening._go_on,
-                "with contextlib.suppress(IoFailedError):",
-                "calls.publish(fs, writer.path)\n"
-                '        calls.sync_directory(fs, f"{path}/{WAL}")\n'
-                "        with contextlib.suppress(IoFailedError):",
+                logs._go_on_behind,
+                "log._begin_at(Head",
+                "head = Head(decision.head.size, root_of(decision.head.size))\n"
+                "    first, last = decision.links[0].scan.number, decision.last.number\n"
+                "    commit = Commit(decision.identity, decision.base, head, first, last + 1)\n"
+                "    calls.replace_file(log._root, COMMIT, commit.encode())\n"
+                "    log._begin_at(Head",
             ),
         ),
     ),
     PlantedFault(
         "commit not rebuilt",
         "a damaged commit record is left as it is",
-        (Edit(opening._needs_commit, "if found.commit is None or", "if"),),
+        (Edit(logs._go_on_behind, "if acknowledged is None or", "if"),),
     ),
     PlantedFault(
         "no commit record of a new tree",
         "nothing says that there is a tree whose only segment is lost",
         (
             Edit(
-                opening._go_on,
-                "found.commit or _write_commit(fs, path, decision, decision.last.number)",
-                "found.commit",
+                logs.resume_log,
+                "        if found.commit is None:\n                log.commit",
+                "        if False:\n                log.commit",
             ),
-            Edit(opening._needs_commit, "found.commit is None", "found.commit_error is not None"),
+            Edit(
+                logs._go_on_behind,
+                "if acknowledged is None or",
+                "if found.commit_error is not None or",
+            ),
         ),
     ),
     PlantedFault(
         "old segments deleted under an uncertain commit",
         "recovery deletes what a commit record makes useless whose own name may not be durable",
-        (
-            Edit(
-                opening._needs_commit,
-                "found.commit is None or found.segments[0].number < decision.first_segment",
-                "found.commit is None",
-            ),
-        ),
+        (Edit(logs._go_on_behind, "or goes or", "or"),),
     ),
 )
 

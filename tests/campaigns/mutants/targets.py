@@ -36,10 +36,12 @@ TARGETS = (
     _target("geometry.py", "tree", "geometry", "bad_input"),
     _target("storage/format.py", "storage", "headers", "layout", "frames"),
     _target(
-        "storage/wal.py",
+        "storage/log_reader.py", "storage", "frames", "scans", "replay", "headers", "layout", "damage"
+    ),
+    _target(
+        "storage/log.py",
         "storage",
-        *("frames", "scans", "zeros", "replay", "headers", "layout", "repair", "damage"),
-        "open_and_close",
+        *("zeros", "layout", "repair", "open_and_close", "promises", "engine", "space", "names"),
     ),
     _target("encoding.py", "tree", "encoding", "what_is_wrong"),
     _target(
@@ -66,10 +68,11 @@ TARGETS = (
         *("encoding", "what_is_wrong", "attacks", "verify_many", "bad_input", "hashers"),
         "model_agreement",
     ),
-    _target("storage/calls.py", "storage", "durable"),
+    _target("storage/calls.py", "storage", "calls", "names"),
     _target(
         "storage/level_files.py", "storage", "level_files", "mapping", "layout", "replay", "repair"
     ),
+    _target("storage/level_writer.py", "storage", "level_files", "layout", "repair", "names"),
     _target(
         "storage/recovery.py",
         "storage",
@@ -84,10 +87,18 @@ TARGETS = (
         "repair",
         "promises",
     ),
+    _target("durable/state.py", "storage", "engine", "life", "tokens", "open_and_close"),
+    _target("durable/watermark.py", "storage", "tokens", "group_commit", "policies"),
+    *(
+        _target(
+            f"durable/{name}.py",
+            "storage",
+            *("engine", "policies", "promises", "open_and_close", "tokens", "locks", "group_commit"),
+        )
+        for name in ("flushing", "checkpointing", "engine")
+    ),
     _target(
-        "durable/engine.py",
-        "storage",
-        *("engine", "policies", "promises", "open_and_close", "tokens_and_policies", "locks"),
+        "tree/reading.py", "tree", "reading", "model_agreement", "bad_input", "what_is_wrong"
     ),
 )
 """The modules, in the order in which they are run.  Their survivors are killed or explained."""

@@ -184,6 +184,12 @@ CONCURRENT: Mapping[str, Concurrent] = MappingProxyType(
                 name="three flushes",
             ),
             Concurrent(
+                ("open", "insert 2", "flush", "insert 2"),
+                {"checkpointer": ["checkpoint"], "writer": ["flush", "insert", "flush"]},
+                {"segment_bytes": 200},
+                name="rolls and a checkpoint",
+            ),
+            Concurrent(
                 ("open", "insert 3", "checkpoint", "insert 3"),
                 {"one": ["checkpoint", "read"], "other": ["insert", "checkpoint"]},
                 name="two checkpoints",

@@ -79,6 +79,7 @@ LEAST: Mapping[str, int] = MappingProxyType(
         "a unit written before zeros": 20,
         "the log cut": 1,
         "a flush rolled": 10,
+        "a flush after an interrupted one": 1,
         "a checkpoint of several segments": 1,
         "a tree failed": 1,
         "a level file begun": 100,
@@ -225,7 +226,8 @@ def _resumed(
     **__: object,
 ) -> Mapping[str, object]:
     """How a writer went on; nothing of that after a clean close."""
-    last = log._open.header
+    assert log._segment is not None  # it was just opened, or begun
+    last = log._segment.header
     is_new = last.number > decision.last.number
     written = is_new and log._commit != found.commit
     disk = environment.files
@@ -258,10 +260,11 @@ def _read_ahead(promise: int, scanner: _Scanner, offset: int) -> Mapping[str, ob
 
 def _appending(log: Log, stop: int, *_: object) -> Callable[[object], Mapping[str, object]]:
     """A flush: whether it is of several frames, and begins a segment."""
-    leaves, before = stop - log.size, log._open
+    leaves, before = stop - log.size, log._segment
     return lambda result: {
         "a unit of several frames written": leaves > log._environment.frame_leaves,
-        "a flush rolled": log._open is not before,
+        "a flush rolled": before is not None and log._segment is not before,
+        "a flush after an interrupted one": before is None,
     }
 
 
@@ -272,12 +275,12 @@ def _writing(
 
 
 def _switching(log: Log, *_: object) -> Callable[[object], Mapping[str, object]]:
-    before = log._open
+    before = log._segment
 
     def facts(result: object) -> Mapping[str, object]:
         assert isinstance(result, list)
         return {
-            "a checkpoint without a new segment": log._open is before,
+            "a checkpoint without a new segment": log._segment is before,
             "a checkpoint of several segments": len(result) > 1,
         }
 

@@ -54,6 +54,38 @@ SPECIMENS: Mapping[str, tuple[Options, tuple[str, ...]]] = MappingProxyType(
             Options(n=2),
             (*_AGAIN, "fault rename tree/COMMIT X", "checkpoint", "kill"),
         ),
+        "killed after rolls": (
+            Options(n=2, segment_bytes=300),
+            ("open", "insert 9", "checkpoint", *_FLUSHES, *_FLUSHES, "kill"),
+        ),
+        "closed after rolls": (
+            Options(n=3, segment_bytes=300, record=True),
+            ("open", *_FLUSHES, "checkpoint", *_FLUSHES, "insert 1", "close"),
+        ),
+        "killed again and again": (
+            Options(n=2),
+            (
+                *("open", "insert 3", *_CUT, "insert 1", "flush", "kill"),
+                *("open", "insert 2", "flush", "insert 1", "flush", "kill"),
+                *("open", "insert 1", "flush", "insert 4", "flush", "kill"),
+            ),
+        ),
+        "killed, and segments replaced": (
+            Options(n=2, fold_leaves=4),
+            (
+                *("open", "insert 3", "checkpoint", "insert 1", "flush", "insert 6", "flush"),
+                *("kill", "open", "insert 1", "flush", "insert 2", "flush", "kill"),
+                *("open", "insert 1", "flush", "kill"),
+            ),
+        ),
+        "replaced segment left": (
+            Options(n=2, fold_leaves=4),
+            (
+                *("open", "insert 3", "checkpoint", *_FLUSHES, *_FLUSHES, "kill", "open"),
+                *("insert 2", "flush", "kill", "fault unlink *.wal X", "open", "insert 1"),
+                *("flush", "mend", "close"),
+            ),
+        ),
         "old segments left": (
             Options(n=2),
             ("fault unlink *.wal X", *_AGAIN, "checkpoint", "insert 2", "flush", "mend", "close"),
@@ -167,6 +199,8 @@ class Specimen(NamedTuple):
         intact = list(
             itertools.takewhile(lambda unit: data[: unit.end] == whole[: unit.end], units)
         )
+        if _integer(whole, 128) > units[len(intact)].start:  # the header promises it
+            return None
         later = units[len(intact) + 1 :]
         headers = [slice(at, at + _FRAME_BYTES) for unit in later for at in unit.frames()]
         if any(data[header] == whole[header] for header in headers):
@@ -218,7 +252,7 @@ def prepare(name: str) -> Specimen:
         copies=copies[:-1],
         others=others,
         records=frozenset(record for record in records if record),
-        units=[unit for unit in units if unit.path in live],
+        units=[unit for unit in units if unit.path in _not_replaced(image, live)],
         needed=_needed(options, image, live, units),
         stored=_stored(options, _integer(commit, 64)),
     )
@@ -277,8 +311,9 @@ def _needed(
     options: Options, image: PlainImage, live: Sequence[str], units: Sequence[Unit]
 ) -> dict[str, list[tuple[int, int]]]:
     """Of live segments the header and the units that count; of level files the leaves."""
-    needed: dict[str, list[tuple[int, int]]] = {}
-    for path, following in itertools.zip_longest(live, live[1:]):
+    needed = {path: [(0, _SEGMENT_BYTES)] for path in live}
+    counted = _not_replaced(image, live)
+    for path, following in itertools.zip_longest(counted, counted[1:]):
         limit = None if following is None else _integer(image[following], 72)
         counted = [u.end for u in units if u.path == path and (limit is None or u.stop <= limit)]
         needed[path] = [(0, max(counted, default=_SEGMENT_BYTES))]
@@ -286,6 +321,16 @@ def _needed(
         if file_class(path) == "leaves":
             needed[path] = [(_SHARD_BYTES, length)]
     return needed
+
+
+def _not_replaced(image: PlainImage, live: Sequence[str]) -> list[str]:
+    """Without the segments behind which a later one begins where they do, or before."""
+    kept: list[str] = []
+    for path in live:
+        while kept and _integer(image[kept[-1]], 72) >= _integer(image[path], 72):
+            kept.pop()
+        kept.append(path)
+    return kept
 
 
 def _stored(options: Options, size: int) -> dict[str, int]:

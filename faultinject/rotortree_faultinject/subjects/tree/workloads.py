@@ -202,8 +202,9 @@ _STEPS: Mapping[str, tuple[str, Mapping[str, object]]] = MappingProxyType(
         ),
         "removals-fail": (
             (
-                "open, insert 3, fault unlink *.wal X, checkpoint, insert, checkpoint, durable,"
-                " kill, open, mend, durable, kill, open, checkpoint"
+                "open, insert 3, fault unlink *.wal X, checkpoint, insert, checkpoint, insert 4,"
+                " flush, durable, kill, fault unlink *.wal X, open, durable, kill,"
+                " fault unlink *.wal X, open, durable, kill, open, checkpoint"
             ),
             {"fold_leaves": 3},
         ),
