@@ -15,21 +15,25 @@ import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, cast
 
-__all__ = ["Mutex", "OwnedLock", "Scheduler", "Task", "ThreadScheduler"]
+__all__ = ["Mutex", "Scheduler", "Task", "ThreadScheduler"]
 
 
 _NEVER = math.inf
 
 
 class Mutex(Protocol):
-    """A lock that knows its thread."""
+    """What `threading.RLock` makes, as far as it is used here.
 
-    def is_mine(self) -> bool:
-        """Whether the caller's thread holds the lock.  Then it must not take it again.
+    It is taken by ``with`` only, and it is written in C: no interrupt comes between taking it and
+    being bound to give it back.  Nobody takes it twice.
+    """
 
-        Right at any moment, also in a signal handler.
+    def _is_owned(self) -> bool:
+        """Whether the caller's thread holds the lock.
+
+        Right at any moment, also in a signal handler, where a mark beside the lock could be wrong.
         """
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
@@ -49,30 +53,6 @@ class Mutex(Protocol):
         /,
     ) -> None:
         """Release the lock."""
-
-
-class OwnedLock:
-    """A real lock that knows its thread."""
-
-    __slots__ = ("_lock", "acquire", "is_mine", "release")
-
-    def __init__(self) -> None:
-        self._lock = lock = threading.RLock()
-        self.acquire = lock.acquire
-        self.release = lock.release
-        # Asks the lock itself: a mark beside it could be wrong when an interrupt comes.
-        self.is_mine: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
-
-    def __enter__(self) -> bool:
-        return self.acquire()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.release()
 
 
 class Task(Protocol):
@@ -198,4 +178,4 @@ class ThreadScheduler:
 
     def lock(self) -> Mutex:
         """See `Scheduler.lock`."""
-        return OwnedLock()
+        return cast(Mutex, threading.RLock())  # typeshed does not know _is_owned

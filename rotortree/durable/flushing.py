@@ -78,7 +78,7 @@ class Flusher:
 
     def is_mine(self) -> bool:
         """Whether the caller's thread flushes, or waits for its turn to."""
-        return self._flushing.is_mine() or self._round.is_mine()
+        return self._flushing._is_owned() or self._round._is_owned()
 
     def flush(self, target: int) -> None:
         """Make ``target`` leaves durable; raise why they did not become so.

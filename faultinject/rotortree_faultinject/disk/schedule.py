@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import NamedTuple
 
-from rotortree.scheduler import Mutex, OwnedLock
+from rotortree.scheduler import Mutex, ThreadScheduler
 
 __all__ = ["Deadlock", "Decision", "Interleaver", "StepScheduler", "StepTask", "schedules"]
 
@@ -99,7 +99,7 @@ class StepScheduler:
 
     def lock(self) -> Mutex:
         """A real lock: nobody waits where there is one thread."""
-        return OwnedLock()
+        return ThreadScheduler().lock()
 
     def run_due(self, name: str = "") -> int:
         """Run each task that is due, and whose name ends so, once; how many were."""
@@ -138,7 +138,7 @@ class _TurnLock:
         self._interleaver = interleaver
         self.holder: object = None
 
-    def is_mine(self) -> bool:
+    def _is_owned(self) -> bool:
         return self.holder is threading.current_thread()
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:

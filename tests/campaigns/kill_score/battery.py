@@ -303,12 +303,12 @@ BATTERY: Mapping[str, Check] = MappingProxyType(
             "rolls and a checkpoint",
             "close during inserts",
         ),
-        "names that change": _names,
         "failing calls of a longer life": partial(_failing, [_LONGER_LIFE]),
         "flipped bytes": partial(_damage, _FLIPS, _FEW, 11),
         "crashes while repairing": _damaged,
         "kills, and crashes in recovery": partial(_crashes, _DEEP, _KILLED),
         "the long life": _long,
+        "names that change": _names,
     }
 )
 """Every check by its name, the cheapest first; read-only."""

@@ -76,9 +76,9 @@ LEAST: Mapping[str, int] = MappingProxyType(
         "a removal failed": 1,
         # What writing does.
         "a unit of several frames written": 20,
-        "a unit written before zeros": 20,
+        "a unit written before zeros": 5,
         "the log cut": 1,
-        "a flush rolled": 10,
+        "a flush rolled": 3,
         "a flush after an interrupted one": 1,
         "a checkpoint of several segments": 1,
         "a tree failed": 1,
