@@ -109,7 +109,9 @@ def _each(change: _Change) -> Callable[[Specimen], Damages]:
 
 def _with(image: PlainImage, files: Mapping[str, bytes | None]) -> PlainImage:
     """An image with other files, None for those that are gone; directories are made for them."""
-    made = {above: None for path, data in files.items() if data for above in parents(path)}
+    made = {
+        above: None for path, data in files.items() if data is not None for above in parents(path)
+    }
     left = {path: data for path, data in image.items() if path not in files}
     return {**made, **left, **{path: data for path, data in files.items() if data is not None}}
 
