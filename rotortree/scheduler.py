@@ -36,12 +36,6 @@ class Mutex(Protocol):
         Right at any moment, also in a signal handler, where a mark beside the lock could be wrong.
         """
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take the lock; False if it is not free within ``timeout`` seconds (-1: no limit)."""
-
-    def release(self) -> None:
-        """Release the lock."""
-
     def __enter__(self) -> bool:
         """Take the lock."""
 
@@ -57,13 +51,6 @@ class Mutex(Protocol):
 
 class Task(Protocol):
     """A step function that runs when it is due."""
-
-    @property
-    def is_due(self) -> bool:
-        """Whether the step will run without being scheduled again.
-
-        If True, that run sees everything that the caller did before it read this property.
-        """
 
     def schedule(self, delay: float) -> None:
         """Run the step in ``delay`` seconds, or earlier if it is already due earlier."""
@@ -119,10 +106,6 @@ class _ThreadTask:
             self._stopped = True
             self._calls.put(_NEVER)
             raise
-
-    @property
-    def is_due(self) -> bool:
-        return self._due != _NEVER or not self._calls.empty()
 
     def schedule(self, delay: float) -> None:
         self._calls.put(self._now() + delay)

@@ -426,7 +426,7 @@ def resume_log(
             if found.commit is None:
                 log.commit(decision.head.size, root_of)
         else:
-            _go_on_behind(log, found, decision, leaves, root_of, repair, record=record)
+            _begin_behind(log, found, decision, leaves, root_of, repair, record=record)
     except BaseException:
         log.close()
         raise
@@ -451,7 +451,7 @@ def _reopen(log: Log, decision: Decision, *, is_new: bool) -> None:
         calls.sync_file(file, last.path)
 
 
-def _go_on_behind(
+def _begin_behind(
     log: Log,
     found: Survey,
     decision: Decision,

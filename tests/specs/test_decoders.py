@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 
 from rotortree import encoding
 from rotortree.proofs.encoded import check_length
-from rotortree.storage import format, wal
+from rotortree.storage import format, log_reader
 from rotortree.storage.format import Commit, Frame, SegmentHeader
 from rotortree.storage.level_files import LevelFiles
 from tests.campaigns.decoders import fuzzing
@@ -147,7 +147,19 @@ FAULTS: Mapping[str, tuple[str, Edit]] = {
     ),
     "reserved bytes of a segment": (
         "segment-header",
-        Edit(SegmentHeader.decode, " or reserved != _RESERVED", ""),
+        Edit(SegmentHeader.decode, " or reserved:", ":"),
+    ),
+    "any promise of a segment": (
+        "segment-header",
+        Edit(SegmentHeader.decode, " or promise < SEGMENT_BYTES", ""),
+    ),
+    "the promise of a segment": (
+        "segment",
+        Edit(log_reader._Scanner._walk, "promise = self._header.promise", "promise = 0"),
+    ),
+    "reserved bytes of a frame": (
+        "frame",
+        Edit(Frame.decode, "None if reserved else ", ""),
     ),
     "bytes behind the record": (
         "commit",
@@ -161,12 +173,12 @@ FAULTS: Mapping[str, tuple[str, Edit]] = {
     "any flags": ("frame", Edit(Frame.decode, "flags == _MORE", "flags != 0")),
     "the last promise": (
         "segment",
-        Edit(wal._Scanner._walk, "max(promise, frame.promise)", "frame.promise"),
+        Edit(log_reader._Scanner._walk, "max(promise, frame.promise)", "frame.promise"),
     ),
     "any chain": (
         "segment",
         Edit(
-            wal._Scanner._frame,
+            log_reader._Scanner._frame,
             "frame.chain) == (number, first, chain)",
             "chain) == (number, first, chain)",
         ),
@@ -174,7 +186,7 @@ FAULTS: Mapping[str, tuple[str, Edit]] = {
     "leaves behind the end": (
         "segment",
         Edit(
-            wal._Scanner._frame,
+            log_reader._Scanner._frame,
             "0 < frame.leaves <= (self._size - payload) // NODE_BYTES",
             "frame.leaves > 0",
         ),

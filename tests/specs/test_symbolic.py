@@ -132,7 +132,7 @@ def test_a_plant_without_a_place_is_an_error() -> None:
 def test_quick_conditions_are_confirmed_and_faults_refuted() -> None:
     """Some conditions hold on all paths; on copies with a fault they have counterexamples."""
     faults = [next(fault for fault in PLANTS if fault.condition == name) for name in QUICK[:1]]
-    faults += [fault for fault in PLANTS if fault.where == "rotortree.storage.wal"]
+    faults += [fault for fault in PLANTS if fault.where == "rotortree.storage.log_reader"]
     faults += [fault for fault in PLANTS if fault.condition in (QUICK[-1], SEALS)]
     jobs = [Job(name, 30) for name in QUICK] + [Job(fault.condition, 30, fault) for fault in faults]
     outcomes = list(check_all(jobs, min(2, os.cpu_count() or 1)))

@@ -88,16 +88,19 @@ def everywhere(prepare: Callable[[], Callable[[], object]]) -> Iterator[str]:
 
 
 def interrupted_while(wait: Callable[[], object], is_waiting: Callable[[], bool]) -> bool:
-    """Call what waits, on the main thread; send a real SIGINT when it does.  Whether it raised.
+    """Call what waits, on the main thread; send a real SIGINT when it does.  Whether that raised.
 
     Requires that the wait does not end by itself before that.
     """
     main = threading.main_thread()
     assert threading.current_thread() is main, "signals come to the main thread"
 
+    waited = list[bool]()
+
     def send() -> None:
-        if is_waiting() and main.ident is not None:
-            signal.pthread_kill(main.ident, signal.SIGINT)
+        waited.append(is_waiting())  # where it never does, the signal ends a test that fails
+        assert main.ident is not None
+        signal.pthread_kill(main.ident, signal.SIGINT)
 
     sender = threading.Thread(target=send, daemon=True)
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -112,4 +115,4 @@ def interrupted_while(wait: Callable[[], object], is_waiting: Callable[[], bool]
             sender.join()
     finally:
         signal.signal(signal.SIGINT, handler)
-    return was_raised
+    return was_raised and waited == [True]

@@ -34,10 +34,15 @@ def taken(disk: SimulatedDisk) -> list[str]:
     return found
 
 
-def write_segment(name: str, *, recovered: bool = False) -> list[str]:
-    """The calls that make a segment; one with what was recovered is written and synced twice."""
-    unit = [f"pwritev {name}.tmp", f"sync {name}.tmp"]
-    return [f"unlink {name}.tmp", *unit, *(unit if recovered else []), f"rename {name}"]
+def write_segment(name: str) -> list[str]:
+    """The calls that make a segment, whatever it is begun with, up to its name."""
+    temporary = f"{name}.tmp"
+    return [
+        f"unlink {temporary}",
+        f"pwritev {temporary}",
+        f"sync {temporary}",
+        f"rename {name}",
+    ]
 
 
 class Replaced:

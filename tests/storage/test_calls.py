@@ -9,19 +9,22 @@ from typing import Any
 
 import pytest
 
-from rotortree import FileLockedError, IoFailedError
+from rotortree import DetachedError, FileLockedError, IoFailedError, SyncFailedError
 from rotortree.storage import calls
 
-PATH = "tree/file"
+NAME = "file"
+PATH = f"tree/{NAME}"
 
 
 class Seam:
-    """A file, a file system and a lock in one: calls are kept, and answered as a test says.
+    """A file, a directory, a file system and a lock in one.
 
-    An answer is a value, an error to raise, or a list of these, one for each call.
+    Calls are kept, and answered as a test says: by a value, an error to raise, or a list of these,
+    one for each call.
     """
 
     def __init__(self, **answers: Any) -> None:
+        self.path = "tree"
         self.calls: list[tuple[Any, ...]] = []
         self._answers = answers
 
@@ -49,28 +52,30 @@ def failing(code: int) -> OSError:
 
 CALLS: Sequence[tuple[str, str, str, Callable[[Any], object]]] = (
     ("absolute", "getcwd", PATH, lambda seam: calls.absolute(seam, PATH)),
-    ("lock", "lock", PATH, lambda seam: calls.take_lock(seam, PATH, shared=False)),
-    ("lock", "lock", PATH, lambda seam: calls.take_lock(seam, PATH, shared=True)),
-    ("listdir", "list", PATH, lambda seam: calls.listdir(seam, PATH)),
-    ("open", "open", PATH, lambda seam: calls.open_file(seam, PATH, "read")),
+    ("directory", "open", PATH, lambda seam: calls.open_root(seam, PATH)),
+    ("directory", "open", PATH, lambda seam: calls.open_directory(seam, NAME)),
+    ("parent", "open the directory above", "tree", lambda seam: calls.open_parent(seam)),
+    ("mkdir", "mkdir", PATH, lambda seam: calls.make_directory(seam, NAME)),
+    ("directory", "open", PATH, lambda seam: calls.make_directory(seam, NAME)),
+    ("listdir", "list", "tree", lambda seam: calls.listdir(seam)),
+    ("identify", "stat", "tree", lambda seam: calls.identity_of(seam)),
+    ("identify", "stat", PATH, lambda seam: calls.check_named(seam, NAME, 1)),
+    ("lock", "lock", PATH, lambda seam: calls.take_lock(seam, NAME, shared=False)),
+    ("lock", "lock", PATH, lambda seam: calls.take_lock(seam, NAME, shared=True)),
+    ("open", "open", PATH, lambda seam: calls.open_file(seam, NAME)),
+    ("open_writable", "open", PATH, lambda seam: calls.open_writable(seam, NAME)),
     ("size", "stat", PATH, lambda seam: calls.file_size(seam, PATH)),
     ("pread", "read", PATH, lambda seam: calls.read_exactly(seam, PATH, 5, 0)),
     ("pwritev", "write", PATH, lambda seam: calls.write_all(seam, PATH, [b"12"], 0)),
     ("pread", "read", PATH, lambda seam: calls.check_written(seam, PATH, [b"12"], 0)),
     ("sync", "fsync", PATH, lambda seam: calls.sync_file(seam, PATH)),
-    (
-        "sync_directory",
-        "fsync of the directory",
-        PATH,
-        lambda seam: calls.sync_directory(seam, PATH),
-    ),
-    ("mkdir", "mkdir", PATH, lambda seam: calls.make_directory(seam, PATH)),
-    ("unlink", "unlink", PATH, lambda seam: calls.unlink(seam, PATH)),
-    ("rename", "rename", PATH, lambda seam: calls.publish(seam, PATH)),
-    ("unlink", "unlink", PATH + ".tmp", lambda seam: calls.write_temporary(seam, PATH, b"")),
-    ("open", "create", PATH + ".tmp", lambda seam: calls.write_temporary(seam, PATH, b"")),
-    ("pwritev", "write", PATH + ".tmp", lambda seam: calls.write_temporary(seam, PATH, b"1")),
-    ("sync", "fsync", PATH + ".tmp", lambda seam: calls.write_temporary(seam, PATH, b"")),
+    ("sync", "fsync of the directory", "tree", lambda seam: calls.sync_directory(seam)),
+    ("unlink", "unlink", PATH, lambda seam: calls.unlink(seam, NAME)),
+    ("rename", "rename", PATH, lambda seam: calls.publish(seam, NAME)),
+    ("unlink", "unlink", PATH + ".tmp", lambda seam: calls.write_temporary(seam, NAME, [])),
+    ("open_writable", "create", PATH + ".tmp", lambda seam: calls.write_temporary(seam, NAME, [])),
+    ("pwritev", "write", PATH + ".tmp", lambda seam: calls.write_temporary(seam, NAME, [b"1"])),
+    ("sync", "fsync", PATH + ".tmp", lambda seam: calls.write_temporary(seam, NAME, [])),
 )
 """A call of the seam; the operation and the path that its error is to name; who makes it."""
 
@@ -79,71 +84,130 @@ CALLS: Sequence[tuple[str, str, str, Callable[[Any], object]]] = (
 def test_an_error_of_the_system_names_the_file_and_the_operation(
     call: str, operation: str, path: str, run: Callable[[Any], object]
 ) -> None:
+    """Only that of a directory's sync says that what counts already may be lost."""
     with pytest.raises(IoFailedError) as caught:
         run(answering(**{call: failing(errno.ENOSPC)}))
     assert (caught.value.path, caught.value.operation) == (path, operation)
     assert caught.value.errno == errno.ENOSPC
     assert isinstance(caught.value.__cause__, OSError)
+    is_directory = operation == "fsync of the directory"
+    assert type(caught.value) is (SyncFailedError if is_directory else IoFailedError)
 
 
 def test_what_may_be_missing_may_be_missing_and_nothing_else() -> None:
+    """Of a file, a directory and the tree; a lock and what is made must be there."""
     gone = failing(errno.ENOENT)
-    assert calls.take_lock(answering(lock=gone), PATH, shared=True) is None
-    assert calls.listdir(answering(listdir=gone), PATH) == []
-    for mode in ("read", "write"):
-        assert calls.open_file(answering(open=gone), PATH, mode) is None
-    calls.unlink(answering(unlink=gone), PATH)
-    calls.make_directory(answering(mkdir=failing(errno.EEXIST)), PATH)
-    others: Sequence[Callable[[Any], object]] = (
-        lambda seam: calls.take_lock(seam, PATH, shared=False),
-        lambda seam: calls.open_file(seam, PATH, "create"),
-        lambda seam: calls.make_directory(seam, PATH),
-        lambda seam: calls.file_size(seam, PATH),
-        lambda seam: calls.publish(seam, PATH),
+    assert calls.open_file(answering(open=gone), NAME) is None
+    assert calls.open_directory(answering(directory=gone), NAME) is None
+    assert calls.open_root(answering(directory=gone), PATH) is None
+    calls.unlink(answering(unlink=gone), NAME)
+    calls.make_directory(answering(mkdir=failing(errno.EEXIST)), NAME)
+    others: Sequence[tuple[str, Callable[[Any], object]]] = (
+        ("lock", lambda seam: calls.take_lock(seam, NAME, shared=False)),
+        ("lock", lambda seam: calls.take_lock(seam, NAME, shared=True)),
+        ("open_writable", lambda seam: calls.open_writable(seam, NAME, create=True)),
+        ("mkdir", lambda seam: calls.make_directory(seam, NAME)),
+        ("directory", lambda seam: calls.make_directory(seam, NAME)),
+        ("parent", lambda seam: calls.open_parent(seam)),
+        ("listdir", lambda seam: calls.listdir(seam)),
+        ("size", lambda seam: calls.file_size(seam, PATH)),
+        ("rename", lambda seam: calls.publish(seam, NAME)),
     )
-    names = ("lock", "open", "mkdir", "size", "rename")
-    for name, run in zip(names, others, strict=True):
+    for name, run in others:
         with pytest.raises(IoFailedError):
-            run(answering(**{name: failing(errno.ENOENT)}))
+            run(answering(**{name: gone}))
 
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_lock_that_is_held_elsewhere_is_its_own_error(shared: bool) -> None:
+    """It names the lock file, and nobody waits or tries again."""
     seam = answering(lock=failing(errno.EAGAIN))
     with pytest.raises(FileLockedError) as caught:
-        calls.take_lock(seam, PATH, shared=shared)
+        calls.take_lock(seam, NAME, shared=shared)
     assert caught.value.path == PATH
-    assert seam.calls == [("lock", PATH, shared)]
+    assert seam.calls == [("lock", NAME, shared)]
 
 
 def test_giving_back_never_fails() -> None:
+    """A file, a directory and a lock are given back, whatever the system says."""
     seam = answering(close=failing(errno.EIO), release=failing(errno.EIO))
-    calls.close_file(seam)
+    calls.close(seam)
     calls.release_lock(seam)
     assert seam.calls == [("close",), ("release",)]
 
 
 def test_answers_are_passed_on() -> None:
-    seam = answering(absolute="/here", listdir=("b", "a"), size=7)
+    """What the seam says, from one call each."""
+    seam = answering(absolute="/here", listdir=("b", "a"), size=7, identify=3)
     assert calls.absolute(seam, PATH) == "/here"
-    assert calls.listdir(seam, PATH) == ["a", "b"]
+    assert calls.listdir(seam) == ["a", "b"]
     assert calls.file_size(seam, PATH) == 7
-    file: object = calls.open_file(seam, PATH, "write")
-    lock: object = calls.take_lock(seam, PATH, shared=True)
-    assert [file, lock] == [seam, seam]
-    for run in (calls.sync_directory, calls.make_directory, calls.unlink):
-        run(seam, PATH)
+    assert calls.identity_of(seam) == 3
+    handles: list[object] = [
+        calls.open_file(seam, NAME),
+        calls.open_writable(seam, NAME),
+        calls.open_writable(seam, NAME, create=True),
+        calls.open_root(seam, PATH),
+        calls.open_directory(seam, NAME),
+        calls.make_directory(seam, NAME),
+        calls.open_parent(seam),
+        calls.take_lock(seam, NAME, shared=True),
+    ]
+    assert all(handle is seam for handle in handles)
+    calls.sync_directory(seam)
     calls.sync_file(seam, PATH)
+    calls.unlink(seam, NAME)
     assert [call for call in seam.calls if call[0] != "size"] == [
         ("absolute", PATH),
-        ("listdir", PATH),
-        ("open", PATH, "write"),
-        ("lock", PATH, True),
-        ("sync_directory", PATH),
-        ("mkdir", PATH),
-        ("unlink", PATH),
+        ("listdir",),
+        ("identify", "."),
+        ("open", NAME),
+        ("open_writable", NAME, False),
+        ("open_writable", NAME, True),
+        ("directory", PATH),
+        ("directory", NAME),
+        ("mkdir", NAME),
+        ("directory", NAME),
+        ("parent",),
+        ("lock", NAME, True),
         ("sync",),
+        ("sync",),
+        ("unlink", NAME),
     ]
+
+
+@pytest.mark.evidence("example", "FORMAT-34")
+def test_a_name_leads_to_its_file_or_the_tree_is_detached() -> None:
+    """Same identity: one call.  Anything else says what happened to the file.
+
+    Only what cannot be told is an error of the system.
+    """
+    seam = answering(identify="us")
+    calls.check_named(seam, NAME, "us")
+    assert seam.calls == [("identify", NAME)]
+    for answer, words in (
+        ("them", "was replaced by another file"),
+        *((failing(code), "was removed or moved") for code in LEADS_NOWHERE),
+    ):
+        with pytest.raises(DetachedError) as caught:
+            calls.check_named(answering(identify=answer), NAME, "us")
+        assert caught.value.path == PATH
+        assert words in str(caught.value)
+    with pytest.raises(IoFailedError):
+        calls.check_named(answering(identify=failing(errno.EACCES)), NAME, "us")
+
+
+LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""Errors of a path that does not lead to a file any more."""
+
+
+def test_a_path_of_an_open_tree_that_leads_nowhere_was_moved_or_removed() -> None:
+    """Within `owning`: DetachedError; any other error stays what it is."""
+    for code in (*LEADS_NOWHERE, errno.EIO, errno.ENOSPC):
+        expected = DetachedError if code in LEADS_NOWHERE else IoFailedError
+        with pytest.raises(expected) as caught, calls.owning():
+            calls.open_writable(answering(open_writable=failing(code)), NAME)
+        assert caught.value.path == PATH
 
 
 def test_reading_goes_on_until_all_is_there_or_the_file_ends() -> None:
@@ -222,27 +286,38 @@ def test_something_else_than_what_was_written_is_an_error_that_says_where(second
     assert (caught.value.operation, caught.value.errno) == ("read back", errno.EIO)
 
 
+@pytest.mark.evidence("example", "FORMAT-8")
 def test_a_small_file_is_replaced_call_by_call() -> None:
+    """What is left of another attempt is removed first; the new one is synced before its name."""
     seam = answering(pwritev=3)
-    calls.replace_file(seam, "tree", "name", b"new")
+    calls.replace_file(seam, NAME, b"new")
     assert seam.calls == [
-        ("unlink", "tree/name.tmp"),
-        ("open", "tree/name.tmp", "create"),
+        ("unlink", "file.tmp"),
+        ("open_writable", "file.tmp", True),
         ("pwritev", [memoryview(b"new")], 0),
         ("sync",),
         ("close",),
-        ("rename", "tree/name.tmp", "tree/name"),
-        ("sync_directory", "tree"),
+        ("rename", "file.tmp", "file"),
+        ("sync",),
     ]
 
 
+def test_replacing_says_whether_the_new_file_may_be_there() -> None:
+    """Up to the rename it failed and nothing changed; afterwards the sync of the names failed."""
+    for sync, error in (([failing(errno.EIO)], IoFailedError), ([None, failing(5)], SyncFailedError)):
+        with pytest.raises(error) as caught:
+            calls.replace_file(answering(pwritev=3, sync=sync), NAME, b"new")
+        assert type(caught.value) is error
+
+
 def test_a_temporary_file_stays_open_unless_it_failed() -> None:
+    """Then it is closed, and removed to give its space back."""
     seam = answering(pwritev=3)
-    file: object = calls.write_temporary(seam, PATH, b"new")
-    assert file == seam
+    file: object = calls.write_temporary(seam, NAME, [b"new"])
+    assert file is seam
     assert ("close",) not in seam.calls
     for name in ("pwritev", "sync"):
         seam = answering(**{"pwritev": 3, name: failing(errno.EIO)})
         with pytest.raises(IoFailedError):
-            calls.write_temporary(seam, PATH, b"new")
-        assert seam.calls[-1] == ("close",)
+            calls.write_temporary(seam, NAME, [b"new"])
+        assert seam.calls[-2:] == [("close",), ("unlink", "file.tmp")]

@@ -21,23 +21,25 @@ from rotortree import (
     TreeNotFoundError,
 )
 from rotortree.storage.environment import Environment
-from rotortree.storage.format import SEGMENT_BYTES, Frame, SegmentHeader
+from rotortree.storage.format import SegmentHeader
 from rotortree_faultinject.disk import SimulatedDisk
 from tests.storage.taken import WRITE_COMMIT, taken, write_segment
-from tests.storage.disk import disk_of, go_wrong, record
+from tests.storage.disk import disk_of, go_wrong
 from tests.storage.logs import Written, log_of
 from tests.storage.trees import PATH, abandon, check_tree, leaf, leaves, open_tree
 
-FIRST, SECOND, THIRD = (f"wal/{number:08d}.wal" for number in (1, 2, 3))
+FIRST = "wal/00000001.wal"
 
 
 def test_a_new_tree_is_durable_before_it_is_used() -> None:
     """The names of its folders, the first segment, the name of that, then the commit record."""
     disk = SimulatedDisk()
     with open_tree(disk, 2):
-        assert disk.calls[:3] == [
-            ("listdir", PATH),
+        assert disk.calls[:5] == [
+            ("open_directory", PATH),
             ("mkdir", PATH),
+            ("open_directory", PATH),
+            ("listdir", PATH),
             ("lock", f"{PATH}/LOCK"),
         ]
         assert taken(disk) == [
@@ -54,133 +56,16 @@ def test_a_new_tree_is_durable_before_it_is_used() -> None:
         ]
 
 
-def test_a_tree_that_was_closed_goes_on_in_its_segment() -> None:
-    """What the log has is synced, in case that a process was killed; a new record is not needed."""
-    disk = SimulatedDisk()
-    with open_tree(disk, 2) as tree:
-        tree.insert(leaf(0))
-    for _ in range(2):
-        taken(disk)
-        with open_tree(disk) as tree:
-            assert tree.recovery.clean
-            assert taken(disk) == ["sync_directory wal", "sync_directory .", f"sync {FIRST}"]
-
-
-def killed(*, checkpoint: bool = False) -> SimulatedDisk:
+def killed() -> SimulatedDisk:
     """What a process leaves that was killed after a flush that it did not record."""
     disk = SimulatedDisk()
     with open_tree(disk, 2) as tree:
         tree.insert_many(leaves(0, 2))
-        if checkpoint:
-            tree.checkpoint()
     tree = open_tree(disk)
     tree.insert(leaf(2))
     tree.flush()
     abandon(tree)
     return disk.restarted()
-
-
-def test_what_may_be_in_memory_only_is_written_anew_before_it_is_shown() -> None:
-    """Into a segment with the next number, which has its name when it is durable."""
-    for checkpoint, last, name in ((False, FIRST, SECOND), (True, SECOND, THIRD)):
-        disk = killed(checkpoint=checkpoint)
-        with open_tree(disk) as tree:
-            assert not tree.recovery.clean
-            assert taken(disk) == [
-                "sync_directory wal",
-                "sync_directory .",
-                *write_segment(name, recovered=True),
-                "sync_directory wal",
-            ]
-            check_tree(tree, 2, 3)
-        files = disk.files()
-        assert f"{PATH}/{last}" in files
-        header = SegmentHeader.decode(files[f"{PATH}/{name}"], name)
-        assert header.base.size == 2  # what the record says was durable
-
-
-def test_a_recovered_unit_counts_no_call() -> None:
-    """Whoever counts calls has counted them."""
-    disk = killed()
-    with open_tree(disk):
-        data = disk.files()[f"{PATH}/{SECOND}"]
-    header = SegmentHeader.decode(data, SECOND)
-    frame = Frame.decode(data[SEGMENT_BYTES:], header.key())
-    assert frame is not None
-    assert (header.number, frame.first, frame.leaves, frame.calls) == (2, 2, 1, 0)
-
-
-def test_a_recovered_tree_without_a_record_gets_one_and_its_parent_is_synced() -> None:
-    """Nobody knows then whether its creation was finished.  What recovery found is acknowledged."""
-    disk = killed()
-    disk = disk_of({path: data for path, data in disk.files().items() if "COMMIT" not in path})
-    with open_tree(disk):
-        assert taken(disk) == [
-            "sync_directory wal",
-            "sync_directory .",
-            "sync_directory ..",
-            *write_segment(SECOND, recovered=True),
-            "sync_directory wal",
-            *WRITE_COMMIT,
-        ]
-        check_record(disk, checkpoint=0, first=1, last=2)
-
-
-def check_record(disk: SimulatedDisk, *, checkpoint: int, first: int, last: int) -> None:
-    """The record acknowledges all three leaves."""
-    found = record(disk)
-    assert (found.checkpoint.size, found.acknowledged.size) == (checkpoint, 3)
-    assert (found.first_segment, found.last_segment) == (first, last)
-
-
-def test_segments_that_are_of_no_more_use_go_when_a_new_record_is_durable() -> None:
-    """A checkpoint was killed before it deleted them: its record may be in memory only."""
-    disk = killed(checkpoint=True)
-    old = log_of(Written(2))
-    disk = disk_of({**disk.files(), f"{PATH}/{FIRST}": old})
-    with open_tree(disk):
-        assert taken(disk)[-len(WRITE_COMMIT) - 1 :] == [*WRITE_COMMIT, f"unlink {FIRST}"]
-        check_record(disk, checkpoint=2, first=2, last=3)
-    assert f"{PATH}/{FIRST}" not in disk.files()
-
-
-@pytest.mark.parametrize("acknowledged", [False, True])
-def test_a_record_is_replaced_where_acknowledgements_are_recorded_and_it_says_less(
-    acknowledged: bool,
-) -> None:
-    """And then only; one that is right stays."""
-    disk = killed()
-    if acknowledged:  # a life that was killed behind its record
-        with open_tree(disk, record_acknowledgements=True):
-            pass
-        files = disk.files()
-        disk = disk_of({**files, f"{PATH}/{SECOND}": files[f"{PATH}/{SECOND}"] + b"torn"})
-    taken(disk)
-    with open_tree(disk, record_acknowledgements=True) as tree:
-        assert not tree.recovery.clean
-        last = THIRD if acknowledged else SECOND
-        assert taken(disk) == [
-            "sync_directory wal",
-            "sync_directory .",
-            *write_segment(last, recovered=not acknowledged),
-            "sync_directory wal",
-            *([] if acknowledged else WRITE_COMMIT),
-        ]
-
-
-def test_zeros_ahead_are_cut_off_before_more_is_written() -> None:
-    """Nobody knows whether the disk has them."""
-    disk = SimulatedDisk()
-    with open_tree(disk, 2) as tree:
-        tree.insert_many(leaves(0, 2))
-    files = disk.files()
-    path = f"{PATH}/{FIRST}"
-    disk = disk_of({**files, path: files[path] + bytes(64)})
-    with open_tree(disk) as tree:
-        assert tree.recovery.clean
-        assert f"truncate {FIRST}" in taken(disk)
-    assert taken(disk) == []  # and the record is right: a close does not write it again
-    assert disk.files()[path] == files[path]
 
 
 def test_a_tree_is_created_as_it_was_asked_for() -> None:

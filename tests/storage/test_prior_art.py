@@ -10,6 +10,7 @@ import errno
 import posixpath
 import random
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -22,6 +23,7 @@ from rotortree import (
     RotorTreeConfig,
     WalCorruptedError,
 )
+from rotortree.scheduler import ThreadScheduler
 from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES
 from rotortree_faultinject.disk import Call, SimulatedDisk
 from rotortree_faultinject.disk.faults import Died
@@ -177,7 +179,8 @@ def test_6_a_token_does_not_wait_for_ever_when_the_flush_fails(
 ) -> None:
     """Waiting with no timeout ends with FlushFailedError, whoever flushes."""
     disk = SimulatedDisk()
-    tree = open_tree(disk, 2, flush_policy=policy)
+    threads_of_its_own = replace(environment(disk), scheduler=ThreadScheduler())
+    tree = open_tree(disk, 2, flush_policy=policy, environment=threads_of_its_own)
     may_fail = threading.Event()
 
     def broken(call: Call) -> None:
@@ -357,7 +360,7 @@ def test_7_replacing_a_file_begins_with_removing_what_is_left_of_another_attempt
         "open_directory ",
         "mkdir ",
         "open_directory ",
-        "listdir /.",
+        "listdir ",
         "lock /LOCK",
     ]
 

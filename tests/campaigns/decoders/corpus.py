@@ -101,16 +101,25 @@ def _heads_json() -> Iterator[bytes]:
 
 
 def _segments() -> Iterator[bytes]:
-    """One frame; two; MORE without end; zeros ahead; none; two, the second one promises nothing."""
+    """One frame; two; MORE without end; zeros ahead; none; two, the second one promises nothing.
+
+    One that was begun with its unit, and promises it; and one that promises more than it has.
+    """
     [found] = [data for path, data in files.example().items() if path.endswith(".wal")]
     one = found[:64] + struct.pack("<Q", 1) + found[72:]
-    second = one[160:168] + struct.pack("<QQQQ", 1, 9, 1, 1)
     yield files.seal_segment(one)
-    yield files.seal_segment(one + second + struct.pack("<Q", 320) + one[208:])
+    yield files.seal_segment(one + _second_frame(one, 320))
     yield files.seal_segment(one[:164] + b"\1" + one[165:])
     yield files.seal_segment(one) + bytes(96)
     yield files.seal_segment(one[:160])
-    yield files.seal_segment(one + second + struct.pack("<Q", 0) + one[208:])
+    yield files.seal_segment(one + _second_frame(one, 0))
+    for promise in (len(one), len(one) + 32):
+        yield files.seal_segment(one[:128] + struct.pack("<Q", promise) + one[136:])
+
+
+def _second_frame(one: bytes, promise: int) -> bytes:
+    """A frame of one leaf, to be sealed, behind the only one of a segment."""
+    return one[160:168] + struct.pack("<QQQQQ", 1, 9, 1, promise, 0) + one[208:]
 
 
 def _segment_headers() -> Iterator[bytes]:
@@ -216,7 +225,7 @@ DECODERS: Mapping[str, Decoder] = MappingProxyType(
             _segment_headers,
             (*_HEADER, "FORMAT-18"),
             partial(files.seal_header, 160),
-            numbers=(64, 72, 112, 128),
+            numbers=(64, 72, 112, 128, 136),
         ),
         "commit": Decoder(
             files.commit,
@@ -236,9 +245,12 @@ DECODERS: Mapping[str, Decoder] = MappingProxyType(
         "segment": Decoder(
             files.segment,
             _segments,
-            ("FORMAT-24", "FORMAT-25", "FORMAT-30", "FORMAT-33", "FORMAT-56", "FORMAT-70"),
+            (
+                *("FORMAT-24", "FORMAT-25", "FORMAT-27", "FORMAT-30", "FORMAT-33", "FORMAT-56"),
+                "FORMAT-70",
+            ),
             files.seal_segment,
-            numbers=(72, 168, 176, 184, 200),
+            numbers=(72, 128, 168, 176, 184, 192, 200),
             special=_unchained,
         ),
         "level-file": Decoder(

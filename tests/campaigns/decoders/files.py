@@ -22,7 +22,7 @@ from rotortree import (
 )
 from rotortree.storage.environment import Environment
 from rotortree.storage.format import Commit, Frame, SegmentHeader, shard_header
-from rotortree.storage.wal import scan_segment
+from rotortree.storage.log_reader import scan_segment
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.disk.image import image_of
 from rotortree_faultinject.subjects.tree.life import PATH, Life, Options
@@ -62,18 +62,20 @@ def segment_header(data: bytes) -> bool:
     """The header of a segment: the same, canonical, or the error that FORMAT-13 has first."""
     header, error = _decoded(partial(SegmentHeader.decode, data, _SEGMENT))
     expected = _model_header(data)
-    found = type(error).__name__ if error else None
+    found = None if error is None else (type(error).__name__, getattr(error, "offset", None))
     assert found == expected, f"{error!r}, and by the text {expected}"
     if header is not None:
         assert header.encode() == data[:160], "it is not canonical"
     return header is not None
 
 
-def _model_header(data: bytes) -> str | None:
+def _model_header(data: bytes) -> tuple[str, int | None] | None:
+    number = layouts.number_at(data, 64, 8)
+    name = number if 1 <= number <= layouts.MAX_SIZE else 1  # no file has another one as its name
     try:
-        layouts.segment(_SEGMENT, data[:160], layouts.number_at(data, 64, 8))
+        layouts.segment(_SEGMENT, data[:160], name)
     except DamagedError as error:
-        return error.kind
+        return error.kind, error.offset
     return None
 
 
@@ -147,7 +149,7 @@ def segment(data: bytes) -> bool:
         return False
     assert scan.error is None, f"{scan.error!r}, and by the text none"
     said = (scan.end, scan.stop, scan.used, scan.promise, scan.durable_size)
-    by_model = (expected.end, expected.invalid, expected.used, expected.promise, expected.durable)
+    by_model = (expected.end, expected.invalid, expected.used, expected.promise, expected.durable(0))
     assert said == by_model, f"{said}, and by the text {by_model}"
     ends = [(unit.end, unit.stop, unit.root) for unit in scan.units]
     assert ends == [(unit.end, *unit.head) for unit in expected.units], f"units {ends}"

@@ -8,6 +8,7 @@ from functools import partial
 from types import MappingProxyType
 
 from rotortree import (
+    CheckpointFailedError,
     CheckpointPolicy,
     ClosedError,
     CustomHasher,
@@ -200,6 +201,18 @@ def _checkpoint_leaves_one_segment() -> str | None:
             segments = [path for path in disk.files() if path.endswith(".wal")]
             if len(segments) != 1:
                 return f"the log after a checkpoint: {segments}"
+    return None
+
+
+def _lost_write_of_a_level_file_is_noticed() -> str | None:
+    """A checkpoint reads back what it wrote: the log that has it, too, goes next."""
+    with _new() as (disk, tree, _):
+        tree.insert_many(row(0, 5))
+        for letter in "lm":
+            disk.faults.rules[:] = [Rule("pwritev", "*.nodes", letter)]
+            error = _raised(tree.checkpoint)
+            if not isinstance(error, CheckpointFailedError):
+                return f"a write to a level file went wrong ({letter}), and: {error!r}"
     return None
 
 
@@ -404,6 +417,7 @@ LAWS: Mapping[str, Callable[[], str | None]] = MappingProxyType(
             _close_settles_tokens,
             _flusher_tries_again,
             _checkpoint_leaves_one_segment,
+            _lost_write_of_a_level_file_is_noticed,
             _acknowledgements_are_recorded,
             _leftovers_are_not_built_on,
             _repairs_are_written,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from rotortree import FlushFailedError, IoFailedError, RotorTree, StorageError
-from rotortree_faultinject.disk import SimulatedDisk
+from rotortree_faultinject.disk import Call, SimulatedDisk
 from rotortree_faultinject.disk.faults import Died, Rule
 from rotortree_faultinject.subjects.tree.life import Options, abandon, open_tree
 from rotortree_faultinject.subjects.tree.oracle import row
@@ -149,6 +150,33 @@ def _checkpoint_frees_one_segment_after_the_other() -> str | None:
     return None if tree.checkpoint_size == 100 else f"a checkpoint of {tree.checkpoint_size}"
 
 
+def _checkpoint_spares_what_a_flush_has_just_written() -> str | None:
+    """What a checkpoint removes as unfinished is not the segment that a flush begins meanwhile."""
+    disk = SimulatedDisk()
+    tree = open_tree(disk, Options(segment_bytes=200))
+    tree.insert_durable(row(0, 1))
+    log = tree._engine._opened.log
+    assert log is not None  # it is open for writing
+    others = []
+
+    def before(call: Call) -> None:
+        if call.kind == "rename":
+            disk.on_call = None
+            others.append(threading.Thread(target=log.tidy))
+            others[0].start()
+            others[0].join(0.1)  # it waits for the flush, or is at its end
+
+    disk.on_call = before
+    try:
+        tree.insert_durable(row(1, 2))
+    except StorageError as error:
+        return f"a flush that rolls, and a checkpoint that tidies: {error!r}"
+    finally:
+        abandon(tree)
+    others[0].join()
+    return None
+
+
 LAWS_OF_SPACE: Mapping[str, Callable[[], str | None]] = MappingProxyType(
     {
         law.__name__.strip("_").replace("_", " "): law
@@ -159,6 +187,7 @@ LAWS_OF_SPACE: Mapping[str, Callable[[], str | None]] = MappingProxyType(
             _failed_flush_gives_back_its_space,
             _full_disk_refuses_a_writer_without_a_trace,
             _checkpoint_frees_one_segment_after_the_other,
+            _checkpoint_spares_what_a_flush_has_just_written,
         )
     }
 )

@@ -103,7 +103,7 @@ _ACKNOWLEDGEMENTS = (
     PlantedFault(
         "close without a record",
         "close does not record what is durable",
-        (Edit(Flusher._flush_last, "self._commit(self.durable.value)", "pass"),),
+        (Edit(Flusher._flush_last, "self._commit(stop)", "pass"),),
     ),
 )
 
@@ -315,6 +315,45 @@ _ERRORS = (
 )
 
 _THREADS = (
+    PlantedFault(
+        "flush without its lock",
+        "two threads write to the log at the same time",
+        (
+            Edit(Flusher.flush, "with self._round:", "if True:"),
+            Edit(Flusher.flush, "with self._flushing:", "if True:"),
+        ),
+    ),
+    PlantedFault(
+        "background flush without the flush lock",
+        "the background flushes while another thread does",
+        (Edit(Flusher._step, "with self._flushing:", "if True:"),),
+    ),
+    PlantedFault(
+        "no rounds",
+        "threads that wait for the same flush do not wait for each other",
+        (Edit(Flusher.flush, "with self._round:", "if True:"),),
+        redundant="Every profile: they wait for the flush lock then, and longer, but each looks"
+        " under it whether its leaves are durable before it flushes them.",
+    ),
+    PlantedFault(
+        "late comers trust the flush under way",
+        "who comes during a flush waits for its end, and takes its own leaves for durable",
+        (
+            Edit(
+                Flusher.flush,
+                "        with self._round:\n            if durable.value < target:\n",
+                "        waited = bool(getattr(self._round, 'holder', None))\n"
+                "        with self._round:\n"
+                "            if not waited and durable.value < target:\n",
+            ),
+            Edit(Flusher.flush, "self._round = self._new_round()", "pass"),
+        ),
+    ),
+    PlantedFault(
+        "close without the flush lock",
+        "close flushes while another thread does",
+        (Edit(Flusher.end, "with self._flushing:", "if True:"),),
+    ),
     PlantedFault(
         "append without its lock",
         "a flush writes while a checkpoint begins a new segment",

@@ -297,7 +297,7 @@ _ORDER = (
         "an open deletes the segments that it replaced while the commit record still names them",
         (
             Edit(
-                logs._go_on_behind,
+                logs._begin_behind,
                 "if acknowledged is None or goes",
                 "log.tidy()\n    if acknowledged is None or goes",
             ),

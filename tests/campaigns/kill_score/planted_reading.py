@@ -219,8 +219,8 @@ _SEGMENTS = (
         (
             Edit(
                 recovery._live_segments,
-                "if found.commit.last_segment not in numbers:",
-                "if False:",
+                "_check_is_there(found, found.commit.last_segment)",
+                "pass",
             ),
         ),
     ),
@@ -317,7 +317,7 @@ _LOADING = (
     PlantedFault(
         "repair in memory only",
         "a damaged level file is not written again",
-        (Edit(logs._go_on_behind, "if repair is not None:", "if False:"),),
+        (Edit(logs._begin_behind, "if repair is not None:", "if False:"),),
     ),
     PlantedFault(
         "no fsync of repaired level files",

@@ -24,7 +24,7 @@ _WRITING_ANEW = (
         "recovery syncs what it read, which proves nothing after an fsync that failed",
         (
             Edit(
-                logs._go_on_behind,
+                logs._begin_behind,
                 "stay, size = _where_to_begin(decision, log._environment.fold_leaves)",
                 "stay, size = len(decision.links), decision.head.size\n"
                 "    old = calls.open_writable(log._wal, segment_name(decision.last.number))\n"
@@ -93,7 +93,7 @@ _WRITING_ANEW = (
         "recovery cuts off what is torn before the new segment is durable",
         (
             Edit(
-                logs._go_on_behind,
+                logs._begin_behind,
                 "log._begin_at(Head",
                 "_cut_tails(log, decision.links)\n    log._begin_at(Head",
             ),
@@ -106,7 +106,7 @@ _WRITING_ANEW = (
         "recovery cuts off what it copies before the copy is durable",
         (
             Edit(
-                logs._go_on_behind,
+                logs._begin_behind,
                 "log._begin_at(Head",
                 "units = [unit for unit in decision.links[-1].units"
                 " if unit.stop <= decision.durable_size]\n"
@@ -125,7 +125,7 @@ _WRITING_ANEW = (
         "a new segment has the durable leaves that it copies, and not those behind them",
         (
             Edit(
-                logs._go_on_behind,
+                logs._begin_behind,
                 "decision.head.size, leaves, root_of)",
                 "decision.durable_size, leaves, root_of)",
             ),
@@ -136,7 +136,7 @@ _WRITING_ANEW = (
         "off by one: the segment before those that a new one replaces is not kept either",
         (
             Edit(
-                logs._go_on_behind,
+                logs._begin_behind,
                 "decision.links[:stay]}",
                 "decision.links[: max(stay - 1, 0)]}",
             ),
@@ -249,14 +249,14 @@ _DECIDED = (
     PlantedFault(
         "commit rebuilt with the wrong segment",
         "a commit record that was rebuilt names the new segment as the checkpoint's",
-        (Edit(logs._go_on_behind, "min(log._bases))", "max(log._bases))"),),
+        (Edit(logs._begin_behind, "min(log._bases))", "max(log._bases))"),),
     ),
     PlantedFault(
         "commit rebuilt with too little acknowledged",
         "a commit record that was rebuilt says that only the checkpoint was acknowledged",
         (
             Edit(
-                logs._go_on_behind,
+                logs._begin_behind,
                 "log.commit(decision.head.size, root_of)",
                 "log._recorded = 0\n        log.commit(decision.base.size, root_of)",
             ),
@@ -268,7 +268,7 @@ _DECIDED = (
         " segment may have in the middle of a unit",
         (
             Edit(
-                logs._go_on_behind,
+                logs._begin_behind,
                 "log.commit(decision.head.size, root_of)",
                 "log._recorded = 0\n        log.commit(decision.durable_size, root_of)",
             ),
@@ -279,7 +279,7 @@ _DECIDED = (
         "recovery rebuilds the commit record, then makes the segment that it names durable",
         (
             Edit(
-                logs._go_on_behind,
+                logs._begin_behind,
                 "log._begin_at(Head",
                 "head = Head(decision.head.size, root_of(decision.head.size))\n"
                 "    first, last = decision.links[0].scan.number, decision.last.number\n"
@@ -292,7 +292,7 @@ _DECIDED = (
     PlantedFault(
         "commit not rebuilt",
         "a damaged commit record is left as it is",
-        (Edit(logs._go_on_behind, "if acknowledged is None or", "if"),),
+        (Edit(logs._begin_behind, "if acknowledged is None or", "if"),),
     ),
     PlantedFault(
         "no commit record of a new tree",
@@ -304,7 +304,7 @@ _DECIDED = (
                 "        if False:\n                log.commit",
             ),
             Edit(
-                logs._go_on_behind,
+                logs._begin_behind,
                 "if acknowledged is None or",
                 "if found.commit_error is not None or",
             ),
@@ -313,7 +313,7 @@ _DECIDED = (
     PlantedFault(
         "old segments deleted under an uncertain commit",
         "recovery deletes what a commit record makes useless whose own name may not be durable",
-        (Edit(logs._go_on_behind, "or goes or", "or"),),
+        (Edit(logs._begin_behind, "or goes or", "or"),),
     ),
 )
 

@@ -67,7 +67,7 @@ SPECIMENS: Mapping[str, tuple[Options, tuple[str, ...]]] = MappingProxyType(
             (
                 *("open", "insert 3", *_CUT, "insert 1", "flush", "kill"),
                 *("open", "insert 2", "flush", "insert 1", "flush", "kill"),
-                *("open", "insert 1", "flush", "insert 4", "flush", "kill"),
+                *("open", "insert 1", "flush", "insert 4", "flush", "kill", "open", "kill"),
             ),
         ),
         "killed, and segments replaced": (
@@ -96,13 +96,17 @@ SPECIMENS: Mapping[str, tuple[Options, tuple[str, ...]]] = MappingProxyType(
 
 
 class Unit(NamedTuple):
-    """What one flush wrote: its range in a segment, and the tree's size before and after."""
+    """What one flush wrote: its range in a segment, and the tree's size before and after.
+
+    ``by_open``: an open wrote it, into the segment that it began.
+    """
 
     path: str
     start: int
     end: int
     first: int
     stop: int
+    by_open: bool
 
     def frames(self) -> Iterator[int]:
         """Where its frames begin."""
@@ -199,7 +203,7 @@ class Specimen(NamedTuple):
         intact = list(
             itertools.takewhile(lambda unit: data[: unit.end] == whole[: unit.end], units)
         )
-        if _integer(whole, 128) > units[len(intact)].start:  # the header promises it
+        if units[len(intact)].by_open:  # its segment's header promises it
             return None
         later = units[len(intact) + 1 :]
         headers = [slice(at, at + _FRAME_BYTES) for unit in later for at in unit.frames()]
@@ -287,13 +291,15 @@ def _live(
         life.do(step)
         before = copies[-1] if copies else {}
         copies.append(dict(plain(life.disk.image)))
-        units += _written(before, copies[-1], life.issued - issued)
+        units += _written(before, copies[-1], life.issued - issued, by_open=step == "open")
     if life.tree is not None:
         abandon(life.tree)
     return life, copies, units
 
 
-def _written(before: PlainImage, after: PlainImage, size: int) -> Iterator[Unit]:
+def _written(
+    before: PlainImage, after: PlainImage, size: int, *, by_open: bool
+) -> Iterator[Unit]:
     """The unit that a step wrote, if it did: the bytes that a segment has more."""
     for path, data in after.items():
         start = len(before.get(path) or bytes(_SEGMENT_BYTES))
@@ -304,7 +310,7 @@ def _written(before: PlainImage, after: PlainImage, size: int) -> Iterator[Unit]
                 if -(-count // _FRAME_LEAVES) * _FRAME_BYTES + count * LEAF_BYTES
                 >= len(data) - start
             )
-            yield Unit(path, start, len(data), size - leaves, size)
+            yield Unit(path, start, len(data), size - leaves, size, by_open)
 
 
 def _needed(

@@ -11,8 +11,8 @@ from unittest import mock
 
 from rotortree.errors import ChecksumMismatchError, DataCorruptionError
 from rotortree.storage.format import Commit, Head, Identity, SegmentHeader
+from rotortree.storage.log_reader import SegmentScan, Unit
 from rotortree.storage.recovery import Survey, decide
-from rotortree.storage.wal import SegmentScan, Unit
 from rotortree_model import directory, durability, layouts
 from tests.campaigns.symbolic.conditions.shape import known
 
@@ -21,6 +21,7 @@ __all__ = [
     "a_log_of_two_segments_means_the_same",
     "damaged_and_foreign_headers_mean_the_same",
     "nothing_acknowledged_is_dropped",
+    "replaced_segments_mean_the_same",
     "the_end_of_a_log_means_the_same",
     "what_a_crash_leaves_is_a_legal_outcome",
     "without_a_log_both_find_the_same",
@@ -119,7 +120,8 @@ def production_says(log: tuple[Found, ...], commit: Commit | None) -> tuple[obje
     except DataCorruptionError as error:
         return type(error).__name__, error.path[1:], error.offset
     assert decision is not None  # there are segments
-    end = (decision.head, decision.base.size, len(decision.units), decision.durable_size)
+    units = sum(len(link.units) for link in decision.links)
+    end = (decision.head, decision.base.size, units, decision.durable_size)
     return (*end, decision.clean, decision.torn_bytes)
 
 
@@ -169,6 +171,20 @@ def a_log_of_two_segments_means_the_same(
     return production_says(log, None) == model_says(log, None)
 
 
+def replaced_segments_mean_the_same(
+    bases: tuple[int, int, int], units: tuple[int, int, int]
+) -> bool:
+    """Which of three segments count, by where they begin, and that all these must meet.
+
+    Requirements: FORMAT-42, FORMAT-54, FORMAT-77.
+
+    pre: all(base >= 0 for base in bases) and all(unit > 0 for unit in units)
+    post: _
+    """
+    log = tuple(Found(at + 1, bases[at], (units[at],)) for at in range(3))
+    return production_says(log, None) == model_says(log, None)
+
+
 def a_commit_record_means_the_same(
     checkpoint: tuple[int, int], acknowledged: tuple[int, int], first: int, last: int, base: int
 ) -> bool:
@@ -212,6 +228,8 @@ def the_end_of_a_log_means_the_same(
     base: int, units: tuple[int, int], promise: int, torn: int, acknowledged: int, present: bool
 ) -> bool:
     """Torn or corrupt, clean or not, and how much is known to be durable.
+
+    An acknowledged size may be one at which no unit ends.
 
     Requirements: FORMAT-33, FORMAT-46, FORMAT-54, FORMAT-70.
 

@@ -18,6 +18,7 @@ __all__ = [
     "a_damaged_base_of_a_segment_is_refused_by_both",
     "a_damaged_body_of_a_commit_record_is_refused_by_both",
     "a_damaged_number_of_a_segment_is_refused_by_both",
+    "a_damaged_promise_of_a_segment_is_refused_by_both",
     "a_frame_header_comes_back_as_it_was_written",
     "a_frame_is_what_the_model_reads",
     "a_level_header_is_that_of_the_model",
@@ -36,6 +37,9 @@ IDENTITY = production.Identity(3, 20, 6, b"the tree is this", "blake3")
 
 SALT = b"salt of a headre"
 """And the salt."""
+
+NO_PROMISE = production.SEGMENT_BYTES.to_bytes(8, "little")
+"""The promise of a segment that was begun without leaves."""
 
 WAL = production.SEGMENT_MAGIC
 FIRST = 64
@@ -75,21 +79,25 @@ def model_says(data: bytes) -> object:
 
 
 def segment_of_production(data: bytes) -> object:
-    """Number, base and salt of a segment's header, None if it is damaged."""
+    """Number, base and promise of a segment's header, None if it is damaged."""
     try:
         header = production.SegmentHeader.decode(data, "f")
     except StorageError:
         return None
-    return header.number, header.base
+    return header.number, header.base, header.promise
 
 
 def segment_of_model(data: bytes) -> object:
-    """The same of the model, which wants to know the number from the file's name, too."""
+    """The same of the model, which wants to know the number from the file's name, too.
+
+    No file has a name with a number that is not one of segments.
+    """
+    named = number(data[FIRST : FIRST + 8])
     try:
-        found = model.segment("f", data, number(data[FIRST : FIRST + 8]))
+        found = model.segment("f", data, named if 0 < named < 2**63 else 1)
     except model.DamagedError:
         return None
-    return found.number, found.base
+    return found.number, found.base, found.promise
 
 
 def commit_of_production(data: bytes) -> object:
@@ -161,22 +169,25 @@ def the_number_of_shard_nodes_is_read_alike(shard_nodes: bytes) -> bool:
     return production_says(data) == model_says(data)
 
 
-def a_segment_header_is_what_the_model_reads(segment: int, size: int, root: bytes) -> bool:
-    """The model reads number and base of a segment as production wrote them.
+def a_segment_header_is_what_the_model_reads(
+    segment: int, size: int, root: bytes, promise: int
+) -> bool:
+    """The model reads number, base and promise of a segment as production wrote them.
 
     Requirements: FORMAT-12, FORMAT-16, FORMAT-18.
 
-    pre: 0 < segment < 2**63 and 0 < size < 2**63
+    pre: 0 < segment < 2**63 and 0 < size < 2**63 and 160 <= promise < 2**64
     pre: len(root) == 32
     post: _
     """
     base = production.Head(size, root)
-    data = production.SegmentHeader(IDENTITY, segment, base, SALT).encode()
+    data = production.SegmentHeader(IDENTITY, segment, base, SALT, promise).encode()
     found = model.segment("f", data, segment)
     again = production.SegmentHeader.decode(data, "f")
     return (
         (*found.identity, found.number, *found.base) == (*IDENTITY, segment, *base)
-        and again == (IDENTITY, segment, base, SALT)
+        and found.promise == promise
+        and again == (IDENTITY, segment, base, SALT, promise)
         and data[112:128] == SALT
     )
 
@@ -190,7 +201,20 @@ def a_damaged_number_of_a_segment_is_refused_by_both(segment: bytes, reserved: i
     pre: 0 <= reserved < 256
     post: _
     """
-    body = segment + bytes(40) + SALT + bytes([reserved]) + bytes(15)
+    body = segment + bytes(40) + SALT + NO_PROMISE + bytes([reserved]) + bytes(7)
+    data = flat(IDENTITY.sealed(WAL, body))
+    return segment_of_production(data) == segment_of_model(data)
+
+
+def a_damaged_promise_of_a_segment_is_refused_by_both(promise: bytes) -> bool:
+    """Production and model refuse the same promises of a segment, and read the others alike.
+
+    Requirements: FORMAT-13, FORMAT-18.
+
+    pre: len(promise) == 8
+    post: _
+    """
+    body = bytes([1]) + bytes(47) + SALT + promise + bytes(8)
     data = flat(IDENTITY.sealed(WAL, body))
     return segment_of_production(data) == segment_of_model(data)
 
@@ -204,8 +228,8 @@ def a_damaged_base_of_a_segment_is_refused_by_both(size: bytes, root: int) -> bo
     pre: 0 <= root < 256
     post: _
     """
-    body = bytes([1]) + bytes(7) + size + bytes(31) + bytes([root]) + SALT + bytes(16)
-    data = flat(IDENTITY.sealed(WAL, body))
+    body = bytes([1]) + bytes(7) + size + bytes(31) + bytes([root]) + SALT
+    data = flat(IDENTITY.sealed(WAL, body + NO_PROMISE + bytes(8)))
     return segment_of_production(data) == segment_of_model(data)
 
 
@@ -276,7 +300,7 @@ def a_level_header_is_that_of_the_model(level: int, shard: int, n: int, max_dept
 
 
 def a_frame_header_comes_back_as_it_was_written(
-    more: bool, numbers: tuple[int, int, int, int, int], root: bytes, chain: bytes, key: bytes
+    more: bool, numbers: tuple[int, int, int, int], root: bytes, chain: bytes, key: bytes
 ) -> bool:
     """All fields of a frame's header come back.
 
@@ -291,13 +315,13 @@ def a_frame_header_comes_back_as_it_was_written(
 
 
 def a_frame_is_what_the_model_reads(
-    more: bool, number: int, first: int, calls: int, root: bytes, chain: bytes, key: bytes
+    more: bool, number: int, first: int, root: bytes, chain: bytes, key: bytes
 ) -> bool:
     """The model reads a frame of one leaf as production wrote it.
 
     Requirements: FORMAT-22, FORMAT-23, FORMAT-24, FORMAT-28.
 
-    pre: 0 <= number < 2**64 and 0 <= first < 2**63 and 0 <= calls < 2**64
+    pre: 0 <= number < 2**64 and 0 <= first < 2**63
     pre: len(root) == len(key) == 32 and len(chain) == 16
     post: _
     """
@@ -307,7 +331,6 @@ def a_frame_is_what_the_model_reads(
         number=number,
         first=first,
         leaves=1,
-        calls=calls,
         promise=0,
         root=root,
         chain=chain,
@@ -320,17 +343,19 @@ def a_frame_is_what_the_model_reads(
     return model.frame_at(key, data, 0) == expected and in_order and data[80:96] == chain
 
 
-def only_a_sealed_frame_is_read(magic: bytes, flags: bytes, last: bytes, seal: bytes) -> bool:
+def only_a_sealed_frame_is_read(
+    magic: bytes, flags: bytes, reserved: int, last: bytes, seal: bytes
+) -> bool:
     """Production reads a frame exactly where the model sees one that is sealed; MORE is flag 1.
 
     Requirements: FORMAT-23, FORMAT-24, FORMAT-28.
 
-    pre: len(magic) == len(flags) == 4 and len(last) == 2
+    pre: len(magic) == len(flags) == 4 and len(last) == 2 and 0 <= reserved < 256
     pre: len(seal) == 16 or len(seal) == 15
     post: _
     """
     key = bytes(32)
-    data = flat(magic + flags + bytes(102) + last + seal)
+    data = flat(magic + flags + bytes(32) + bytes([reserved]) + bytes(69) + last + seal)
     frame = production.Frame.decode(data, key)
     if not model.is_sealed(key, data, 0):
         return frame is None
