@@ -5,7 +5,7 @@ there or raises DamagedError. It follows section 7 of the text: first the decisi
 row, then loading.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from itertools import islice, pairwise
 from typing import NamedTuple
 
@@ -55,12 +55,12 @@ class Contents(NamedTuple):
 
 
 class Log(NamedTuple):
-    """The result of survey and decision: the live log, and the commit record if it is valid.
+    """The result of survey and decision: the segments that count, and the commit record if valid.
 
     ``units`` are those that count, in order; ``end`` is the head that they lead to.
     """
 
-    live: tuple[Segment, ...]
+    counting: tuple[Segment, ...]
     units: tuple[Unit, ...]
     end: Head
     commit: Commit | None
@@ -102,7 +102,7 @@ def read_directory(
         check_never_created(files)
         return None
     log = decide(files, numbers)
-    tree, base = log.live[-1].identity, log.live[0].base
+    tree, base = log.counting[-1].identity, log.counting[0].base
     if tree.scheme not in schemes:
         raise DamagedError("ConfigMismatchError")
     shards = shards_at(files, tree, base.size)
@@ -138,18 +138,20 @@ def is_level(name: str) -> bool:
 def decide(files: Mapping[str, bytes], numbers: Mapping[int, str]) -> Log:
     """Rows 0 and 4 to 11, for a directory with these segments; DamagedError is a verdict.
 
-    Requirements: FORMAT-54, FORMAT-55, FORMAT-57, FORMAT-74.
+    Requirements: FORMAT-54, FORMAT-55, FORMAT-57, FORMAT-74, FORMAT-77.
     """
     commit = commit_record(files)
     if commit is not None and commit.last not in numbers:
         raise missing(commit.last)
     first = commit.first if commit else 1
     live = tuple(segment(path, files[path], at) for at, path in numbers.items() if at >= first)
-    check_headers(live, commit)
-    units = followed(live)
-    end = units[-1].head if units else live[0].base
+    check_identities(live, commit)
+    counting = not_replaced(live)
+    check_checkpoint(counting[0], numbers, commit)
+    units = followed(counting, numbers)
+    end = units[-1].head if units else counting[0].base
     check_end(live[-1], end, commit)
-    return Log(live, units, end, commit)
+    return Log(counting, units, end, commit)
 
 
 def missing(number: int) -> DamagedError:
@@ -157,30 +159,46 @@ def missing(number: int) -> DamagedError:
     return DamagedError("DataCorruptionError", f"wal/{number:08}.wal", 0)
 
 
-def check_headers(live: tuple[Segment, ...], commit: Commit | None) -> None:
-    """Rows 6 to 8: DamagedError if headers do not belong together."""
+def check_identities(live: tuple[Segment, ...], commit: Commit | None) -> None:
+    """Rows 6 and 7: DamagedError if files belong to different trees."""
     for one in live:
         if one.identity != live[-1].identity:
             raise DamagedError("DataCorruptionError", one.path, 0)
     if commit is not None and commit.identity != live[-1].identity:
         raise DamagedError("DataCorruptionError", COMMIT, 0)
-    if commit is not None and commit.checkpoint != live[0].base:
-        if commit.first != live[0].number:
+
+
+def not_replaced(live: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    """The segments that count: those behind which no other one begins there or before.
+
+    Requirements: FORMAT-77.
+    """
+    return tuple(
+        one
+        for at, one in enumerate(live)
+        if all(one.base.size < later.base.size for later in live[at + 1 :])
+    )
+
+
+def check_checkpoint(first: Segment, numbers: Container[int], commit: Commit | None) -> None:
+    """Row 8: DamagedError if the first segment that counts does not begin at the checkpoint."""
+    if commit is not None and commit.checkpoint != first.base:
+        if commit.first not in numbers:
             raise missing(commit.first)
-        raise DamagedError("DataCorruptionError", live[0].path, 64)
+        raise DamagedError("DataCorruptionError", first.path, 64)
 
 
-def followed(live: tuple[Segment, ...]) -> tuple[Unit, ...]:
-    """Row 9: the units that count, of all live segments. Requirements: FORMAT-42, FORMAT-57."""
+def followed(counting: tuple[Segment, ...], numbers: Container[int]) -> tuple[Unit, ...]:
+    """Row 9: the units that count, of all segments that do. Requirements: FORMAT-42, FORMAT-57."""
     units: tuple[Unit, ...] = ()
-    for one, following in pairwise(live):
+    for one, following in pairwise(counting):
         heads = [one.base, *(unit.head for unit in one.units)]
         if following.base not in heads:
-            if following.number != one.number + 1:
+            if one.number + 1 not in numbers:
                 raise missing(one.number + 1)
             raise DamagedError("WalCorruptedError", one.path, one.invalid)
         units += one.units[: heads.index(following.base)]
-    return units + live[-1].units
+    return units + counting[-1].units
 
 
 def check_end(last: Segment, end: Head, commit: Commit | None) -> None:
@@ -298,7 +316,7 @@ def root_at(rows: Rows, size: int) -> bytes:
 def check_roots(rows: Rows, log: Log) -> None:
     """DamagedError if the leaves do not lead to the roots. Requirements: FORMAT-58."""
     if root_at(rows, log.end.size) != log.end.root:
-        raise DamagedError("DataCorruptionError", log.live[-1].path, SEGMENT_HEADER_BYTES)
+        raise DamagedError("DataCorruptionError", log.counting[-1].path, SEGMENT_HEADER_BYTES)
     acknowledged = log.commit.acknowledged if log.commit else log.end
     if root_at(rows, acknowledged.size) != acknowledged.root:
         raise DamagedError("DataCorruptionError", COMMIT, 64)
@@ -308,7 +326,7 @@ def contents(
     files: Mapping[str, bytes], log: Log, rows: Rows, repaired: tuple[str, ...]
 ) -> Contents:
     """Rows 12 to 14: the tree. Requirements: FORMAT-33, FORMAT-46, FORMAT-70."""
-    last, commit = log.live[-1], log.commit
+    last, commit = log.counting[-1], log.commit
     torn = (last.path, last.end, last.used) if last.used > last.end else None
     closed = commit is not None and (commit.acknowledged, commit.last) == (log.end, last.number)
     damaged = (COMMIT,) if commit is None and COMMIT in files else ()
@@ -319,6 +337,6 @@ def contents(
         closed=closed and torn is None,
         torn=torn,
         repaired=damaged + repaired,
-        checkpoint=log.live[0].base.size,
-        durable=max(last.durable, commit.acknowledged.size if commit else 0),
+        checkpoint=log.counting[0].base.size,
+        durable=last.durable(commit.acknowledged.size if commit else 0),
     )

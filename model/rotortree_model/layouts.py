@@ -126,7 +126,7 @@ class Segment(NamedTuple):
     """A segment of the log: its header, its units, and what lies behind them.
 
     ``invalid`` is the offset behind the last valid frame (X in the text), ``used`` the offset where
-    the bytes in use end, ``promise`` the largest promise of any sealed frame.
+    the bytes in use end, ``promise`` the largest promise of the header and of any sealed frame.
     """
 
     path: str
@@ -143,14 +143,19 @@ class Segment(NamedTuple):
         """The offset behind the last unit, or behind the header if there is no unit."""
         return self.units[-1].end if self.units else SEGMENT_HEADER_BYTES
 
-    @property
-    def durable(self) -> int:
-        """The largest size of the tree that this segment says was durable.
+    def durable(self, acknowledged: int) -> int:
+        """The largest size known to be durable, if ``acknowledged`` leaves are acknowledged.
 
+        It is the base, or a size at which a unit ends: an acknowledged size that is inside a unit
+        makes none of that unit's leaves known to be durable.
         Requirements: FORMAT-70.
         """
-        promised = (unit.head.size for unit in self.units if unit.end <= self.promise)
-        return max(promised, default=self.base.size)
+        known = (
+            unit.head.size
+            for unit in self.units
+            if unit.end <= self.promise or unit.head.size <= acknowledged
+        )
+        return max(known, default=self.base.size)
 
 
 def number_at(data: bytes, at: int, width: int) -> int:
@@ -196,26 +201,33 @@ def identity(path: str, data: bytes, magic: bytes, length: int) -> Identity:
     sealed, mark = data[: length - SEAL_BYTES], data[length - SEAL_BYTES : length]
     if seal(sealed) != mark:
         raise DamagedError("ChecksumMismatchError", path, len(sealed))
-    found = Identity(
-        n=data[10],
-        max_depth=data[11],
-        shard_nodes=number_at(data, 12, 4),
-        tree_id=data[16:32],
-        scheme=data[32:64].rstrip(b"\0").decode("latin-1"),
-    )
-    printable = found.scheme != "" and all("!" <= letter <= "~" for letter in found.scheme)
-    if found.n < shape.MIN_ARITY or found.max_depth < 1 or not printable:
-        raise DamagedError("DataCorruptionError", path)
-    if found.shard_nodes == 0 or found.shard_nodes % found.n:
-        raise DamagedError("DataCorruptionError", path)
-    return found
+    return identity_fields(path, data)
+
+
+def identity_fields(path: str, data: bytes) -> Identity:
+    """The identity in a header whose seal is right; DamagedError for the first wrong field.
+
+    Requirements: FORMAT-12, FORMAT-13.
+    """
+    name = data[32:64].rstrip(b"\0")
+    if data[10] < shape.MIN_ARITY or data[11] < 1 or not name.isascii():
+        raise DamagedError("DataCorruptionError", path, 0)
+    if not name or not all(ord("!") <= letter <= ord("~") for letter in name):
+        raise DamagedError("DataCorruptionError", path, 32)
+    shard_nodes = number_at(data, 12, 4)
+    if shard_nodes == 0 or shard_nodes % data[10]:
+        raise DamagedError("DataCorruptionError", path, 12)
+    return Identity(data[10], data[11], shard_nodes, data[16:32], name.decode("ascii"))
 
 
 def head(path: str, data: bytes, at: int) -> Head:
-    """The head at an offset; DamagedError if no tree can have such a head."""
+    """The head at an offset; DamagedError if no tree can have such a head.
+
+    Requirements: FORMAT-13, FORMAT-16.
+    """
     size, root = number_at(data, at, 8), data[at + 8 : at + 8 + HASH_BYTES]
     if size > MAX_SIZE or (size == 0 and any(root)):
-        raise DamagedError("DataCorruptionError", path)
+        raise DamagedError("DataCorruptionError", path, 64)
     return Head(size, root)
 
 
@@ -250,35 +262,35 @@ def level_header(tree: Identity, level: int, shard: int) -> bytes:
 def segment(path: str, data: bytes, name: int) -> Segment:
     """The segment in a file with this number as its name; DamagedError if its header is damaged.
 
-    Requirements: FORMAT-18, FORMAT-20, FORMAT-33, FORMAT-56.
+    Requirements: FORMAT-18, FORMAT-20, FORMAT-27, FORMAT-33, FORMAT-56.
     """
     tree, header = identity(path, data, b"RotorWAL", SEGMENT_HEADER_BYTES), data[:160]
-    base, number = head(path, data, 72), number_at(data, 64, 8)
-    if not 1 <= number <= MAX_SIZE or any(data[128:144]):
-        raise DamagedError("DataCorruptionError", path)
-    if number != name:
+    base, number, own = head(path, data, 72), number_at(data, 64, 8), number_at(data, 128, 8)
+    if number != name or own < SEGMENT_HEADER_BYTES or any(data[136:144]):
         raise DamagedError("DataCorruptionError", path, 64)
     key, valid = blake3(header).digest(), tuple(frames(header, data))
     invalid = valid[-1].end if valid else SEGMENT_HEADER_BYTES
     used = max(invalid, len(data.rstrip(b"\0")))
     behind = range(invalid, len(data), ALIGNMENT)
     promises = [promise(data, at) for at in behind if is_sealed(key, data, at)]
-    promised = max([*promises, *(frame.promise for frame in valid)], default=0)
+    promised = max(own, *promises, *(frame.promise for frame in valid))
     return Segment(path, name, tree, base, tuple(units(valid)), invalid, used, promised)
 
 
 def is_sealed(key: bytes, data: bytes, at: int) -> bool:
-    """Whether there is a frame at this offset whose magic and seal are right.
+    """Whether the frame at this offset has its magic, its seal, and zeros where it is reserved.
 
     Requirements: FORMAT-23, FORMAT-24.
     """
     sealed, mark = data[at : at + 112], data[at + 112 : at + FRAME_HEADER_BYTES]
-    return sealed[:4] == b"RtFr" and len(mark) == SEAL_BYTES and mark == seal(sealed, key)
+    if sealed[:4] != b"RtFr" or len(mark) != SEAL_BYTES or any(sealed[40:48]):
+        return False
+    return mark == seal(sealed, key)
 
 
 def promise(data: bytes, at: int) -> int:
     """The promise of the frame at this offset: everything below it was durable."""
-    return number_at(data, at + 40, 8)
+    return number_at(data, at + 32, 8)
 
 
 def frames(header: bytes, data: bytes) -> Iterator[Frame]:
