@@ -121,7 +121,8 @@ class _ThreadTask:
             self._step = _nothing  # the step refers to its owner, and the owner to this task
 
     def runs_here(self) -> bool:
-        return self._thread.ident == threading.get_ident()
+        thread = self._thread  # another one may have its number when it has ended
+        return thread.ident == threading.get_ident() and thread.is_alive()
 
     def _run(self) -> None:
         while self._wait_until_due():

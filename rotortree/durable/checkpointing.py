@@ -152,6 +152,7 @@ class Checkpointer:
                 error = self._attempt() if self._on_close and self._state.failure is None else None
                 self._last_error = self._close() or error
             finally:
+                self._close = _nothing_forbids  # it refers to the engine, and that to this
                 self._is_due = False
                 self._closed.rise(1)
         self._finished.end()

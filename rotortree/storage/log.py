@@ -356,6 +356,8 @@ class Log:
             )
             if (segment := self._segment) is not None:
                 self._check_named(segment)
+            else:  # another thread appends to it
+                self._check_lock()
             if commit != self._commit:
                 self._commit, self._recorded = None, size  # unknown until it is durable
                 calls.replace_file(self._root, COMMIT, commit.encode())

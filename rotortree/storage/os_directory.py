@@ -40,7 +40,8 @@ class _Descriptor:
         self._descriptor = descriptor
 
     def __del__(self) -> None:
-        self.close()  # an interrupt came between opening and keeping it
+        with contextlib.suppress(AttributeError):  # one came before even this had it
+            self.close()  # an interrupt came between opening and keeping it
 
     def fileno(self) -> int:
         return self._descriptor
@@ -154,7 +155,8 @@ class _OsLock(Home):
         super().__init__()
 
     def __del__(self) -> None:
-        self._close()  # an interrupt came between taking and keeping it
+        with contextlib.suppress(AttributeError):  # one came before even this had any
+            self._close()  # an interrupt came between taking and keeping it
 
     def leave(self) -> None:
         super().leave()

@@ -8,10 +8,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from rotortree.durable.engine import Engine
-from rotortree.durable.state import Life
+from rotortree import FlushPolicy, RotorTree
+from rotortree.durable.state import TreeState
 from rotortree.storage import calls
-from rotortree.storage.wal import SegmentScan, SegmentWriter, Unit
+from rotortree.storage.environment import Environment
+from rotortree.storage.log import Log
+from rotortree.storage.log_reader import SegmentScan, Unit
+from rotortree_faultinject.disk import SimulatedDisk
+from rotortree_faultinject.disk.schedule import StepScheduler
 from tests.campaigns.kill_score import judging
 from tests.campaigns.kill_score.__main__ import main
 from tests.campaigns.kill_score.battery import BATTERY, Trial
@@ -65,6 +69,10 @@ def test_there_are_enough_faults_of_every_kind() -> None:
         "lock",
         "clean",
         "written anew",
+        "promise",
+        "replace",
+        "name",
+        "room",
     ):
         assert sum(words in name for name in PLANTED) >= 1, words
 
@@ -102,9 +110,9 @@ def test_a_fault_is_there_within_its_context_and_gone_after_it() -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (Edit(SegmentWriter.sync, "no such piece", "pass"), "0 times"),
-        (Edit(Engine._flush, "stop", "pass"), "times, not once"),
-        (Edit(SegmentWriter.sync, "calls.sync_file", "("), "SegmentWriter.sync"),
+        (Edit(Log.cut_zeros, "no such piece", "pass"), "0 times"),
+        (Edit(Log._append, "stop", "pass"), "times, not once"),
+        (Edit(Log.cut_zeros, "segment.cut", "("), "Log.cut_zeros"),
         (Edit(len, "x", "y"), "no function of rotortree"),
         (Edit(codes, "found", "lost"), "no function of rotortree"),
         (Edit(7, "x", "y"), "no function of rotortree"),
@@ -155,6 +163,22 @@ def test_asking_stops_at_the_first_that_notices() -> None:
     assert message.startswith("KeyError: 'x'")
 
 
+def test_a_wait_that_does_not_end_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that waits for what nobody will do raises, after some seconds at the most."""
+    monkeypatch.setattr(judging, "_FOR_EVER", 0.01)
+
+    def waits() -> Iterator[Trial]:
+        environment = Environment(files=SimulatedDisk(), scheduler=StepScheduler())
+        policy = FlushPolicy.Interval()
+        tree = RotorTree.open("tree", environment=environment, flush_policy=policy)
+        tree.insert(bytes(32))[1].wait()
+        yield Trial(1, None)
+
+    name, message, _ = ask({"waits": waits})
+    assert name == "waits"
+    assert message.startswith("AssertionError: a wait does not end")
+
+
 def row_of(verdict: str) -> Row:
     """A row with this verdict."""
     return Row("", "", verdict, "", "", 0, 0.0)  # type: ignore[arg-type]
@@ -174,7 +198,7 @@ def test_a_fault_that_nothing_notices_is_no_success(monkeypatch: pytest.MonkeyPa
     """It survived; and one that is called redundant and is noticed was called so wrongly."""
     caught = judge(QUICK)
     redundant = PlantedFault("r", "", PLANTED[QUICK].edits, redundant="Every profile: not so.")
-    harmless = PlantedFault("h", "", (Edit(Life.fatal, "the tree is failed", "failed"),))
+    harmless = PlantedFault("h", "", (Edit(TreeState.fail, "the tree is failed", "failed"),))
     monkeypatch.setattr(judging, "PLANTED", {"r": redundant, "h": harmless})
     monkeypatch.setattr(judging, "ask", lambda: ("", "", 1))
     assert judge("h").verdict == "SURVIVED"

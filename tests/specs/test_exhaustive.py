@@ -84,12 +84,17 @@ def living(*letters: str) -> Life:
 
 
 HIDDEN: dict[str, Callable[[Life], object]] = {
-    "a counter": lambda life: setattr(engine_of(life), "_calls", 1),
-    "the log's next offset": lambda life: setattr(engine_of(life)._log, "_offset", 7),
+    "a flag": lambda life: setattr(engine_of(life)._flusher, "_is_scheduled", False),
+    "the log's next offset": lambda life: setattr(segment_of(life), "end", (7, b"", 0)),
+    "where segments begin": lambda life: log_of(life)._bases.clear(),
+    "what is recorded": lambda life: setattr(log_of(life), "_recorded", 1),
     "the watermark": lambda life: setattr(engine_of(life).durable, "value", 1),
-    "a set of names": lambda life: engine_of(life)._levels._durable_names.add("x"),
+    "a checkpoint begun": lambda life: setattr(engine_of(life)._checkpointer, "_begun", 7),
+    "a set of names": lambda life: writer_of(life)._durable_names.add("x"),
     "a held lock": lambda life: engine_of(life)._insert_lock.acquire(),
-    "random bytes": lambda life: engine_of(life)._environment.random_bytes(16),
+    "another lock": lambda life: engine_of(life)._flusher._flushing.acquire(),
+    "a closed file": lambda life: segment_of(life).file.close(),
+    "random bytes": lambda life: log_of(life)._environment.random_bytes(16),
     "a leaf": lambda life: engine_of(life).tree.append(bytes(32)),
     "the disk": lambda life: life.disk.mkdir("x"),
     "the model": lambda life: setattr(life, "issued", life.issued + 1),
@@ -101,6 +106,21 @@ def engine_of(life: Life) -> Any:
     """What is behind the tree."""
     assert life.tree is not None
     return life.tree._engine
+
+
+def log_of(life: Life) -> Any:
+    """The log of the tree."""
+    return engine_of(life)._opened.log
+
+
+def segment_of(life: Life) -> Any:
+    """Its open segment."""
+    return log_of(life)._segment
+
+
+def writer_of(life: Life) -> Any:
+    """What writes level files."""
+    return engine_of(life)._opened.writer
 
 
 @pytest.mark.parametrize("name", list(HIDDEN))
@@ -125,7 +145,9 @@ NOTICED = {
     "no sync of wal/ by a checkpoint": ("n = 2", 3),
     "nodes in the wrong level file": ("n = 2", 3),
     "acknowledgements not recorded": ("n = 2, acknowledgements recorded", 1),
-    "a flush into zeros is not synced": ("n = 2, zeros ahead", 1),
+    "a flush into zeros is not synced": ("n = 2, zeros ahead", 2),
+    "no sync of wal/ by a roll": ("n = 2, small segments", 2),
+    "replacement forgets leaves": ("n = 2, segments that are replaced", 2),
     "MORE not written": ("n = 2, zeros ahead", 3),
 }
 """Planted faults, with which options they show, and the length of the first history that does."""

@@ -23,11 +23,14 @@ from tests.storage.trees import environment, leaf, leaves, leaves_of
 
 __all__ = [
     "EVENTS",
+    "LAST_SIZE",
+    "TREE",
     "Event",
     "Lived",
     "Machine",
     "RealMachine",
     "SimulatedMachine",
+    "contents",
     "count_calls",
     "lives_through",
     "prepare",
@@ -202,11 +205,13 @@ class Event(NamedTuple):
     """What somebody does to the tree's directory while a writer has it open.
 
     ``place``: where the writer's own directory is afterwards; None where it is gone or not whole.
+    ``strangers``: directories that are not the writer's afterwards, and not to be touched.
     """
 
     name: str
     do: Callable[[Machine], None]
     place: str | None
+    strangers: tuple[str, ...] = (OTHER,)
 
 
 def _last(machine: Machine) -> str:
@@ -295,10 +300,12 @@ def _replace_levels(machine: Machine) -> None:
 EVENTS = (
     Event("a link to the tree is flipped to another tree", _flip, TREE),
     Event("the tree is moved", _move, "moved"),
-    Event("the tree is moved, and another one made at its path", _move_and_make, "moved"),
-    Event("the tree is moved, and a copy of it put in its place", _restore, "moved"),
+    Event("the tree is moved, and another put at its path", _move_and_make, "moved", (OTHER, TREE)),
+    Event("the tree is moved, and a copy put at its path", _restore, "moved", (OTHER, TREE)),
     Event("the tree is removed", _remove, None),
-    Event("the tree is removed, and another one made at its path", _remove_and_make, None),
+    Event(
+        "the tree is removed, and another put at its path", _remove_and_make, None, (OTHER, TREE)
+    ),
     Event("the lock file is removed", _remove_lock, TREE),
     Event("the log is removed", _remove_log, None),
     Event("the open segment is removed", _remove_segment, None),
@@ -313,13 +320,17 @@ class Lived(NamedTuple):
     """What came of a workload.
 
     ``at_event``: how many leaves were durable when the event happened; ``durable``: in the end.
-    ``errors``: what its calls raised.
+    ``errors``: what its calls raised.  ``touched``: which strangers' files are others now.
     """
 
     at_event: int
     durable: int
     errors: tuple[RotorTreeError, ...]
+    touched: tuple[str, ...]
 
+
+LAST_SIZE = 15
+"""How many leaves the tree has after all steps."""
 
 STEPS: tuple[Callable[[RotorTree], object], ...] = (
     lambda tree: tree.insert_durable(leaf(tree.size)),
@@ -373,12 +384,14 @@ def lives_through(machine: Machine, event: Event, number: int) -> Lived:
     Requires a machine that was prepared.
     """
     at_event = 0
+    before_it = dict[str, Mapping[str, bytes]]()
     tree: RotorTree
 
     def happen() -> None:
         nonlocal at_event
         at_event = tree.durable_size
         event.do(machine)
+        before_it.update({place: machine.files(place) for place in event.strangers})
 
     countdown = _Countdown(number, happen)
     is_open = False
@@ -403,7 +416,9 @@ def lives_through(machine: Machine, event: Event, number: int) -> Lived:
             tree.close()
         except StorageError as error:
             errors.append(error)
-    return Lived(at_event, tree.durable_size, tuple(errors))
+    touched = [place for place, files in before_it.items() if machine.files(place) != files]
+    assert before_it, "the event did not happen"
+    return Lived(at_event, tree.durable_size, tuple(errors), tuple(touched))
 
 
 def count_calls(machine: Machine) -> int:

@@ -304,7 +304,10 @@ def test_a_small_file_is_replaced_call_by_call() -> None:
 
 def test_replacing_says_whether_the_new_file_may_be_there() -> None:
     """Up to the rename it failed and nothing changed; afterwards the sync of the names failed."""
-    for sync, error in (([failing(errno.EIO)], IoFailedError), ([None, failing(5)], SyncFailedError)):
+    for sync, error in (
+        ([failing(errno.EIO)], IoFailedError),
+        ([None, failing(5)], SyncFailedError),
+    ):
         with pytest.raises(error) as caught:
             calls.replace_file(answering(pwritev=3, sync=sync), NAME, b"new")
         assert type(caught.value) is error

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import gc
 import itertools
-import os
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from tests.storage.threads import (
     Gate,
     Running,
     abandon_threaded,
-    background_threads,
+    has_ended,
     open_threaded,
     until,
     watches,
@@ -163,7 +163,7 @@ def test_a_wait_that_is_interrupted_ends_and_nothing_else_does(
     assert other.error is None
     tree.close()
     assert (tree.durable_size, is_locked(disk)) == (tree._engine.tree.size, False)
-    assert background_threads() == []
+    assert has_ended(tree)
     check_goes_on(disk, 2, tree.durable_size)
 
 
@@ -180,10 +180,11 @@ def test_an_open_that_is_interrupted_while_the_disk_hangs_leaves_nothing_locked(
     abandon(tree)
     disk.restart()
     disk.on_call = gate
+    before = threading.enumerate()
     assert interrupted_while(partial(open_threaded, disk), gate.is_reached)
     disk.on_call = None
     assert not is_locked(disk)
-    assert background_threads() == []
+    assert threading.enumerate() == before
     check_goes_on(disk, 2, 4)
 
 
@@ -228,7 +229,7 @@ class _Busy:
         assert closing.ends(), place
         assert closing.error is None, place
         assert not is_locked(self.disk), place
-        assert background_threads() == [], place
+        assert has_ended(self.tree), place
         abandon(self.tree)
         least = self.tree.durable_size
         assert least == self.tree._engine.tree.size, place
@@ -324,11 +325,6 @@ def test_an_interrupt_anywhere_in_an_insert_stops_neither_of_the_background_thre
     tree.close()
 
 
-def descriptors() -> int:
-    """How many files this process has open."""
-    return len(os.listdir("/proc/self/fd"))
-
-
 @pytest.mark.evidence("fault", "DURABLE-33", "DURABLE-34")
 @pytest.mark.filterwarnings("ignore:.* was not closed:ResourceWarning")
 def test_an_interrupt_anywhere_in_an_open_leaves_the_directory_unlocked(tmp_path: Path) -> None:
@@ -345,7 +341,7 @@ def test_an_interrupt_anywhere_in_an_open_leaves_the_directory_unlocked(tmp_path
 
         return run
 
-    places, threads, files = list[str](), list[str](), list[str]()
+    places, started = list[str](), threading.active_count()
     for place in everywhere(prepare):
         places.append(place)
         while opened:  # it was interrupted behind its end
@@ -355,11 +351,7 @@ def test_an_interrupt_anywhere_in_an_open_leaves_the_directory_unlocked(tmp_path
         except FileLockedError:
             raise AssertionError(place) from None
         gc.collect()
-        if not until(lambda: not background_threads()):
-            threads.append(place)
-            break
-    assert threads == []
-    assert files == []
+        assert until(lambda: threading.active_count() <= started), place
     assert len(places) > 200
     with opened.pop() as tree:
         check_tree(tree, 2, 3)

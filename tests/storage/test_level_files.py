@@ -1,9 +1,9 @@
-"""Level files by themselves: what is read, mapped, found damaged, and in which words."""
+"""Level files by themselves: what is read, mapped, written, found wrong, and in which words."""
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,13 +11,15 @@ import pytest
 from rotortree import Blake3Hasher, DataCorruptionError, IoFailedError, TieringConfig
 from rotortree.geometry import complete_count, depth
 from rotortree.storage import level_files
+from rotortree.storage.directory import ReadableDirectory, ReadableFile
 from rotortree.storage.format import Head, Identity
-from rotortree.storage.level_files import Damage, LevelFiles
+from rotortree.storage.level_files import LevelFiles, WrongPlace
+from rotortree.storage.level_writer import LevelWriter
 from rotortree.tree import accumulator
 from rotortree.tree.accumulator import Accumulator, new_accumulator
 from rotortree_faultinject.disk import SimulatedDisk
+from tests.storage.disk import disk_of, flip, go_wrong
 from tests.storage.taken import Replaced
-from tests.storage.disk import disk_of, flip
 from tests.storage.trees import PATH, leaf, leaves, model_root
 
 N = 2
@@ -51,29 +53,40 @@ def head_of(size: int) -> Head:
     return Head(size, root)
 
 
+def stored_on(disk: SimulatedDisk, identity: Identity = IDENTITY) -> LevelFiles:
+    """The level files of the tree on a disk, to be read."""
+    return LevelFiles(disk.directory(PATH), identity)
+
+
+def written_on(disk: SimulatedDisk, identity: Identity = IDENTITY) -> LevelWriter:
+    """The same, to be written."""
+    return LevelWriter(disk.directory(PATH), identity)
+
+
 def files_of(size: int) -> dict[str, bytes]:
     """The level files of a checkpoint."""
     disk = disk_of({f"{PATH}/LOCK": b""})
-    LevelFiles(disk, PATH, IDENTITY).write(tree_of(size), 0, size)
+    written_on(disk).write(tree_of(size), 0, size)
     return {path: data for path, data in disk.files().items() if "/levels/" in path}
 
 
 def load(
-    files: dict[str, bytes] | SimulatedDisk,
+    files: dict[str, bytes] | SimulatedDisk | ReadableDirectory,
     head: Head,
     *,
     verify: bool = True,
     tiering: TieringConfig | None = None,
-) -> tuple[Damage, ...]:
+) -> tuple[WrongPlace, ...]:
     """What was repaired, after a look at all nodes that were loaded, and at the next leaf."""
-    disk = files if isinstance(files, SimulatedDisk) else disk_of(files)
+    disk = disk_of(files) if isinstance(files, dict) else files
+    root = disk.directory(PATH) if isinstance(disk, SimulatedDisk) else disk
     tree = empty_tree()
-    stored = LevelFiles(disk, PATH, IDENTITY)
-    damages = stored.load(tree, head, tiering or TieringConfig(), verify=verify)
+    stored = LevelFiles(root, IDENTITY)
+    wrong = stored.load(tree, head, tiering or TieringConfig(), verify=verify)
     check_nodes(tree, head.size)
     assert tree.root(head.size) == head.root
     assert tree.insert(leaf(head.size)) == model_root(head.size + 1, N)
-    return damages
+    return wrong
 
 
 def check_nodes(tree: Accumulator, size: int) -> None:
@@ -135,40 +148,35 @@ def test_after_a_checkpoint_what_is_new_and_whole_is_mapped(
     below = 99 if tiering.pin_above_level is None else tiering.pin_above_level
     disk = disk_of(files_of(size))
     tree = empty_tree()
-    stored = LevelFiles(disk, PATH, IDENTITY)
+    stored = stored_on(disk)
     stored.load(tree, head_of(size), tiering, verify=False)
     before = maps(disk)
     stored.map_segments(tree, size, tiering)
     assert maps(disk) == before
     tree.extend(leaves(size, size + 9))
-    stored.write(tree, size, size + 9)
+    written_on(disk).write(tree, size, size + 9)
     stored.map_segments(tree, size + 9, tiering)
     assert sorted(maps(disk)) == sorted(full_shards(size + 9, below=below))
 
     missing = path_of(0, 0)
     disk = disk_of({path: data for path, data in files_of(size).items() if path != missing})
     tree = tree_of(size)
-    LevelFiles(disk, PATH, IDENTITY).map_segments(tree, size, tiering)
+    stored_on(disk).map_segments(tree, size, tiering)
     assert maps(disk) == [path for path in full_shards(size, below=below) if path != missing]
     assert tree.insert(leaf(size)) == model_root(size + 1, N)
 
 
-def test_a_map_that_fails_is_an_error_that_says_so() -> None:
-    class Disk(SimulatedDisk):
-        """Maps nothing."""
-
-        def open(self, path: str, mode: Any) -> Any:
-            file: Any = super().open(path, mode)
-            return Replaced(file, map=_no_map)
-
-    disk = Disk(disk_of(files_of(8)).start)
+@pytest.mark.evidence("fault", "FORMAT-66")
+@pytest.mark.parametrize(
+    ("kind", "operation"), [("map", "map"), ("open", "open"), ("size", "stat")]
+)
+def test_a_call_that_fails_is_an_error_that_says_which(kind: str, operation: str) -> None:
+    """And of which file: none is taken for a missing or a damaged one."""
+    disk = disk_of(files_of(8))
+    go_wrong(disk, "x", kind=kind)
     with pytest.raises(IoFailedError) as caught:
         load(disk, head_of(8))
-    assert (caught.value.path, caught.value.operation) == (path_of(0, 0), "map")
-
-
-def _no_map(length: int) -> memoryview:
-    raise OSError(errno.ENODEV, f"no map of {length} bytes")
+    assert (caught.value.path, caught.value.operation) == (path_of(0, 0), operation)
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
@@ -176,7 +184,7 @@ def test_a_damaged_header_is_found_in_these_words(level: int) -> None:
     for shard in range(complete_count(21, N, level) // SHARD):
         path = path_of(level, shard)
         found = load(flip(files_of(21), path, 9), head_of(21))
-        assert found == (Damage(level, shard, path, 0, HEADER_IS_WRONG),)
+        assert found == (WrongPlace(level, shard, path, 0, HEADER_IS_WRONG),)
         assert str(found[0]) == f"{path}, offset 0: {HEADER_IS_WRONG}"
 
 
@@ -189,10 +197,10 @@ def test_a_file_that_is_too_short_says_which_node_is_missing(
     node = SHARD * shard + held
     message = f"the file ends at {length}: node {node} of level {level} is missing"
     cut = {**files, path: files[path][:length]}
-    assert load(cut, head_of(21)) == (Damage(level, shard, path, length, message),)
+    assert load(cut, head_of(21)) == (WrongPlace(level, shard, path, length, message),)
     if not length:
         del cut[path]
-        assert load(cut, head_of(21)) == (Damage(level, shard, path, length, message),)
+        assert load(cut, head_of(21)) == (WrongPlace(level, shard, path, length, message),)
 
 
 @pytest.mark.parametrize(("length", "held"), [(0, 0), (129, 0), (192, 2)])
@@ -205,10 +213,10 @@ def test_a_file_of_leaves_that_is_too_short_is_an_error(length: int, held: int) 
     assert caught.value.leaves == (12 + held, 13 + held)
 
 
-def wrong_node(level: int, index: int) -> Damage:
+def wrong_node(level: int, index: int) -> WrongPlace:
     shard, place = divmod(index, SHARD)
     message = f"node {index} of level {level} is not the parent of its children"
-    return Damage(level, shard, path_of(level, shard), 128 + 32 * place, message)
+    return WrongPlace(level, shard, path_of(level, shard), 128 + 32 * place, message)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +234,7 @@ def test_a_file_is_reported_once_and_others_are_still_looked_at() -> None:
     files = flip(files_of(21), path_of(1, 0), 3)
     files = flip(files, path_of(1, 0), 128)
     files = flip(files, path_of(2, 0), 128)
-    header = Damage(1, 0, path_of(1, 0), 0, HEADER_IS_WRONG)
+    header = WrongPlace(1, 0, path_of(1, 0), 0, HEADER_IS_WRONG)
     assert load(files, head_of(21)) == (header, wrong_node(2, 0))
 
 
@@ -253,27 +261,31 @@ def untrusted(start: int, stop: int) -> str:
     return f"the root is not the committed one: leaves {start} to {stop - 1} cannot be trusted"
 
 
-class Shortening(SimulatedDisk):
-    """A disk on which reads of nodes of one file end early, so many times, then work."""
+def shortening(files: dict[str, bytes], path: str, held: int, times: int) -> ReadableDirectory:
+    """A tree's directory where reads of nodes of one file end early, so many times, then work."""
+    left = times
 
-    def __init__(self, files: dict[str, bytes], path: str, held: int, times: int) -> None:
-        super().__init__(disk_of(files).start)
-        self._path, self._held, self._times = path, held, times
+    def pread(file: ReadableFile, length: int, offset: int) -> bytes:
+        nonlocal left
+        if offset == 0 or left <= 0:
+            return file.pread(length, offset)
+        found = file.pread(max(0, min(length, 128 + held - offset)), offset)
+        left -= not found
+        return found
 
-    def open(self, path: str, mode: Any) -> Any:
-        file: Any = super().open(path, mode)
-        return Replaced(file, pread=self._reading(file)) if path == self._path else file
+    def open_file(directory: ReadableDirectory, name: str) -> Any:
+        file = directory.open(name)
+        is_it = f"{directory.path}/{name}" == path
+        return Replaced(file, pread=partial(pread, file)) if is_it else file
 
-    def _reading(self, file: Any) -> Callable[[int, int], bytes]:
-        def pread(length: int, offset: int) -> bytes:
-            if offset == 0 or self._times <= 0:
-                whole: bytes = file.pread(length, offset)
-                return whole
-            found: bytes = file.pread(max(0, min(length, 128 + self._held - offset)), offset)
-            self._times -= not found
-            return found
+    def open_directory(name: str) -> Any:
+        directory = root.directory(name)
+        return Replaced(directory, open=partial(open_file, directory))
 
-        return pread
+    root: ReadableDirectory = disk_of(files).directory(PATH)
+    shortened: Any = Replaced(root, directory=open_directory)
+    found: ReadableDirectory = shortened
+    return found
 
 
 @pytest.mark.parametrize("held", [0, 32, 95])
@@ -281,16 +293,16 @@ def test_leaves_that_cannot_be_read_any_more_are_an_error(held: int) -> None:
     """The file has its length when it is opened, and a map of it; then a read ends early."""
     path = path_of(0, 3)
     with pytest.raises(DataCorruptionError) as caught:
-        load(Shortening(files_of(21), path, held, 9), head_of(21))
+        load(shortening(files_of(21), path, held, 9), head_of(21))
     assert str(caught.value) == f"{path}, offset 128: the file became shorter"
 
 
 def test_nodes_that_could_not_be_read_once_are_in_the_tree_all_the_same() -> None:
     """The last segment of level 1 is read to be used; it is whole when it is looked at again."""
     path = path_of(1, 2)
-    disk = Shortening(files_of(21), path, 32, 1)
+    root = shortening(files_of(21), path, 32, 1)
     message = "the file ends at 160: node 9 of level 1 is missing"
-    assert load(disk, head_of(21)) == (Damage(1, 2, path, 160, message),)
+    assert load(root, head_of(21)) == (WrongPlace(1, 2, path, 160, message),)
 
 
 def test_without_verification_nodes_are_believed_and_not_read() -> None:
@@ -298,7 +310,7 @@ def test_without_verification_nodes_are_believed_and_not_read() -> None:
     files = flip(files_of(24), path_of(0, 1), 128)
     files = flip(files, path_of(1, 0), 160)
     disk = disk_of(files)
-    stored = LevelFiles(disk, PATH, IDENTITY)
+    stored = stored_on(disk)
     assert stored.load(empty_tree(), head_of(24), TieringConfig(), verify=False) == ()
     read = [call.path for call in disk.calls if call.kind == "pread"]
     assert read.count(path_of(0, 1)) == read.count(path_of(1, 0)) == 1  # the header
@@ -316,10 +328,10 @@ def test_a_file_is_mapped_again_when_one_more_of_its_segments_is_whole(
     monkeypatch.setattr(level_files, "segment_nodes", lambda n: SHARD)
     identity = IDENTITY._replace(shard_nodes=4 * SHARD)
     disk, tree = disk_of({f"{PATH}/LOCK": b""}), empty_tree()
-    stored, old = LevelFiles(disk, PATH, identity), 0
+    stored, writer, old = stored_on(disk, identity), written_on(disk, identity), 0
     for new in range(step, 64, step):
         tree.extend(leaves(old, new))
-        stored.write(tree, old, new)
+        writer.write(tree, old, new)
         disk.calls.clear()
         stored.map_segments(tree, new, TieringConfig())
         expected = []
@@ -335,5 +347,5 @@ def test_a_file_is_mapped_again_when_one_more_of_its_segments_is_whole(
 def test_recomputed_nodes_come_in_the_segments_of_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not in those of another tree, which would be by default."""
     monkeypatch.setattr(accumulator, "segment_nodes", lambda n: SHARD + N)
-    damage = wrong_node(1, 1)
-    assert load(flip(files_of(41), damage.path, damage.offset), head_of(41)) == (damage,)
+    place = wrong_node(1, 1)
+    assert load(flip(files_of(41), place.path, place.offset), head_of(41)) == (place,)

@@ -23,7 +23,7 @@ from rotortree import (
     RotorTree,
 )
 from rotortree.storage.calls import take_lock
-from rotortree.storage.files import OsFileSystem
+from rotortree.storage.os_directory import OsFileSystem
 from tests.storage.interrupting import everywhere
 from tests.storage.processes import run_script
 from tests.storage.trees import check_tree, leaf, leaves
@@ -347,11 +347,12 @@ def test_what_runs_first_in_a_child_does_not_unlock_for_its_parent(path: Path, h
             global lock
             {how}
         os.register_at_fork(after_in_child=first)
-        from rotortree.storage.files import OsFileSystem
-        lock = OsFileSystem().lock(path + "/LOCK", shared=False)
+        from rotortree.storage.os_directory import OsFileSystem
+        directory = OsFileSystem().directory(path)
+        lock = directory.lock("LOCK", shared=False)
         assert child(lambda: "done") == "done"
         try:
-            OsFileSystem().lock(path + "/LOCK", shared=True)
+            directory.lock("LOCK", shared=True)
         except BlockingIOError:
             print("still locked")
     """
@@ -362,18 +363,16 @@ def test_what_runs_first_in_a_child_does_not_unlock_for_its_parent(path: Path, h
 @pytest.mark.evidence("fault", "DURABLE-34")
 def test_an_interrupt_anywhere_in_taking_the_lock_leaves_nothing_locked(path: Path) -> None:
     """As soon as what the interrupt unwound is forgotten, it can be taken again."""
-    files, name = OsFileSystem(), f"{path}/LOCK"
-    files.lock(name, shared=False).release()
+    directory = OsFileSystem().directory(str(path))
+    directory.lock("LOCK", shared=False).release()
 
     def take_and_release() -> None:
-        lock = take_lock(files, name, shared=False)
-        assert lock is not None  # a writer's
-        lock.release()
+        take_lock(directory, "LOCK", shared=False).release()
 
     places = list[str]()
     for place in everywhere(lambda: take_and_release):
         places.append(place)
-        files.lock(name, shared=False).release()
+        directory.lock("LOCK", shared=False).release()
     assert any("take" in place for place in places)
     assert any("release" in place for place in places)
 

@@ -19,7 +19,7 @@ UNREADABLE = """
     import errno, itertools, mmap, os, shutil, sys
     from rotortree import IoFailedError, RotorTree
     from rotortree.storage.environment import Environment
-    from rotortree.storage.files import OsFileSystem
+    from rotortree.storage.os_directory import OsDirectory, OsFileSystem
     from tests.storage.trees import leaves
 
     path = sys.argv[1]
@@ -46,10 +46,21 @@ UNREADABLE = """
                 copy.truncate(PAGE)
             return memoryview(mapped)
 
+    LEAVES = "levels/0/00000000.nodes"
+
+    class Directory(OsDirectory):
+        def directory(self, path):
+            found = super().directory(path)
+            return Directory(os.dup(found.fileno()), found.path)
+
+        def open(self, path):
+            file, whole = super().open(path), f"{self.path}/{path}"
+            return Unreadable(file, whole) if whole.endswith(LEAVES) else file
+
     class Files(OsFileSystem):
-        def open(self, path, mode):
-            file = super().open(path, mode)
-            return Unreadable(file, path) if path.endswith("levels/0/00000000.nodes") else file
+        def directory(self, path):
+            found = super().directory(path)
+            return Directory(os.dup(found.fileno()), found.path)
 
     with RotorTree.open(path, n=4) as tree:
         tree.insert_many(leaves(0, FIRST_ON_ITS_PAGE + 1))

@@ -23,9 +23,9 @@ from rotortree import (
 from rotortree.storage.environment import Environment
 from rotortree.storage.format import SegmentHeader
 from rotortree_faultinject.disk import SimulatedDisk
-from tests.storage.taken import WRITE_COMMIT, taken, write_segment
 from tests.storage.disk import disk_of, go_wrong
 from tests.storage.logs import Written, log_of
+from tests.storage.taken import WRITE_COMMIT, taken, write_segment
 from tests.storage.trees import PATH, abandon, check_tree, leaf, leaves, open_tree
 
 FIRST = "wal/00000001.wal"

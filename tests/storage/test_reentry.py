@@ -30,7 +30,7 @@ from tests.storage.processes import run_script
 from tests.storage.threads import (
     Running,
     abandon_threaded,
-    background_threads,
+    has_ended,
     open_threaded,
     until,
 )
@@ -110,7 +110,7 @@ def check_goes_on(disk: SimulatedDisk, tree: RotorTree, hasher: CustomHasher) ->
     closing = Running(tree.close)
     assert closing.ends()
     assert closing.error is None
-    assert background_threads() == []
+    assert has_ended(tree)
     with open_tree(disk, hasher=hasher) as again:
         assert again.size == tree._engine.tree.size
 

@@ -24,7 +24,7 @@ from rotortree.storage.format import (
 )
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.disk.faults import Died, Rule
-from tests.storage.disk import CRASHES, after_crashes, disk_of, flip, record
+from tests.storage.disk import after_crashes, disk_of, flip, record
 from tests.storage.logs import Written, log_of
 from tests.storage.taken import WRITE_COMMIT, taken, write_segment
 from tests.storage.trees import (
@@ -54,9 +54,7 @@ def opened(
 ) -> RotorTree:
     """Open the tree for writing."""
     world = replace(environment(disk), fold_leaves=fold_leaves, segment_bytes=segment_bytes)
-    return open_tree(
-        disk, 2, environment=world, record_acknowledgements=record_acknowledgements
-    )
+    return open_tree(disk, 2, environment=world, record_acknowledgements=record_acknowledgements)
 
 
 def closed() -> dict[str, bytes]:

@@ -22,8 +22,8 @@ from rotortree import (
 )
 from rotortree.config import AnyFlushPolicy
 from rotortree_faultinject.disk import Call, SimulatedDisk
-from tests.storage.taken import taken
 from tests.storage.disk import go_wrong
+from tests.storage.taken import taken
 from tests.storage.threads import (
     SOON,
     Gate,

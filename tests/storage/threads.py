@@ -18,7 +18,7 @@ __all__ = [
     "Gate",
     "Running",
     "abandon_threaded",
-    "background_threads",
+    "has_ended",
     "open_threaded",
     "until",
     "watches",
@@ -35,9 +35,13 @@ def open_threaded(disk: SimulatedDisk, n: int | None = None, **keywords: Any) ->
     return open_tree(disk, n, environment=shape, **keywords)
 
 
-def background_threads() -> list[threading.Thread]:
-    """The threads of open trees of this process."""
-    return [thread for thread in threading.enumerate() if thread.name.startswith("rotortree-")]
+def has_ended(tree: RotorTree) -> bool:
+    """Whether the background threads of a tree end soon."""
+    engine = tree._engine
+    tasks: list[Any] = [
+        part._task for part in (engine._flusher, engine._checkpointer) if part is not None
+    ]
+    return until(lambda: not any(task._thread.is_alive() for task in tasks))
 
 
 def until(is_true: Callable[[], bool]) -> bool:

@@ -149,7 +149,8 @@ def segment(data: bytes) -> bool:
         return False
     assert scan.error is None, f"{scan.error!r}, and by the text none"
     said = (scan.end, scan.stop, scan.used, scan.promise, scan.durable_size)
-    by_model = (expected.end, expected.invalid, expected.used, expected.promise, expected.durable(0))
+    durable = expected.durable(acknowledged=0)
+    by_model = (expected.end, expected.invalid, expected.used, expected.promise, durable)
     assert said == by_model, f"{said}, and by the text {by_model}"
     ends = [(unit.end, unit.stop, unit.root) for unit in scan.units]
     assert ends == [(unit.end, *unit.head) for unit in expected.units], f"units {ends}"

@@ -53,7 +53,7 @@ SHAPES_ARE_EVIDENCE_OF = (
 HISTORIES_ARE_EVIDENCE_OF = (
     *("DURABLE-1", "DURABLE-2", "DURABLE-3", "DURABLE-4", "DURABLE-5", "DURABLE-6", "DURABLE-7"),
     *("DURABLE-8", "DURABLE-10", "DURABLE-15", "DURABLE-16", "DURABLE-19", "DURABLE-21"),
-    *("DURABLE-22", "DURABLE-50", "FORMAT-54", "FORMAT-58", "FORMAT-67", "FORMAT-72"),
+    *("DURABLE-22", "DURABLE-50", "FORMAT-54", "FORMAT-58", "FORMAT-67", "FORMAT-72", "FORMAT-77"),
     *("TREE-20", "TREE-21", "TREE-26"),
 )
 """What `tests.campaigns.exhaustive.histories` checks."""
@@ -84,6 +84,8 @@ FULL = Bounds(
             "n = 3": (Options(n=3), 5),
             "n = 2, acknowledgements recorded": (Options(n=2, record=True), 5),
             "n = 2, zeros ahead": (Options(n=2, zeros_ahead=400), 5),
+            "n = 2, segments that are replaced": (Options(n=2, fold_leaves=2), 5),
+            "n = 2, small segments": (Options(n=2, segment_bytes=200, fold_leaves=1), 5),
         }
     ),
 )

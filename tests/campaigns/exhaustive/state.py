@@ -7,11 +7,13 @@ future of only one of them has to be explored. For that the fingerprint must mis
 - every attribute of every Python object that can be reached from the engine, by its name, and
   what functions among them are closed over;
 - of the tree in C its size, and the nodes of every level, segment by segment;
-- the disk as processes see it, and everything that a power failure may leave of it;
+- the disk as processes see it, and everything that a power failure may leave of it; of files and
+  directories that are open, their paths;
 - the history by the model: the batches, in order, and what was acknowledged.
 
 Locks count as held or free; code and classes by their names. The number of the process means
-nothing.
+nothing, nor does that of a file, to which in these histories its name always leads. Of how many
+checkpoints were begun and finished, only the difference counts.
 """
 
 from __future__ import annotations
@@ -21,12 +23,17 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
-from types import ModuleType
+from functools import partial
+from types import MappingProxyType, ModuleType
 from typing import cast
 
 import rotortree_model as model
+from rotortree.durable.checkpointing import Checkpointer
+from rotortree.storage.log import _Segment
+from rotortree.storage.process import Home
 from rotortree.tree.accumulator import Accumulator
 from rotortree_faultinject.disk import SimulatedDisk
+from rotortree_faultinject.disk.cache import Inode
 from rotortree_faultinject.disk.image import fingerprint
 from rotortree_faultinject.disk.profiles import Profile
 from rotortree_faultinject.subjects.tree.life import Life
@@ -34,7 +41,16 @@ from rotortree_faultinject.subjects.tree.life import Life
 __all__ = ["Walk", "fingerprint_of"]
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, Enum, type)
-_NOT_STATE = frozenset({"__dict__", "__weakref__", "_process"})
+_NOT_STATE = frozenset({"__dict__", "__weakref__"})
+_NOT_STATE_OF: Mapping[type, frozenset[str]] = MappingProxyType(
+    {
+        Home: frozenset({"process"}),
+        _Segment: frozenset({"identity"}),
+        Checkpointer: frozenset({"_begun", "_finished"}),
+    }
+)
+"""Attributes that mean nothing, or of which `Walk` says by itself what they mean."""
+
 _ALL = 1 << 20
 """More crash states of one point than any short history has."""
 
@@ -86,8 +102,14 @@ class Walk:
             return  # the disk is a part of its own; modules have no state
         if type(value).__module__ == "rotortree.kernel._native":
             yield from _nodes(cast(Accumulator, value))
+        elif isinstance(value, Inode):
+            yield value.path, value.named
+        elif hasattr(value, "_is_owned"):  # a lock that its owner may take again
+            yield value._is_owned()
         elif hasattr(value, "locked"):
             yield value.locked()
+        elif isinstance(value, partial):
+            yield from self._all((value.func, value.args, value.keywords))
         elif isinstance(value, Mapping):
             yield from self._all(itertools.chain.from_iterable(value.items()))
         elif isinstance(value, set | frozenset):
@@ -109,8 +131,10 @@ class Walk:
     def _attributes(self, value: object) -> Iterator[object]:
         """Name and parts of every attribute, those in slots included."""
         slots = {name for kind in type(value).__mro__ for name in vars(kind).get("__slots__", ())}
-        names = sorted({*slots, *getattr(value, "__dict__", ())} - _NOT_STATE)
-        for name in names:
+        names = {*slots, *getattr(value, "__dict__", ())} - _NOT_STATE
+        if isinstance(value, Checkpointer):
+            yield value._begun - value._finished.value, len(value._finished._watches)
+        for name in sorted(names - _NOT_STATE_OF.get(type(value), frozenset())):
             if hasattr(value, name):
                 yield name
                 yield from self.parts(getattr(value, name))

@@ -100,24 +100,26 @@ def _busy() -> Iterator[Trial]:
     yield from _explored(Busy(steps, {"record": True}, name="busy, recorded"), _BUSY)
 
 
-def _schedules(*names: str) -> Iterator[Trial]:
+def _schedules(*names: str, preemptions: int = 1) -> Iterator[Trial]:
     for name in names:
-        found = explore_schedules(CONCURRENT[name])
+        found = explore_schedules(CONCURRENT[name], preemptions)
         failures = [failure for one in found.failed for failure in one.failures]
         yield Trial(found.distinct, f"{name}: {failures[0]}" if failures else None)
 
 
 def _closing() -> Iterator[Trial]:
     """When close returns, another process may have the tree: nobody touches the disk any more."""
-    for step in ("flush", "checkpoint"):
-        messages: list[str] = []
+    for step, record in itertools.product(("flush", "checkpoint"), (False, True)):
+        options, messages = Options(record=record), list[str]()
 
         def run(
-            choices: tuple[int, ...], step: str = step, messages: list[str] = messages
+            choices: tuple[int, ...],
+            step: str = step,
+            options: Options = options,
+            messages: list[str] = messages,
         ) -> Sequence[Decision]:
             interleaver = Interleaver(choices)
-            disk = SimulatedDisk()
-            life = Life(Options(), disk, interleaver)
+            life = Life(options, SimulatedDisk(), interleaver)
             life.live(["open", "insert 2", "flush", "insert"])
             touched = _close_meanwhile(life, interleaver, step)
             if touched:
@@ -294,12 +296,17 @@ BATTERY: Mapping[str, Check] = MappingProxyType(
         "damage": partial(_damage, _LIGHT, tuple(SPECIMENS)),
         "failing calls": partial(_failing, _LIVES),
         "crashes": partial(_crashes, _FIRST, _SHORT),
+        "schedules of two preemptions": partial(
+            _schedules, "two flushes and a close", preemptions=2
+        ),
         "schedules": partial(
             _schedules,
             "close during a checkpoint",
             "recorded acknowledgements and a checkpoint",
             "checkpoint and flush",
             "three flushes",
+            "three flushes, and one more",
+            "a background flush and two others",
             "rolls and a checkpoint",
             "close during inserts",
         ),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -91,13 +90,14 @@ def _loss_of_lock_is_noticed() -> str | None:
     disk = SimulatedDisk()
     disk.can_lock_directories = False
     tree = open_tree(disk, Options())
-    tree.insert_durable(row(0, 1))
+    for number in range(2):  # the first leaf is promised, so that its segment stays
+        tree.insert_durable(row(number, number + 1))
     disk.unlink(f"{PATH}/LOCK")
     other = open_tree(disk, Options())
     with suppress(DetachedError):
-        tree.insert_durable(row(1, 2))
+        tree.insert_durable(row(2, 3))
         return "two writers acknowledge"
-    other.insert_durable(row(2, 3))
+    other.insert_durable(row(3, 4))
     abandon(tree)
     abandon(other)
     return None

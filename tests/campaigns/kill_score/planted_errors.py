@@ -247,7 +247,7 @@ _ERRORS = (
     PlantedFault(
         "failed write ignored",
         "a flush whose write failed is acknowledged",
-        (Edit(Log._write, "segment.cut(begin)\n        raise", "segment.cut(begin)\n        return"),),
+        (Edit(Log._write, "(begin)\n        raise", "(begin)\n        return"),),
     ),
     PlantedFault(
         "no cut back",

@@ -36,7 +36,9 @@ TARGETS = (
     _target("geometry.py", "tree", "geometry", "bad_input"),
     _target("storage/format.py", "storage", "headers", "layout", "frames"),
     _target(
-        "storage/log_reader.py", "storage", "frames", "scans", "replay", "headers", "layout", "damage"
+        "storage/log_reader.py",
+        "storage",
+        *("frames", "scans", "replay", "headers", "layout", "damage"),
     ),
     _target(
         "storage/log.py",
@@ -93,12 +95,11 @@ TARGETS = (
         _target(
             f"durable/{name}.py",
             "storage",
-            *("engine", "policies", "promises", "open_and_close", "tokens", "locks", "group_commit"),
+            *("engine", "policies", "promises", "open_and_close", "tokens", "locks"),
+            "group_commit",
         )
         for name in ("flushing", "checkpointing", "engine")
     ),
-    _target(
-        "tree/reading.py", "tree", "reading", "model_agreement", "bad_input", "what_is_wrong"
-    ),
+    _target("tree/reading.py", "tree", "reading", "model_agreement", "bad_input", "what_is_wrong"),
 )
 """The modules, in the order in which they are run.  Their survivors are killed or explained."""

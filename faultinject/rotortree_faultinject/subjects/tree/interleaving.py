@@ -184,6 +184,34 @@ CONCURRENT: Mapping[str, Concurrent] = MappingProxyType(
                 name="three flushes",
             ),
             Concurrent(
+                ("open",),
+                {
+                    "first": ["insert", "flush"],
+                    "second": ["insert 2", "flush", "insert", "flush"],
+                    "third": ["insert", "flush"],
+                },
+                name="three flushes, and one more",
+            ),
+            Concurrent(
+                ("open", "insert"),
+                {
+                    "flusher": ["background flusher"],
+                    "first": ["insert 2", "flush", "insert", "flush"],
+                    "second": ["insert", "flush"],
+                },
+                {"flush": "interval"},
+                name="a background flush and two others",
+            ),
+            Concurrent(
+                ("open",),
+                {
+                    "first": ["insert", "flush"],
+                    "second": ["insert", "flush"],
+                    "closer": ["close"],
+                },
+                name="two flushes and a close",
+            ),
+            Concurrent(
                 ("open", "insert 2", "flush", "insert 2"),
                 {"checkpointer": ["checkpoint"], "writer": ["flush", "insert", "flush"]},
                 {"segment_bytes": 200},

@@ -297,9 +297,7 @@ def _live(
     return life, copies, units
 
 
-def _written(
-    before: PlainImage, after: PlainImage, size: int, *, by_open: bool
-) -> Iterator[Unit]:
+def _written(before: PlainImage, after: PlainImage, size: int, *, by_open: bool) -> Iterator[Unit]:
     """The unit that a step wrote, if it did: the bytes that a segment has more."""
     for path, data in after.items():
         start = len(before.get(path) or bytes(_SEGMENT_BYTES))

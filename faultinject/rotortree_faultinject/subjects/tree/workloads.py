@@ -195,8 +195,8 @@ _STEPS: Mapping[str, tuple[str, Mapping[str, object]]] = MappingProxyType(
         ),
         "folded-onto-a-checkpoint": (
             (
-                "open, insert 3, checkpoint, insert, flush, kill, open, insert 4, flush, kill, open,"
-                " checkpoint, durable"
+                "open, insert 3, checkpoint, insert, flush, kill, open, insert 4, flush, kill,"
+                " open, checkpoint, durable"
             ),
             {"fold_leaves": 3, "record": True},
         ),
