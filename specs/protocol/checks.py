@@ -18,8 +18,9 @@ SMALL = {
     "BOOTS": 1,
     "FAULTS": 0,
     "WRITERS": 1,
-    "TOKENS": 0,
     "RECORDING": 0,
+    "ROLLING": 0,
+    "FOLD": 1,
     "CHECKPOINTS": 1,
 }
 """The usual bounds; properties and mutants say what they have instead."""
@@ -63,7 +64,7 @@ PROPERTIES = (
     ),
     Property(
         "everything ends, with a call that fails",
-        {"BATCHES": 1, "SEGMENTS": 2, "BOOTS": 0, "FAULTS": 1, "TOKENS": 1},
+        {"BATCHES": 1, "SEGMENTS": 2, "BOOTS": 0, "FAULTS": 1},
         "progress.pml",
         _PROGRESS,
     ),
@@ -80,7 +81,7 @@ PROPERTIES = (
     ),
     Property(
         "no deadlock, with tokens and a call that fails",
-        {"BATCHES": 1, "SEGMENTS": 3, "BOOTS": 0, "FAULTS": 1, "TOKENS": 1},
+        {"BATCHES": 1, "SEGMENTS": 3, "BOOTS": 0, "FAULTS": 1},
         requirements=_NO_DEADLOCK,
     ),
     Property(

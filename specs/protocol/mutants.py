@@ -40,7 +40,7 @@ def _recovery(old: str, new: str) -> Edit:
 
 _TWICE = {"BOOTS": 2, "BATCHES": 1, "SEGMENTS": 4, "CHECKPOINTS": 0}
 _FAILING = {"FAULTS": 1, "CHECKPOINTS": 0}
-_ENDING = {"BATCHES": 1, "SEGMENTS": 2, "BOOTS": 0, "FAULTS": 1, "TOKENS": 1, "CHECKPOINTS": 0}
+_ENDING = {"BATCHES": 1, "SEGMENTS": 2, "BOOTS": 0, "FAULTS": 1, "CHECKPOINTS": 0}
 _TOLD_NOTHING = _log("(failed || closed || failures != mine) -> error", "false -> error")
 _LOCK_KEPT = _log("error = FATAL; UNLOCK(flush_lock)", "error = FATAL")
 
@@ -291,7 +291,7 @@ MUTANTS = (
         "a waiter is told of no failure",
         "invalid end state",
         (_TOLD_NOTHING,),
-        {"BATCHES": 1, "SEGMENTS": 3, "BOOTS": 0, "FAULTS": 1, "TOKENS": 1, "CHECKPOINTS": 0},
+        {"BATCHES": 1, "SEGMENTS": 3, "BOOTS": 0, "FAULTS": 1, "CHECKPOINTS": 0},
         requirements=("DURABLE-14",),
     ),
     Mutant(
