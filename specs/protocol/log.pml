@@ -86,7 +86,9 @@ inline flush() {
     atomic {
         target = size;
         LOCK(append_lock);
-        is_long = ROLLING && logged < target && logged > wal[open_segment].base && HAS_NUMBER
+        error = (failed -> FATAL : NONE);
+        is_long = ROLLING && !failed && logged < target && logged > wal[open_segment].base &&
+            HAS_NUMBER
     };
     if
     :: is_long -> next_segment(); go_on_in_the_old_one()
