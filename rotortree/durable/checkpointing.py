@@ -67,6 +67,7 @@ class Checkpointer:
         self._flusher = flusher
         self._close = close
         self._closing = False
+        self._is_last_run = False
         self._closed = Watermark(0, _nothing_forbids)
         self._last_error: StorageError | None = None
         self._begun = 0
@@ -93,7 +94,11 @@ class Checkpointer:
         every = self._every
         if every is not None and self._tree.size - self._log.checkpoint.head.size >= every:
             self._is_due = True
-            self._task.schedule(delay)
+            try:
+                self._task.schedule(delay)
+            except BaseException:  # an interrupt; it may have come before anything was scheduled
+                self._task.schedule(delay)
+                raise
 
     def wait_until_idle(self, timeout: float | None) -> bool:
         """See `RotorTree.wait_for_checkpoint`."""
@@ -103,8 +108,12 @@ class Checkpointer:
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
                 return False
-            with contextlib.suppress(StorageError, TimeoutError):  # a failure is kept in _error
+            try:
                 self._finished.wait(self._finished.value + 1, left)
+            except ClosedError:
+                break  # none runs any more
+            except (StorageError, TimeoutError):
+                pass  # a failure is kept in _error
         error, self._error = self._error, None
         if error is not None:
             raise error
@@ -112,12 +121,16 @@ class Checkpointer:
 
     def _why_not(self) -> StorageError | None:
         """Why no checkpoint will finish any more."""
-        return ClosedError(f"{self._state.path} is closed") if self._closed.value else None
+        return ClosedError(f"{self._state.path} is closed") if self._is_last_run else None
 
     def close(self) -> None:
         """Close the tree; return when that is done, and raise what went wrong, once."""
         self._closing = True
-        self._closed.wait(1, None, self._task.request)
+        try:
+            self._closed.wait(1, None, self._task.request)
+        except BaseException:  # an interrupt; it may have come before anything was requested
+            self._task.request()
+            raise
         error, self._last_error = self._last_error, None
         if error is not None:
             raise error
@@ -135,7 +148,12 @@ class Checkpointer:
         self._begun += 1
         was_due, self._is_running = self._is_due, True
         self._is_due = False
-        error = self._attempt()
+        try:
+            error = self._attempt()
+        except BaseException as failure:  # nothing that this library knows of
+            self._is_running = False
+            self._finished.fail(self._begun, partial(CheckpointFailedError, repr(failure)))
+            raise
         if error is not None and was_due:
             self._error = error
         if self._state.failure is None:
@@ -148,14 +166,15 @@ class Checkpointer:
 
     def _close_once(self) -> None:
         if not self._closed.value:
+            # Whoever waits for a checkpoint may hold what closing waits for.
+            self._is_last_run, self._is_due = True, False
+            self._finished.end()
             try:
                 error = self._attempt() if self._on_close and self._state.failure is None else None
                 self._last_error = self._close() or error
             finally:
                 self._close = _nothing_forbids  # it refers to the engine, and that to this
-                self._is_due = False
                 self._closed.rise(1)
-        self._finished.end()
 
     def _attempt(self) -> StorageError | None:
         try:
@@ -176,7 +195,7 @@ class Checkpointer:
         self._state.check_not_failed()
         self._flusher.flush(self._tree.size)
         try:
-            stops = self._log.switch(self._tree.root)
+            stops = self._log.switch(self._root)
         except SyncFailedError:
             raise
         except IoFailedError as error:
@@ -185,13 +204,20 @@ class Checkpointer:
             if stop != self._log.checkpoint:
                 self._commit(stop)
 
+    def _root(self, size: int) -> bytes:
+        """The root, by a hasher that may be anybody's.  Raises CheckpointFailedError."""
+        try:
+            return self._tree.root(size)
+        except BaseException as error:
+            raise CheckpointFailedError(f"{type(error).__name__}: {error}") from error
+
     def _commit(self, stop: Checkpoint) -> None:
         """Write the level files up to where a segment begins, so that those before it can go.
 
         A log of several segments is checkpointed one by one: then the disk needs room for the nodes
         of one only before space is freed.
         """
-        levels, root = self._levels, self._tree.root
+        levels, root = self._levels, self._root
         levels.writer.write(self._tree, self._log.checkpoint.head.size, stop.head.size)
         durable = self._flusher.durable.value
         self._log.commit(durable, root, to=stop, check=self._state.check_not_failed)

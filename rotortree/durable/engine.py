@@ -136,9 +136,13 @@ class Engine:
         with self._insert_lock:
             if state.closed or state.failure is not None or flusher is None:
                 flusher, _ = self._check_writable()
-            result = store(leaves)
-            size = self.tree.size
-            flusher.leaves_came()
+            try:
+                result = store(leaves)
+                size = self.tree.size
+                flusher.leaves_came()
+            except BaseException:  # an interrupt may come when the leaves are in the tree
+                flusher.leaves_came()
+                raise
         if self._checkpointer is not None:
             self._checkpointer.leaves_came()
         return size, result
@@ -190,12 +194,14 @@ class Engine:
         """Write complete nodes to the level files, commit them, cut the log."""
         _, checkpointer = self._check_writable()
         self._check_may_wait()
+        self._check_not_inserting()  # the checkpointer waits for an insert to end, for a moment
         checkpointer.checkpoint()
 
     def wait_for_checkpoint(self, timeout: float | None) -> bool:
         """Wait until no checkpoint is due or running.  See `RotorTree.wait_for_checkpoint`."""
         self.state.check_readable()
         self._check_may_wait()
+        self._check_not_inserting()
         return self._checkpointer is None or self._checkpointer.wait_until_idle(timeout)
 
     # Close.

@@ -69,8 +69,15 @@ class Flusher:
         """Leaves were added: the background flushes them in time, where that is the policy."""
         if not self._is_scheduled:
             assert self._seconds is not None  # else it counts as scheduled for ever
-            self._task.schedule(self._seconds)
-            self._is_scheduled = True
+            self._schedule(self._seconds)
+
+    def _schedule(self, delay: float) -> None:
+        self._is_scheduled = True  # first: the step may run at once, and take it back
+        try:
+            self._task.schedule(delay)
+        except BaseException:  # an interrupt; it may have come before anything was scheduled
+            self._task.schedule(delay)
+            raise
 
     def request(self) -> None:
         """Have the background flush now everything that is in the tree."""
@@ -152,8 +159,7 @@ class Flusher:
 
         self.durable.fail(stop, failed)
         if self._seconds is not None:
-            self._is_scheduled = True
-            self._task.schedule(RETRY_SECONDS)
+            self._schedule(RETRY_SECONDS)
         return failed()
 
     # The end.

@@ -73,20 +73,26 @@ class Watermark:
     def rise(self, value: int) -> None:
         """Raise the number, unless it is higher already."""
         self.value = max(self.value, value)
-        for watch in list(self._watches):
-            if watch.target <= self.value:
-                self._settle(watch, None)
+        self._each(lambda watch: self._settle(watch, None) if watch.target <= self.value else None)
 
     def fail(self, value: int, error: Callable[[], StorageError]) -> None:
         """An attempt to rise to ``value`` failed: end the waits that it would have ended."""
-        for watch in list(self._watches):
-            if watch.target <= value:
-                self._settle(watch, error())
+        self._each(lambda watch: self._settle(watch, error()) if watch.target <= value else None)
 
     def end(self) -> None:
         """The number does not rise any more: end every wait."""
-        for watch in list(self._watches):
-            self._look(watch)
+        self._each(self._look)
+
+    def _each(self, settle: Callable[[Watch], None]) -> None:
+        """Do it to every wait, also if an interrupt comes meanwhile, which then goes on."""
+        watches = iter(list(self._watches))
+        try:
+            for watch in watches:
+                settle(watch)
+        except BaseException:
+            for watch in watches:
+                settle(watch)
+            raise
 
     def _look(self, watch: Watch) -> None:
         error = self._why_not()  # first: what rose before it was true has risen
@@ -103,7 +109,9 @@ class Watermark:
             if settled is not None:
                 try:
                     settled(error)
-                except Exception:  # it is another's: the thread that flushes goes on
+                except KeyboardInterrupt:
+                    raise  # the user's, of the thread that flushes
+                except BaseException:  # it is another's: the thread that flushes goes on
                     sys.excepthook(*sys.exc_info())
 
     def wait(

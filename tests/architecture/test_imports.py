@@ -27,6 +27,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "rotortree_faultinject": (
         "rotortree_faultinject",
         "rotortree.errors",
+        "rotortree.scheduler",
         "rotortree.storage.directory",
         "rotortree_model",
     ),
@@ -60,14 +61,17 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("rotortree.tree.lean_imt",),
     ("rotortree.tree",),
     ("rotortree.scheduler",),
-    ("rotortree.storage.files",),
+    ("rotortree.storage.directory", "rotortree.storage.process"),
+    ("rotortree.storage.os_directory",),
     ("rotortree.storage.calls", "rotortree.storage.environment", "rotortree.storage.parallel"),
     ("rotortree.storage.format",),
-    ("rotortree.storage.level_files", "rotortree.storage.wal"),
-    ("rotortree.storage.recovery",),
-    ("rotortree.storage.audit",),
+    ("rotortree.storage.level_files", "rotortree.storage.log_reader"),
+    ("rotortree.storage.level_writer", "rotortree.storage.recovery"),
+    ("rotortree.storage.audit", "rotortree.storage.log"),
     ("rotortree.storage",),
     ("rotortree.durable.state", "rotortree.durable.watermark"),
+    ("rotortree.durable.flushing",),
+    ("rotortree.durable.checkpointing",),
     ("rotortree.durable.engine",),
     ("rotortree.durable.opening",),
     ("rotortree.durable.rotor_tree",),
@@ -255,8 +259,8 @@ MODULES = frozenset(
         "rotortree",
         "rotortree.errors",
         "rotortree.storage.directory",
-        "rotortree.storage.files",
-        "rotortree.storage.wal",
+        "rotortree.storage.log",
+        "rotortree.storage.os_directory",
     }
 )
 
@@ -297,17 +301,17 @@ def test_reports_a_model_that_imports_production() -> None:
 
 
 def test_reports_a_fault_layer_that_reaches_behind_the_seam() -> None:
-    """The fault layer sees the file-system interface and the errors only."""
+    """The fault layer sees the seams, of files and of tasks, and the errors only."""
     source = snippet(
         """
-        from rotortree.storage import directory, wal
+        from rotortree.storage import directory, log
         from rotortree.errors import StorageError
         import rotortree
         """,
         "rotortree_faultinject.disk.disk",
     )
     assert forbidden_imports(source, MODULES, MAY_IMPORT["rotortree_faultinject"]) == [
-        "rotortree_faultinject.disk.disk:2 imports rotortree.storage.wal",
+        "rotortree_faultinject.disk.disk:2 imports rotortree.storage.log",
         "rotortree_faultinject.disk.disk:4 imports rotortree",
     ]
 
@@ -316,7 +320,7 @@ def test_the_rules_of_the_fault_layer_are_told_apart() -> None:
     """The core, its tree and its command line: what one may import is reported in the others."""
     text = """
         from rotortree import storage
-        from rotortree.storage.wal import append
+        from rotortree.storage.log import append
         import rich, typer
         from rotortree.storage.directory import FileSystem
         import numpy
@@ -326,11 +330,11 @@ def test_the_rules_of_the_fault_layer_are_told_apart() -> None:
         source = snippet(text, f"rotortree_faultinject.{name}")
         messages = forbidden_imports(source, MODULES, may_import(source))
         found[name] = [message.rpartition(" ")[2] for message in messages]
-    everything = ["rotortree", "rotortree.storage.wal", "rich", "typer", "numpy"]
+    everything = ["rotortree", "rotortree.storage.log", "rich", "typer", "numpy"]
     assert found == {
         "explorer": everything,
         "subjects.tree.life": ["rich", "typer", "numpy"],
-        "cli.output": ["rotortree", "rotortree.storage.wal", "numpy"],
+        "cli.output": ["rotortree", "rotortree.storage.log", "numpy"],
         "trees": everything,
         "client": everything,
     }
@@ -399,17 +403,17 @@ def test_reports_an_upward_import() -> None:
     """Also one that is relative, or for type checking only."""
     source = snippet(
         """
-        from .storage import wal
+        from .storage import log
         from rotortree import LeanIMT
         from . import errors
         if TYPE_CHECKING:
-            from .storage.files import FileSystem
+            from .storage.os_directory import OsFileSystem
         """
     )
     assert upward_imports(source, MODULES) == [
-        "rotortree.geometry:2 imports rotortree.storage.wal, which is in a higher layer",
+        "rotortree.geometry:2 imports rotortree.storage.log, which is in a higher layer",
         "rotortree.geometry:3 imports rotortree, which is in a higher layer",
-        "rotortree.geometry:6 imports rotortree.storage.files, which is in a higher layer",
+        "rotortree.geometry:6 imports rotortree.storage.os_directory, which is in a higher layer",
     ]
 
 

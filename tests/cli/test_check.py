@@ -17,9 +17,9 @@ from rotortree import (
     RotorTree,
     TreeNotFoundError,
 )
-from rotortree.storage import calls
-from rotortree.storage.audit import Finding, audit
-from rotortree.storage.files import File, OpenMode, OsFileSystem
+from rotortree.storage.audit import AuditFinding, audit
+from rotortree.storage.directory import ReadableFile
+from rotortree.storage.os_directory import OsDirectory, OsFileSystem
 from tests.cli.support import leaf, make_tree, run, values
 
 FILES = OsFileSystem()
@@ -42,7 +42,7 @@ def flip(path: Path, offset: int) -> None:
         os.pwrite(file.fileno(), bytes([byte ^ 0x10]), offset)
 
 
-def problems(tree: Path) -> list[Finding]:
+def problems(tree: Path) -> list[AuditFinding]:
     """The findings that are not mere notes."""
     return [finding for finding in audit(FILES, str(tree)) if finding.severity != "note"]
 
@@ -244,8 +244,10 @@ def test_a_root_that_a_frame_states_wrongly_is_found(tree: Path) -> None:
     def lying(found: recovery.Survey) -> recovery.Decision | None:
         decision = real(found)
         assert decision is not None
-        first, (path, unit), last = decision.units
-        return decision._replace(units=(first, (path, unit._replace(root=bytes(32))), last))
+        (link,) = decision.links
+        first, unit, last = link.units
+        units = (first, unit._replace(root=bytes(32)), last)
+        return decision._replace(links=(link._replace(units=units),))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rotortree.storage.audit.decide", lying)
@@ -254,17 +256,35 @@ def test_a_root_that_a_frame_states_wrongly_is_found(tree: Path) -> None:
     assert finding.message == "the frame's root is not that of the first 35 leaves"
 
 
+class UnreadableDirectory(OsDirectory):
+    """A directory in which, or below which, one file cannot be read."""
+
+    def __init__(self, descriptor: int, path: str, name: str) -> None:
+        super().__init__(descriptor, path)
+        self._name = name
+
+    def directory(self, path: str) -> OsDirectory:
+        """See `WritableDirectory.directory`."""
+        found = super().directory(path)
+        return UnreadableDirectory(os.dup(found.fileno()), found.path, self._name)
+
+    def open(self, path: str) -> ReadableFile:
+        """See `ReadableDirectory.open`."""
+        if f"{self.path}/{path}".endswith(self._name):
+            raise OSError(5, "Input/output error", path)
+        return super().open(path)
+
+
 class Unreadable(OsFileSystem):
     """A disk on which one file cannot be read."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def open(self, path: str, mode: OpenMode) -> File:
-        """See `FileSystem.open`."""
-        if path.endswith(self._name):
-            raise OSError(5, "Input/output error", path)
-        return super().open(path, mode)
+    def directory(self, path: str) -> OsDirectory:
+        """See `FileSystem.directory`."""
+        found = super().directory(path)
+        return UnreadableDirectory(os.dup(found.fileno()), found.path, self._name)
 
 
 def test_a_level_file_that_cannot_be_read_is_a_finding(tree: Path) -> None:
@@ -284,7 +304,7 @@ def test_an_audit_locks_writers_out(tree: Path) -> None:
     """And is locked out by them; a copy without its lock file is nobody's."""
     with RotorTree.open(tree), pytest.raises(FileLockedError):
         audit(FILES, str(tree))
-    lock = FILES.lock(f"{tree}/LOCK", shared=True)
+    lock = FILES.directory(str(tree)).lock("LOCK", shared=True)
     assert audit(FILES, str(tree)) == []
     lock.release()
     (tree / "LOCK").unlink()
@@ -317,7 +337,7 @@ def make_segments(directory: Path) -> Path:
         pytest.MonkeyPatch.context() as patch,
         RotorTree.open(directory, n=3, flush_policy=FlushPolicy.Manual()) as tree,
     ):
-        patch.setattr("rotortree.storage.level_files.LevelFiles.write", failing)
+        patch.setattr("rotortree.storage.level_writer.LevelWriter.write", failing)
         for segment in range(3):
             for count in (2, 5):
                 tree.extend([leaf(tree.size + number) for number in range(count)]).wait()
@@ -352,4 +372,4 @@ def test_a_gap_in_the_log_is_named(tmp_path: Path) -> None:
         f"{tree}/wal/00000002.wal",
         "the log segment is missing",
     )
-    assert calls.listdir(FILES, f"{tree}/wal") == ["00000001.wal", "00000003.wal"]
+    assert sorted(os.listdir(tree / "wal")) == ["00000001.wal", "00000003.wal"]

@@ -126,6 +126,7 @@ class Reading:
         environment: Environment,
     ) -> Opened:
         self._opens += 1
+        self._captured.fs = environment.files
         if self.paused or self._opens % self.every:
             self._captured.files = _NOTHING
             return opening(config, environment)

@@ -221,23 +221,29 @@ def check_failed(tree: RotorTree, pending: DurabilityToken) -> None:
 @WHAT_HAPPENS
 @pytest.mark.evidence("example", "FORMAT-34", "DURABLE-59")
 @pytest.mark.parametrize("kind", ["pwritev", "sync"])
+@pytest.mark.parametrize("fold_leaves", [0, 2048])
 def test_a_lock_file_that_goes_during_a_flush_is_missed_before_it_is_acknowledged(
-    happen: Callable[[Place], None], kind: str
+    happen: Callable[[Place], None], kind: str, fold_leaves: int
 ) -> None:
-    """A second writer comes while the first one syncs: only one of the two acknowledges."""
+    """A second writer comes while the first one writes or syncs: it alone acknowledges.
+
+    Whether it removes the segment of the first one, or leaves it there.
+    """
     place = simulated(can_lock_directories=False)
     disk = place.files
     assert isinstance(disk, SimulatedDisk)
     first = place.open()
-    first.insert_many(leaves(0, 10))
-    first.flush()
+    for start in (0, 5):
+        first.insert_many(leaves(start, start + 5))
+        first.flush()
+    world = replace(environment(disk), fold_leaves=fold_leaves)
     opened = list[RotorTree]()
 
     def on_call(call: Call) -> None:
         if call.kind == kind and call.path.endswith(".wal"):
             disk.on_call = None
             happen(place)
-            opened.append(place.open())
+            opened.append(place.open(environment=world))
             check_tree(opened[0], 2, 11 if kind == "sync" else 10)  # what is in the cache
             opened[0].insert_many(leaves(opened[0].size, 12))
             opened[0].flush()

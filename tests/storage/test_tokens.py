@@ -291,7 +291,7 @@ class Reported:
 def test_a_callback_that_raises_hurts_nobody_else(
     error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever it raises: it is reported, the others are told, and the tree goes on."""
+    """Whatever it raises: the others are told, and the tree goes on; it is reported."""
     reported = Reported(monkeypatch)
     disk = SimulatedDisk()
 
@@ -308,9 +308,12 @@ def test_a_callback_that_raises_hurts_nobody_else(
         flushing = Running(tree.flush)
         assert waiting.ends()
         assert flushing.ends()
-        assert (waiting.error, flushing.error) == (None, None)
+        assert waiting.error is None
         assert all(one.once() for one in told)
-        assert reported.kinds == [type(error)]
+        # A KeyboardInterrupt may be the user's, of the thread that flushes: that one raises it.
+        is_interrupt = isinstance(error, KeyboardInterrupt)
+        assert flushing.error is (error if is_interrupt else None)
+        assert reported.kinds == ([] if is_interrupt else [type(error)])
         tree.insert_durable(leaf(1))
 
 

@@ -27,6 +27,7 @@ from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.disk.image import image_of
 from rotortree_faultinject.subjects.tree.life import PATH, Life, Options
 from rotortree_model import DamagedError, layouts, read_directory
+from rotortree_model.shape import MAX_SIZE
 
 __all__ = [
     "KEY",
@@ -71,7 +72,7 @@ def segment_header(data: bytes) -> bool:
 
 def _model_header(data: bytes) -> tuple[str, int | None] | None:
     number = layouts.number_at(data, 64, 8)
-    name = number if 1 <= number <= layouts.MAX_SIZE else 1  # no file has another one as its name
+    name = number if 1 <= number <= MAX_SIZE else 1  # no file has another one as its name
     try:
         layouts.segment(_SEGMENT, data[:160], name)
     except DamagedError as error:

@@ -33,7 +33,7 @@ from rotortree.storage.format import (
 from rotortree.storage.log_reader import scan_segment
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.disk.faults import Rule
-from rotortree_faultinject.disk.image import Image
+from rotortree_faultinject.disk.image import Image, file_in
 from rotortree_faultinject.disk.schedule import StepScheduler
 from rotortree_faultinject.subjects.tree.life import PATH, Life, Options, abandon, open_tree
 from rotortree_faultinject.subjects.tree.oracle import row
@@ -223,7 +223,7 @@ def _acknowledgements_are_recorded() -> str | None:
             disk.faults.rules[:] = [Rule("*", f"{PATH}/COMMIT*", script)]
             tree.insert(_LEAF)
             error = _raised(tree.flush)
-            record = disk.crash().image.get(_COMMIT)
+            record = file_in(disk.crash().image, _COMMIT)
             size = Commit.decode(record, _COMMIT).acknowledged.size if record else 0
             if tree.durable_size > size:
                 return f"{tree.durable_size} leaves are durable, {size} recorded; {error!r}"
@@ -251,7 +251,7 @@ def _closed() -> SimulatedDisk:
 
 
 def _flipped(image: Image, path: str, offset: int) -> Image:
-    data = bytearray(image[path] or b"")
+    data = bytearray(file_in(image, path) or b"")
     data[offset] ^= 0x01
     return {**image, path: bytes(data)}
 
@@ -280,7 +280,7 @@ def _rebuilt_commit_acknowledges_everything() -> str | None:
             tree = open_tree(disk, _PLAIN)
             abandon(tree)
             disk.restart()
-            record = Commit.decode(disk.image[_COMMIT] or b"", _COMMIT)
+            record = Commit.decode(file_in(disk.image, _COMMIT) or b"", _COMMIT)
             if (tree.size, record.acknowledged.size) != (14, 14):
                 return f"{tree.size} leaves were recovered, and the commit record is {record}"
     return None
@@ -372,7 +372,7 @@ def _other_versions_are_not_read() -> str | None:
     """A file of another format version is not read, whatever its seal says."""
     image = _closed().image
     for path, length in ((_COMMIT, 176), (f"{PATH}/wal/00000002.wal", SEGMENT_BYTES)):
-        data = image[path] or b""
+        data = file_in(image, path) or b""
         header = data[:8] + b"\x02\x00" + data[10 : length - SEAL_BYTES]
         changed = {**image, path: header + seal(header) + data[length:]}
         error = _raised(partial(open_tree, SimulatedDisk(changed), _PLAIN))

@@ -319,8 +319,8 @@ def _needed(
     counted = _not_replaced(image, live)
     for path, following in itertools.zip_longest(counted, counted[1:]):
         limit = None if following is None else _integer(image[following], 72)
-        counted = [u.end for u in units if u.path == path and (limit is None or u.stop <= limit)]
-        needed[path] = [(0, max(counted, default=_SEGMENT_BYTES))]
+        ends = [u.end for u in units if u.path == path and (limit is None or u.stop <= limit)]
+        needed[path] = [(0, max(ends, default=_SEGMENT_BYTES))]
     for path, length in _stored(options, _integer(image.get(COMMIT), 64)).items():
         if file_class(path) == "leaves":
             needed[path] = [(_SHARD_BYTES, length)]
