@@ -35,8 +35,8 @@ class RotorTree(TreeReads):
     Any number of threads may read without locks; insertions from several threads are done one
     after the other.  One process at a time may have the tree open for writing.  After a fork, the
     tree belongs to the parent; in the child every use raises ClosedError.  A signal handler or
-    finalizer may use the tree; where it interrupted an insert of its own thread, inserting and
-    closing raise ReentrantError.
+    finalizer may use the tree; where it would wait for what it interrupted (an insert, a flush),
+    the call raises ReentrantError and changes nothing.
 
     The tree is the directory that was opened, wherever it is moved to.  Where files of it are
     removed or replaced while it is open, changes raise DetachedError, and nothing else is touched.

@@ -366,7 +366,7 @@ FAULTS = (
     Edit(
         directory.contents, "commit.acknowledged, commit.last", "commit.acknowledged, last.number"
     ),
-    Edit(directory.contents, "max(last.durable,", "min(last.durable,"),
+    Edit(directory.contents, "commit.acknowledged.size if commit else 0", "0"),
     Edit(directory.grown, "len(below) - rows.n + 1", "len(below)"),
     Edit(directory.root_at, "*edge)", "*())"),
 )
