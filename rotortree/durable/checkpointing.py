@@ -218,6 +218,7 @@ class Checkpointer:
         of one only before space is freed.
         """
         levels, root = self._levels, self._root
+        levels.files.check_named()
         levels.writer.write(self._tree, self._log.checkpoint.head.size, stop.head.size)
         durable = self._flusher.durable.value
         self._log.commit(durable, root, to=stop, check=self._state.check_not_failed)

@@ -130,21 +130,21 @@ class Engine:
         """Append by a method of the tree; return the size with the leaves, and what it returned."""
         if self._is_inserting():
             self._check_not_inserting()
-        state, flusher = self.state, self._flusher
+        state, flusher, checkpointer = self.state, self._flusher, self._checkpointer
         if state.home.left:
             state.check_readable()  # before taking a lock that a thread of the parent may hold
         with self._insert_lock:
-            if state.closed or state.failure is not None or flusher is None:
-                flusher, _ = self._check_writable()
+            if state.closed or state.failure is not None or flusher is None or checkpointer is None:
+                flusher, checkpointer = self._check_writable()
             try:
                 result = store(leaves)
                 size = self.tree.size
                 flusher.leaves_came()
+                checkpointer.leaves_came()
             except BaseException:  # an interrupt may come when the leaves are in the tree
                 flusher.leaves_came()
+                checkpointer.leaves_came()
                 raise
-        if self._checkpointer is not None:
-            self._checkpointer.leaves_came()
         return size, result
 
     # Durability.

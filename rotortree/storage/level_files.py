@@ -125,6 +125,11 @@ class LevelFiles:
     def _counts(self, size: int) -> Iterator[tuple[int, int]]:
         return level_counts(size, self._identity.n)
 
+    def check_named(self) -> None:
+        """Raise DetachedError unless the levels that were read are still where they were."""
+        for level, directory in self._directories.items():
+            calls.check_named(self._root, f"{LEVELS}/{level}", calls.identity_of(directory))
+
     def close(self) -> None:
         """Release the directories.  Idempotent."""
         for directory in self._directories.values():

@@ -423,12 +423,27 @@ def resume_log(
             calls.sync_directory(root)
         log._commit, log._recorded = found.commit, decision.head.size
         log._number = decision.last.number
-        if decision.clean and repair is None:
+        # 2. A place to write: the last segment, or a new one with what is not known to be durable.
+        if decision.is_known:
+            stay = len(decision.links)
             _reopen(log, decision, is_new=found.commit is None)
-            if found.commit is None:
-                log.commit(decision.head.size, root_of)
         else:
-            _begin_behind(log, found, decision, leaves, root_of, repair, record=record)
+            stay = _begin_behind(log, decision, leaves, root_of)
+        log.checkpoint = Checkpoint(decision.base, min(log._bases))
+        # 3. What is damaged above the leaves is written again.
+        if repair is not None:
+            repair()
+        # 4. The commit record must be there, and durable, and name no segment that goes.
+        goes = any(scan.number not in log._bases for scan in found.segments)
+        acknowledged = None if found.commit is None else found.commit.acknowledged
+        if acknowledged is None or goes or (record and acknowledged != decision.head):
+            log.commit(decision.head.size, root_of)
+        # 5. This only frees space: what fails is done the next time.
+        if not decision.clean:
+            with contextlib.suppress(IoFailedError):
+                log.tidy()
+            with contextlib.suppress(IoFailedError):
+                _cut_tails(log, decision.links[:stay])
     except BaseException:
         log.close()
         raise
@@ -436,10 +451,9 @@ def resume_log(
 
 
 def _reopen(log: Log, decision: Decision, *, is_new: bool) -> None:
-    """2a. After a clean close the log goes on in its last segment.  Requirements: FORMAT-69."""
+    """Go on in the last segment, where nothing in it is in doubt.  Requirements: FORMAT-69."""
     last = decision.links[-1].scan
     assert last.header is not None  # the decision found it sound
-    log.checkpoint = Checkpoint(decision.base, decision.links[0].scan.number)
     log._bases = {link.scan.number: link.base for link in decision.links}
     file = calls.open_writable(log._wal, segment_name(last.number))
     end = _End(last.end, last.chain, last.frames)
@@ -453,35 +467,12 @@ def _reopen(log: Log, decision: Decision, *, is_new: bool) -> None:
         calls.sync_file(file, last.path)
 
 
-def _begin_behind(
-    log: Log,
-    found: Survey,
-    decision: Decision,
-    leaves: Leaves,
-    root_of: Root,
-    repair: Callable[[], None] | None,
-    *,
-    record: bool,
-) -> None:
-    """Otherwise it goes on in a new segment.  Requirements: FORMAT-70, FORMAT-71."""
-    # 2b. The new segment has what is not known to be durable, and replaces small ones.
+def _begin_behind(log: Log, decision: Decision, leaves: Leaves, root_of: Root) -> int:
+    """Go on in a new segment; return how many of the others stay.  Requirements: FORMAT-70."""
     stay, size = _where_to_begin(decision, log._environment.fold_leaves)
     log._bases = {link.scan.number: link.base for link in decision.links[:stay]}
     log._begin_at(Head(size, root_of(size)), decision.head.size, leaves, root_of)
-    log.checkpoint = Checkpoint(decision.base, min(log._bases))
-    # 3. What is damaged above the leaves is written again.
-    if repair is not None:
-        repair()
-    # 4. The commit record must be there, and durable, and name no segment that goes.
-    goes = any(scan.number not in log._bases for scan in found.segments)
-    acknowledged = None if found.commit is None else found.commit.acknowledged
-    if acknowledged is None or goes or (record and acknowledged != decision.head):
-        log.commit(decision.head.size, root_of)
-    # 5. This only frees space: what fails is done the next time.
-    with contextlib.suppress(IoFailedError):
-        log.tidy()
-    with contextlib.suppress(IoFailedError):
-        _cut_tails(log, decision.links[:stay])
+    return stay
 
 
 def _where_to_begin(decision: Decision, fold_leaves: int) -> tuple[int, int]:
@@ -499,13 +490,16 @@ def _where_to_begin(decision: Decision, fold_leaves: int) -> tuple[int, int]:
 
 
 def _cut_tails(log: Log, links: Iterable[Link]) -> None:
-    """Cut off what lies behind the end of segments that are not appended to any more."""
+    """Cut off what lies behind where the next segment begins, which is nothing that counts."""
+    begins = sorted(log._bases.items())
     for link in links:
-        if link.scan.size > link.end:
+        following = (base.size for number, base in begins if number > link.scan.number)
+        end = link.end_at(next(following, link.scan.size))
+        if link.scan.number < log._number and link.scan.size > end:
             file = calls.open_writable(log._wal, segment_name(link.scan.number))
             try:
                 with calls.translated(link.scan.path, "truncate"):
-                    file.truncate(link.end)
+                    file.truncate(end)
             finally:
                 calls.close(file)
 

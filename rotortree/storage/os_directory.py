@@ -44,9 +44,11 @@ class _Descriptor:
             self.close()  # an interrupt came between opening and keeping it
 
     def fileno(self) -> int:
+        """The descriptor; -1 when it is closed."""
         return self._descriptor
 
     def close(self) -> None:
+        """Close the descriptor.  Idempotent."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)

@@ -162,7 +162,12 @@ class Link(NamedTuple):
     @property
     def end(self) -> int:
         """The offset in its file behind them."""
-        return self.units[-1].end if self.units else SEGMENT_BYTES
+        return self.end_at(self.head.size)
+
+    def end_at(self, size: int) -> int:
+        """The offset in its file behind those that end at ``size`` or before."""
+        ends = (unit.end for unit in reversed(self.units) if unit.stop <= size)
+        return next(ends, SEGMENT_BYTES)
 
 
 class Decision(NamedTuple):
@@ -174,7 +179,7 @@ class Decision(NamedTuple):
     the disk; the rest may be in memory only, if a process was killed or its fsync failed.  Behind
     the units, ``torn_bytes`` with ``torn_leaves`` whole leaves were written but never acknowledged;
     the zeros that the log ends with are not among them.  ``clean``: the last process closed the
-    tree, and the log may go on in its last segment.
+    tree.
     """
 
     identity: Identity
@@ -184,6 +189,14 @@ class Decision(NamedTuple):
     torn_bytes: int
     torn_leaves: int
     clean: bool
+
+    @property
+    def is_known(self) -> bool:
+        """Whether all of the head is known to be durable, and nothing unknown lies behind it.
+
+        Then the log may go on in its last segment.
+        """
+        return self.durable_size == self.head.size and not self.torn_bytes
 
     @property
     def base(self) -> Head:

@@ -14,7 +14,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Reader", "Step", "steps"]
+__all__ = ["Reader", "Step", "makefile_targets", "steps"]
 
 BLOCK = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^ *```[ ]*$", re.MULTILINE | re.DOTALL)
 TIMEOUT_SECONDS = 300
@@ -176,3 +176,8 @@ class Reader:
             else:
                 self.python(step)
                 self._status = 0
+
+
+def makefile_targets(text: str) -> frozenset[str]:
+    """The targets that a user names: those without a path or a leading dot."""
+    return frozenset(re.findall(r"^([a-z][\w-]*):(?!=)", text, re.MULTILINE))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.architecture.documents import makefile_targets
 from tests.architecture.module_table import (
     BEGIN,
     DOCUMENT,
@@ -20,7 +21,6 @@ from tests.architecture.module_table import (
     summary,
 )
 from tests.architecture.sources import ROOT, snippet
-from tests.architecture.test_readme import makefile_targets
 
 DOCS = ROOT / "docs"
 GLOSSARY = DOCS / "glossary.md"

@@ -14,7 +14,7 @@ SEAM = "rotortree.storage.os_directory"
 ALSO_ALLOWED: Mapping[str, frozenset[str]] = {
     "rotortree.storage.process": frozenset({"os.getpid", "os.register_at_fork"})
 }
-"""Names of `os` that do no I/O, and are for one module each: which process is this, after a fork?"""
+"""Names of `os` that do no I/O, each for one module: which process is this, after a fork?"""
 
 USER_FILE_MODULES = ("rotortree.cli", "rotortree.console", "rotortree.demo")
 """These, and the modules below them, read the user's own input files and scratch folders."""
@@ -45,9 +45,11 @@ SEAM_RECEIVERS = frozenset(
 
 
 def is_allowed_receiver(node: ast.expr) -> bool:
-    """True for the seam, for an object's own method and for a class other than Path."""
-    name = (dotted(node) or "").rpartition(".")[2]
-    return name in SEAM_RECEIVERS or (name[:1].isupper() and not name.endswith("Path"))
+    """True for the seam, an object's own method, and a class other than Path or an object of it."""
+    name = (dotted(node.func if isinstance(node, ast.Call) else node) or "").rpartition(".")[2]
+    if name.lstrip("_")[:1].isupper() and not name.endswith("Path"):
+        return True
+    return name in SEAM_RECEIVERS and not isinstance(node, ast.Call)
 
 
 def imported_io(node: ast.Import | ast.ImportFrom) -> Iterator[str]:

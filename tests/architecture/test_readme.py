@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.architecture.documents import Reader, steps
+from tests.architecture.documents import Reader, makefile_targets, steps
 from tests.architecture.sources import ROOT
 
 README = ROOT / "README.md"
-
-
-def makefile_targets(text: str) -> frozenset[str]:
-    """The targets that a user names: those without a path or a leading dot."""
-    return frozenset(re.findall(r"^([a-z][\w-]*):(?!=)", text, re.MULTILINE))
 
 
 @pytest.mark.xdist_group("readme")

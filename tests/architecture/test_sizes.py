@@ -11,7 +11,9 @@ from tests.architecture.sources import snippet as snippet_of
 MODULE_LINES = 500
 FUNCTION_LINES = 70
 
-REASONS: Mapping[str, str] = {}
+REASONS: Mapping[str, str] = {
+    "rotortree.storage.log": "the one owner of the log's segments and of the commit record",
+}
 """What may be longer, and why: ``module`` or ``module.function`` (or ``module.Class.function``)."""
 
 

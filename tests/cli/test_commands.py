@@ -185,15 +185,15 @@ def test_dump_shows_every_frame_the_commit_record_and_the_levels(tmp_path: Path)
     assert (commit["checkpoint"]["size"], commit["acknowledged"]["size"]) == (30, 41)
     assert found["commit_error"] is None
     (segment,) = found["segments"]
-    frames = [(frame["first"], frame["leaves"], frame["calls"]) for frame in segment["frames"]]
-    assert frames == [(30, 4, 1), (34, 7, 1)]
+    frames = [(frame["first"], frame["leaves"], frame["promise"]) for frame in segment["frames"]]
+    assert frames == [(30, 4, 160), (34, 7, 416)]
     offsets = [frame["offset"] for frame in segment["frames"]]
     assert offsets == [160, 160 + 128 + 4 * 32]
     assert segment["end"] == segment["used"] == segment["bytes"] == 160 + 2 * 128 + 11 * 32
     assert segment["frames"][1]["root"] == run("root", tree).stdout.strip()
     assert [file["nodes"] for file in found["levels"]] == [9, 9, 9, 3, 9, 1, 3, 1]
     text = run("dump", tree).stdout
-    assert "offset 160: frame 0, 4 leaves from 30 on, 1 calls, durable below 160" in text
+    assert "offset 160: frame 0, 4 leaves from 30 on, durable below 160" in text
     assert f"level file {tree}/levels/3/00000000.nodes: 160 bytes, 1 nodes" in text
 
 

@@ -203,13 +203,13 @@ class Program:
         return None
 
     def _identify(self, at: Directory, name: str) -> object:
-        """What a name leads to: its length, and which of the open files it is."""
+        """What a name leads to: a file or a directory, and which of the open files it is."""
         found = at.identify(name)
-        same = [number for number, file in self.files.items() if file.identity == found.identity]
+        same = [number for number, file in self.files.items() if file.identity == found]
         try:
             at.directory(name).close()
         except NotADirectoryError:
-            return found.size, same
+            return "file", same
         return "directory", same
 
     def _use(self, file: File | None, call: str, handle: int, count: int) -> object:

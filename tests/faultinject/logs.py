@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
 
-from rotortree.storage.files import File
+from rotortree.storage.directory import File
 from rotortree_faultinject.disk import FsyncFailure, SimulatedDisk
 from rotortree_faultinject.disk.crashes import Unsynced
 from rotortree_faultinject.disk.faults import Rule

@@ -17,6 +17,7 @@ from rotortree_faultinject.cli.fuzzing import trials
 from rotortree_faultinject.disk.profiles import PROFILES, Profile
 from rotortree_faultinject.exploring.explorer import Failure, explore
 from rotortree_faultinject.exploring.finding import Finding, replay
+from rotortree_faultinject.subjects import litmus
 from rotortree_faultinject.subjects.toy import ToyLog
 from rotortree_faultinject.subjects.tree import fuzz
 from rotortree_faultinject.subjects.tree.workloads import WORKLOADS

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from rotortree import DataCorruptionError
 from rotortree.durable import opening
-from rotortree.storage import recovery, wal
-from rotortree.storage.files import File, FileSystem
+from rotortree.storage import log, log_reader, recovery
+from rotortree.storage.directory import ReadableDirectory, ReadableFile, WritableDirectory
+from rotortree.storage.format import COMMIT
 from rotortree.storage.level_files import LevelFiles
+from rotortree.storage.level_writer import LevelWriter
+from rotortree.storage.log_reader import SegmentScan, scan_segment
 from rotortree.storage.recovery import Decision, Survey
-from rotortree.storage.wal import SegmentScan, scan_segment
 from rotortree_faultinject.disk.image import PlainImage
 from rotortree_faultinject.subjects.tree.damage import OUTCOMES, Judge, Outcome, Verdict, examine
 from rotortree_faultinject.subjects.tree.damage_kinds import KINDS, Damage, reproduce
@@ -205,8 +208,8 @@ def test_the_matrix_says_what_it_counted() -> None:
 def deaf_to_acknowledgements(patch: pytest.MonkeyPatch) -> None:
     """COMMIT's acknowledged head is not heard."""
 
-    def survey(fs: FileSystem, directory: str) -> Survey:
-        found = recovery.survey(fs, directory)
+    def survey(root: ReadableDirectory) -> Survey:
+        found = recovery.survey(root)
         if found.commit is None:
             return found
         deaf = found.commit._replace(acknowledged=found.commit.checkpoint)
@@ -218,7 +221,7 @@ def deaf_to_acknowledgements(patch: pytest.MonkeyPatch) -> None:
 def deaf_to_promises(patch: pytest.MonkeyPatch) -> None:
     """What later frames say was durable is not heard."""
 
-    def scan(file: File, path: str, number: int) -> SegmentScan:
+    def scan(file: ReadableFile, path: str, number: int) -> SegmentScan:
         return scan_segment(file, path, number)._replace(promise=0)
 
     patch.setattr(recovery, "scan_segment", scan)
@@ -226,7 +229,7 @@ def deaf_to_promises(patch: pytest.MonkeyPatch) -> None:
 
 def blind_to_leaves(patch: pytest.MonkeyPatch) -> None:
     """The seal of a frame's leaves, and the root that they lead to, are not looked at."""
-    patch.setattr(wal, "_payload_seal", lambda parts, key: bytes(16))
+    patch.setattr(log_reader, "payload_seal", lambda parts, key: bytes(16))
     patch.setattr(recovery, "_check_root", lambda *arguments: None)
 
 
@@ -238,8 +241,8 @@ def blind_to_nodes(patch: pytest.MonkeyPatch) -> None:
 def forgetful(patch: pytest.MonkeyPatch) -> None:
     """Where the log is gone, there never was a tree."""
 
-    def survey(fs: FileSystem, directory: str) -> Survey:
-        found = recovery.survey(fs, directory)
+    def survey(root: ReadableDirectory) -> Survey:
+        found = recovery.survey(root)
         if any(scan.units for scan in found.segments):
             return found
         return found._replace(commit=None, commit_error=None, level_files=False)
@@ -249,7 +252,7 @@ def forgetful(patch: pytest.MonkeyPatch) -> None:
 
 def lazy(patch: pytest.MonkeyPatch) -> None:
     """What is damaged is right in memory, and stays damaged on disk."""
-    patch.setattr(LevelFiles, "repair", lambda *arguments: None)
+    patch.setattr(LevelWriter, "repair", lambda *arguments: None)
 
 
 def silent(patch: pytest.MonkeyPatch) -> None:
@@ -259,22 +262,28 @@ def silent(patch: pytest.MonkeyPatch) -> None:
 
 def sticky(patch: pytest.MonkeyPatch) -> None:
     """A damaged commit record stays where it is until the next one is written."""
-    patch.setattr(opening, "_needs_commit", lambda config, found, decision: False)
+    commit = log.Log.commit
+
+    def later(self: log.Log, acknowledged: int, *given: Any, **keywords: Any) -> None:
+        if self.size > acknowledged or keywords:  # not the one of an open
+            commit(self, acknowledged, *given, **keywords)
+
+    patch.setattr(log.Log, "commit", later)
 
 
 def on_opening(
-    patch: pytest.MonkeyPatch, act: Callable[[FileSystem, Survey, Decision | None], object]
+    patch: pytest.MonkeyPatch, act: Callable[[WritableDirectory, Survey, Decision | None], object]
 ) -> None:
     """Let opening do something between the decision and the rest."""
-    disks: list[FileSystem] = []
+    roots: list[WritableDirectory] = []
 
-    def look(fs: FileSystem, directory: str) -> Survey:
-        disks.append(fs)
-        return recovery.survey(fs, directory)
+    def look(root: WritableDirectory) -> Survey:
+        roots.append(root)
+        return recovery.survey(root)
 
     def decide(found: Survey) -> Decision | None:
         decision = recovery.decide(found)
-        act(disks[-1], found, decision)
+        act(roots[-1], found, decision)
         return decision
 
     patch.setattr(opening, "survey", look)
@@ -284,7 +293,7 @@ def on_opening(
 def strict_about_the_end(patch: pytest.MonkeyPatch) -> None:
     """Bytes behind the log's end are refused."""
 
-    def act(fs: FileSystem, found: Survey, decision: Decision | None) -> None:
+    def act(root: WritableDirectory, found: Survey, decision: Decision | None) -> None:
         if decision is not None and decision.torn_bytes:
             raise DataCorruptionError(decision.last.path, decision.last.end, "torn")
 
@@ -294,7 +303,7 @@ def strict_about_the_end(patch: pytest.MonkeyPatch) -> None:
 def strict_about_the_record(patch: pytest.MonkeyPatch) -> None:
     """A damaged commit record is refused."""
 
-    def act(fs: FileSystem, found: Survey, decision: Decision | None) -> None:
+    def act(root: WritableDirectory, found: Survey, decision: Decision | None) -> None:
         if found.commit_error is not None:
             raise found.commit_error
 
@@ -304,9 +313,9 @@ def strict_about_the_record(patch: pytest.MonkeyPatch) -> None:
 def destructive(patch: pytest.MonkeyPatch) -> None:
     """A damaged record is removed, and then refused."""
 
-    def act(fs: FileSystem, found: Survey, decision: Decision | None) -> None:
+    def act(root: WritableDirectory, found: Survey, decision: Decision | None) -> None:
         if found.commit_error is not None:
-            fs.unlink(found.commit_path)
+            root.unlink(COMMIT)
             raise found.commit_error
 
     on_opening(patch, act)
@@ -315,7 +324,7 @@ def destructive(patch: pytest.MonkeyPatch) -> None:
 def vague(patch: pytest.MonkeyPatch) -> None:
     """The error names no file of the tree."""
 
-    def act(fs: FileSystem, found: Survey, decision: Decision | None) -> None:
+    def act(root: WritableDirectory, found: Survey, decision: Decision | None) -> None:
         if found.commit_error is not None:
             raise DataCorruptionError("somewhere", 0, "damaged")
 
@@ -325,7 +334,7 @@ def vague(patch: pytest.MonkeyPatch) -> None:
 def beyond_the_file(patch: pytest.MonkeyPatch) -> None:
     """The error names an offset that the file does not have."""
 
-    def act(fs: FileSystem, found: Survey, decision: Decision | None) -> None:
+    def act(root: WritableDirectory, found: Survey, decision: Decision | None) -> None:
         if found.commit_error is not None:
             raise DataCorruptionError(found.commit_path, 1000, "damaged")
 
@@ -335,7 +344,7 @@ def beyond_the_file(patch: pytest.MonkeyPatch) -> None:
 def clumsy(patch: pytest.MonkeyPatch) -> None:
     """A damaged record is an exception from inside."""
 
-    def act(fs: FileSystem, found: Survey, decision: Decision | None) -> None:
+    def act(root: WritableDirectory, found: Survey, decision: Decision | None) -> None:
         if found.commit_error is not None:
             raise KeyError("checkpoint")
 
@@ -345,9 +354,9 @@ def clumsy(patch: pytest.MonkeyPatch) -> None:
 def writing_reader(patch: pytest.MonkeyPatch) -> None:
     """Opening for reading removes a damaged record, too."""
 
-    def act(fs: FileSystem, found: Survey, decision: Decision | None) -> None:
+    def act(root: WritableDirectory, found: Survey, decision: Decision | None) -> None:
         if found.commit_error is not None:
-            fs.unlink(found.commit_path)
+            root.unlink(COMMIT)
 
     on_opening(patch, act)
 

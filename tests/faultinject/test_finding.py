@@ -11,6 +11,7 @@ import pytest
 
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.disk.profiles import PROFILES
+from rotortree_faultinject.exploring.describe import describe
 from rotortree_faultinject.exploring.explorer import Bounds, Crash, Failure, explore
 from rotortree_faultinject.exploring.finding import Finding, FindingError, replay, rerun
 from rotortree_faultinject.subjects.subject import Subject

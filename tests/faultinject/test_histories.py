@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from rotortree.durable.engine import Engine
+from rotortree.durable.flushing import Flusher
 from rotortree_faultinject.exploring.finding import Finding, replay
 from rotortree_faultinject.subjects.tree.fuzz import trial
 from tests.faultinject import machine
@@ -48,14 +48,14 @@ def test_a_history_that_fails_is_short_and_replays_from_its_file(
 
     The file alone shows the failure again, and no failure once the tree is mended.
     """
-    flush, file = Engine._flush, tmp_path / "finding.json"
+    flush, file = Flusher._attempt, tmp_path / "finding.json"
     monkeypatch.setattr(machine, "FINDING", file)
 
-    def early(engine: Engine, log: object) -> None:
-        engine.durable.rise(engine.tree.size)
+    def early(flusher: Flusher, stop: int) -> None:
+        flusher.durable.rise(stop)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Engine, "_flush", early)
+        patched.setattr(Flusher, "_attempt", early)
         with pytest.raises(BaseException):  # noqa: B017, PT011  # Hypothesis may group several
             run_machine(20, steps=8)
         finding = Finding.load(file)
@@ -65,7 +65,7 @@ def test_a_history_that_fails_is_short_and_replays_from_its_file(
         failure = replay(finding)
         assert failure is not None
         assert failure.check == "workload"
-    assert Engine._flush is flush
+    assert Flusher._attempt is flush
     assert replay(finding) is None
 
 

@@ -144,7 +144,7 @@ def test_a_deadlock_is_an_error_that_names_who_waits() -> None:
     def act(mine: Mutex, other: Mutex) -> None:
         with mine:
             interleaver.switch()
-            other.acquire()
+            _take(other)
 
     interleaver.add("one", lambda: act(first, second))
     interleaver.add("two", lambda: act(second, first))
@@ -167,21 +167,19 @@ def test_an_error_of_an_actor_is_raised_and_the_others_end() -> None:
     assert done == [True]
 
 
-def test_a_wait_with_a_timeout_ends_because_the_clock_stands_still() -> None:
-    """acquire with a timeout, or without blocking, returns False at once if the lock is held."""
-    interleaver = Interleaver()
-    lock = interleaver.lock()
-    assert lock.acquire()
-    assert not lock.acquire(timeout=5)
-    assert not lock.acquire(blocking=False)
-    with pytest.raises(Deadlock):
-        lock.acquire()
-    lock.release()
-    assert lock.acquire()
+def test_a_lock_that_is_held_and_that_nobody_gives_back_is_a_deadlock() -> None:
+    """Outside of a run there is nobody who could; who holds it, it knows."""
+    lock = Interleaver().lock()
+    with lock:
+        assert lock._is_owned()
+        with pytest.raises(Deadlock):
+            _take(lock)
+    assert not lock._is_owned()
+    _take(lock)
 
 
 def _take(lock: Mutex) -> None:
-    lock.acquire()
+    lock.__enter__()
 
 
 def test_actors_end_with_their_threads() -> None:
@@ -190,7 +188,7 @@ def test_actors_end_with_their_threads() -> None:
     counting(3, [])(())
     interleaver = Interleaver()
     lock = interleaver.lock()
-    lock.acquire()
+    lock.__enter__()
     interleaver.add("late", functools.partial(_take, lock))
     with pytest.raises(Deadlock, match="late"):
         interleaver.run()

@@ -51,7 +51,7 @@ class _Interrupt:
         package = frame.f_globals.get("__name__", "").partition(".")[0]
         if package != "rotortree" and package not in STANDARD:
             return None
-        if "__del__" in (frame.f_code.co_name, frame.f_back and frame.f_back.f_code.co_name):
+        if event == "call" and _is_in_finalizer(frame):
             return None
         frame.f_trace_opcodes = True
         if event == "exception":
@@ -66,6 +66,14 @@ class _Interrupt:
                     self.place = f"{where}, line {frame.f_lineno}"
                     raise KeyboardInterrupt
         return self
+
+
+def _is_in_finalizer(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def everywhere(prepare: Callable[[], Callable[[], object]]) -> Iterator[str]:

@@ -79,7 +79,7 @@ class RealMachine:
 
     def environment(self, before: Callable[[], None]) -> Environment:
         """See `Machine`."""
-        hooked: FileSystem = _Hooked(OsFileSystem(), before)  # type: ignore[assignment]
+        hooked: FileSystem = _Hooked(OsFileSystem(), before)
         return environment(hooked)
 
     def path(self, name: str) -> str:
@@ -204,13 +204,15 @@ class SimulatedMachine:
 class Event(NamedTuple):
     """What somebody does to the tree's directory while a writer has it open.
 
-    ``place``: where the writer's own directory is afterwards; None where it is gone or not whole.
-    ``strangers``: directories that are not the writer's afterwards, and not to be touched.
+    ``place``: where a tree with all that was acknowledged is afterwards; None where none is.
+    ``detaches``: the writer's files are not those of a tree any more.  ``strangers``: directories
+    that are not the writer's afterwards, and not to be touched.
     """
 
     name: str
     do: Callable[[Machine], None]
     place: str | None
+    detaches: bool = False
     strangers: tuple[str, ...] = (OTHER,)
 
 
@@ -300,19 +302,33 @@ def _replace_levels(machine: Machine) -> None:
 EVENTS = (
     Event("a link to the tree is flipped to another tree", _flip, TREE),
     Event("the tree is moved", _move, "moved"),
-    Event("the tree is moved, and another put at its path", _move_and_make, "moved", (OTHER, TREE)),
-    Event("the tree is moved, and a copy put at its path", _restore, "moved", (OTHER, TREE)),
-    Event("the tree is removed", _remove, None),
     Event(
-        "the tree is removed, and another put at its path", _remove_and_make, None, (OTHER, TREE)
+        "the tree is moved, and another put at its path",
+        _move_and_make,
+        "moved",
+        strangers=(OTHER, TREE),
+    ),
+    Event(
+        "the tree is moved, and a copy put at its path",
+        _restore,
+        "moved",
+        strangers=(OTHER, TREE),
+    ),
+    Event("the tree is removed", _remove, None, detaches=True),
+    Event(
+        "the tree is removed, and another put at its path",
+        _remove_and_make,
+        None,
+        detaches=True,
+        strangers=(OTHER, TREE),
     ),
     Event("the lock file is removed", _remove_lock, TREE),
-    Event("the log is removed", _remove_log, None),
-    Event("the open segment is removed", _remove_segment, None),
-    Event("the open segment is moved away", _move_segment, None),
-    Event("the open segment is replaced by a copy", _replace_segment, None),
-    Event("the log is replaced by a copy", _replace_log, None),
-    Event("the level files are replaced by a copy", _replace_levels, None),
+    Event("the log is removed", _remove_log, None, detaches=True),
+    Event("the open segment is removed", _remove_segment, None, detaches=True),
+    Event("the open segment is moved away", _move_segment, None, detaches=True),
+    Event("the open segment is replaced by a copy", _replace_segment, TREE, detaches=True),
+    Event("the log is replaced by a copy", _replace_log, TREE, detaches=True),
+    Event("the level files are replaced by a copy", _replace_levels, TREE, detaches=True),
 )
 
 
@@ -332,13 +348,29 @@ class Lived(NamedTuple):
 LAST_SIZE = 15
 """How many leaves the tree has after all steps."""
 
+
+def _insert_and_checkpoint(tree: RotorTree) -> None:
+    tree.insert_many(leaves(tree.size, tree.size + 5))
+    tree.checkpoint()
+
+
+def _append_and_flush(tree: RotorTree) -> None:
+    tree.insert(leaf(tree.size))
+    tree.flush()
+
+
+def _append_and_close(tree: RotorTree) -> None:
+    tree.insert(leaf(tree.size))
+    tree.close()
+
+
 STEPS: tuple[Callable[[RotorTree], object], ...] = (
     lambda tree: tree.insert_durable(leaf(tree.size)),
-    lambda tree: (tree.insert_many(leaves(tree.size, tree.size + 5)), tree.checkpoint()),
+    _insert_and_checkpoint,
     lambda tree: tree.insert_many(leaves(tree.size, tree.size + 4))[1].wait(),
-    lambda tree: (tree.append(leaf(tree.size)), tree.flush()),
-    lambda tree: tree.checkpoint(),
-    lambda tree: (tree.append(leaf(tree.size)), tree.close()),
+    _append_and_flush,
+    RotorTree.checkpoint,
+    _append_and_close,
 )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import threading
-import time
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -18,19 +18,15 @@ from rotortree import (
     CustomHasher,
     FlushFailedError,
     FlushPolicy,
-    IoFailedError,
     RotorTree,
 )
-from rotortree.geometry import NODE_BYTES
-from rotortree.storage.directory import File
 from rotortree.storage.environment import Environment
-from rotortree.storage.files import OpenMode
-from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES, Commit, Frame, SegmentHeader
-from rotortree_faultinject.disk import Call, SimulatedDisk
-from tests.storage.taken import WRITE_COMMIT, Replaced, taken, write_segment
+from rotortree.storage.format import Commit
+from rotortree_faultinject.disk import SimulatedDisk
 from tests.storage.clocks import Clock
 from tests.storage.disk import go_wrong
-from tests.storage.threads import Running
+from tests.storage.taken import WRITE_COMMIT, taken, write_segment
+from tests.storage.threads import Running, until, within
 from tests.storage.trees import PATH, abandon, check_tree, leaf, leaves, log_path, open_tree
 
 LEVEL = [
@@ -46,16 +42,6 @@ def timed(disk: SimulatedDisk, clock: Clock, n: int = 2, **keywords: Any) -> Rot
     return open_tree(disk, n, environment=Environment(files=disk, scheduler=clock), **keywords)
 
 
-def calls_counted(disk: SimulatedDisk) -> list[int]:
-    """How many calls each frame of the newest segment says to hold the leaves of."""
-    data = disk.files()[log_path(disk.files())]
-    key, at, found = SegmentHeader.decode(data, "").key(), SEGMENT_BYTES, []
-    while (frame := Frame.decode(data[at:], key)) is not None:
-        found.append(frame.calls)
-        at += FRAME_BYTES + NODE_BYTES * frame.leaves
-    return found
-
-
 class Failing:
     """A hasher of the caller's that can be told to fail."""
 
@@ -69,57 +55,7 @@ class Failing:
         return children[0]
 
 
-def within(disk: SimulatedDisk, kind: str, end: str, act: Callable[[], object]) -> None:
-    """Have something done within the next call of a kind on a path that ends so, once."""
-
-    def on_call(call: Call) -> None:
-        if call.kind == kind and call.path.endswith(end):
-            disk.on_call = None
-            act()
-
-    disk.on_call = on_call
-
-
-def until(is_true: Callable[[], bool]) -> None:
-    """Return when another thread made it true."""
-    end = time.monotonic() + 20
-    while not is_true():
-        assert time.monotonic() < end
-        time.sleep(0.001)
-
-
 # Flush.
-
-
-def test_a_frame_says_how_many_calls_it_acknowledges() -> None:
-    """One each, whatever the number of leaves; again from none after each flush."""
-    disk = SimulatedDisk()
-    with open_tree(disk, 2) as tree:
-        for index in range(3):
-            tree.insert(leaf(index))
-        tree.flush()
-        tree.insert_many(leaves(3, 6))
-        tree.insert(leaf(6))
-        tree.flush()
-        assert calls_counted(disk) == [3, 0, 2]  # a frame of three leaves, and one of the last
-
-
-@pytest.mark.parametrize("letter", ["x", "k"])
-def test_calls_of_a_flush_that_failed_are_counted_with_those_that_came_meanwhile(
-    letter: str,
-) -> None:
-    """The write fails, or is interrupted, and somebody inserts before that is known."""
-    disk = SimulatedDisk()
-    with open_tree(disk, 2) as tree:
-        tree.insert(leaf(0))
-        tree.insert(leaf(1))
-        within(disk, "pwritev", ".wal", lambda: tree.insert(leaf(2)))
-        go_wrong(disk, letter, kind="pwritev")
-        with pytest.raises((FlushFailedError, KeyboardInterrupt)):
-            tree.flush()
-        tree.flush()
-        assert calls_counted(disk) == [3]
-        check_tree(tree, 2, 3)
 
 
 def test_a_retryable_failure_says_how_many_leaves_are_pending_and_why() -> None:
@@ -133,18 +69,6 @@ def test_a_retryable_failure_says_how_many_leaves_are_pending_and_why() -> None:
             tree.flush()
 
 
-def test_a_token_that_is_durable_flushes_nothing() -> None:
-    """Waiting for it is not waiting for what came later."""
-    disk = SimulatedDisk()
-    with open_tree(disk, 2) as tree:
-        token = tree.insert(leaf(0))[1]
-        tree.flush()
-        tree.insert(leaf(1))
-        taken(disk)
-        token.wait()
-        assert (tree.durable_size, taken(disk)) == (1, [])
-
-
 def test_a_flush_in_the_background_that_cannot_hash_tells_who_waits_and_tries_again() -> None:
     disk, clock, failing = SimulatedDisk(), Clock(), Failing()
     with timed(disk, clock, hasher=failing.hasher, flush_policy=FlushPolicy.Interval(1)) as tree:
@@ -152,11 +76,11 @@ def test_a_flush_in_the_background_that_cannot_hash_tells_who_waits_and_tries_ag
         token = tree.insert(leaf(2))[1]
         failing.fails = True
         waiting = Running(lambda: token.wait(20))
-        until(lambda: bool(tree._engine.durable._bells._waiting))
+        assert until(lambda: len(tree._engine.durable._watches) == 1)
         clock.wait(1)
         assert waiting.ends()
         assert isinstance(waiting.error, FlushFailedError)
-        assert str(waiting.error) == "RuntimeError: no hash today"
+        assert str(waiting.error) == "3 leaves stay pending: RuntimeError: no hash today"
         failing.fails = False
         clock.wait(1)
         assert token.is_durable
@@ -229,9 +153,7 @@ def test_a_checkpoint_that_was_not_committed_says_so_and_is_made_the_next_time()
         go_wrong(disk, "x", kind="rename", number=1)
         with pytest.raises(CheckpointFailedError) as caught:
             tree.checkpoint()
-        cause = caught.value.__cause__
-        assert isinstance(cause, IoFailedError)
-        assert str(caught.value) == f"the checkpoint was not committed: {cause}"
+        assert re.match("the checkpoint was not committed: tree/COMMIT: rename", str(caught.value))
         assert tree.checkpoint_size == 0
         taken(disk)
         tree.checkpoint()
@@ -297,17 +219,17 @@ def test_no_record_acknowledges_less_than_the_one_before(monkeypatch: pytest.Mon
 # The background.
 
 
-def test_the_background_is_a_flusher_and_a_checkpointer_where_policies_want_them() -> None:
-    every = CheckpointPolicy.EveryNEntries(4)
-    for flush, checkpoint, names in (
-        (FlushPolicy.Manual(), CheckpointPolicy.Manual(), []),
-        (FlushPolicy.Interval(1), CheckpointPolicy.Manual(), ["rotortree-flusher"]),
-        (FlushPolicy.Manual(), every, ["rotortree-checkpointer"]),
-        (FlushPolicy.Interval(1), every, ["rotortree-flusher", "rotortree-checkpointer"]),
-    ):
-        clock = Clock()
-        with timed(SimulatedDisk(), clock, flush_policy=flush, checkpoint_policy=checkpoint):
-            assert [task.name for task in clock.tasks] == names
+def test_the_background_is_a_flusher_and_a_checkpointer_whatever_the_policies() -> None:
+    """A reader has none."""
+    disk, clock = SimulatedDisk(), Clock()
+    with timed(disk, clock):
+        assert [task.name for task in clock.tasks] == [
+            "rotortree-flusher",
+            "rotortree-checkpointer",
+        ]
+    clock = Clock()
+    with timed(disk, clock, read_only=True):
+        assert clock.tasks == []
 
 
 @pytest.mark.parametrize("n", [2, 7])
@@ -338,6 +260,7 @@ def test_a_checkpoint_in_the_background_that_fails_is_tried_again_later_and_told
     policy = CheckpointPolicy.EveryNEntries(3)
     with timed(disk, clock, checkpoint_policy=policy, hasher=failing.hasher) as tree:
         tree.insert_many(leaves(0, 3))
+        tree.flush()
         failing.fails = kind == "hasher"
         if kind == "disk":
             go_wrong(disk, "x", kind="rename", number=1)
@@ -374,59 +297,62 @@ def test_who_waits_for_a_checkpoint_does_not_wait_for_ever_when_the_tree_is_clos
     tree = timed(SimulatedDisk(), clock, checkpoint_policy=CheckpointPolicy.EveryNEntries(1))
     tree.insert(leaf(0))  # due, and the clock stands still
     waiting = Running(lambda: settled.append(tree.wait_for_checkpoint(20)))
-    until(lambda: bool(tree._engine._checkpoint_bells._waiting))
+    checkpointer = tree._engine._checkpointer
+    assert checkpointer is not None
+    assert until(lambda: bool(checkpointer._finished._watches))
     tree.close()
     assert waiting.ends()
     assert settled == [True]
 
 
-def test_who_waits_for_a_checkpoint_waits_for_one_that_runs_too() -> None:
-    """Whoever called for it; so many seconds, and then it is not settled."""
-    disk = SimulatedDisk()
-    with open_tree(disk, 2) as tree:
-        tree.insert(leaf(0))
-        settled = list[bool]()
-        within(disk, "open", ".nodes", lambda: settled.append(tree.wait_for_checkpoint(0)))
-        tree.checkpoint()
-        settled.append(tree.wait_for_checkpoint(0))
-        assert settled == [False, True]
-
-
 # Release.
 
 
-class Counting(SimulatedDisk):
-    """A disk that knows which of its files are open."""
+class Counting:
+    """A simulated disk, or a handle of one, that knows which of its handles are open."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.opened: list[str] = []
+    def __init__(self, inner: object, opened: list[str]) -> None:
+        self._inner = inner
+        self.opened = opened
 
-    def open(self, path: str, mode: OpenMode) -> File:
-        file = super().open(path, mode)
-        self.opened.append(path)
-
-        def close() -> None:
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._inner, name)
+        if name in ("close", "release"):
             with contextlib.suppress(ValueError):  # it was closed before
-                self.opened.remove(path)
-            file.close()
+                self.opened.remove(self._name)
+        if name not in ("directory", "parent", "open", "open_writable", "lock"):
+            return value
 
-        counted: Any = Replaced(file, close=close)
-        return cast(File, counted)
+        def call(path: str = "..", **keywords: Any) -> Counting:
+            made = value(**keywords) if name == "parent" else value(path, **keywords)
+            handle = Counting(made, self.opened)
+            handle._name = path
+            self.opened.append(path)
+            return handle
+
+        return call
+
+    _name = ""
+
+
+def counting() -> tuple[Any, list[str]]:
+    """Such a disk, and the names by which its handles were opened."""
+    opened = list[str]()
+    return Counting(SimulatedDisk(), opened), opened
 
 
 @pytest.mark.parametrize("read_only", [False, True])
 def test_nothing_stays_open_when_a_tree_is_closed(read_only: bool) -> None:
-    disk = Counting()
+    disk, opened = counting()
     with open_tree(disk, 2) as tree:
         tree.insert_many(leaves(0, 9))
         tree.checkpoint()
         tree.insert(leaf(9))
-        assert disk.opened == [f"{PATH}/wal/00000002.wal.tmp"]  # as it was called then
-    assert disk.opened == []
+        assert "00000002.wal.tmp" in opened  # as it was called then
+    assert opened == []
     with open_tree(disk, read_only=read_only) as tree:
-        assert len(disk.opened) == (not read_only)
-    assert disk.opened == []
+        assert ("wal/00000002.wal" in opened or "00000002.wal" in opened) != read_only
+    assert opened == []
 
 
 def test_nothing_stays_open_when_there_is_nothing_that_could_run_a_task() -> None:
@@ -436,9 +362,9 @@ def test_nothing_stays_open_when_there_is_nothing_that_could_run_a_task() -> Non
         def task(self, name: str, step: Callable[[], None]) -> Any:
             raise RuntimeError("can't start new thread")
 
-    disk = Counting()
+    disk, opened = counting()
     with pytest.raises(RuntimeError, match="can't start new thread"):
         timed(disk, Exhausted(), flush_policy=FlushPolicy.Interval(1))
-    assert disk.opened == []
+    assert opened == []
     with open_tree(disk) as tree:
         check_tree(tree, 2, 0)

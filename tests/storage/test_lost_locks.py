@@ -205,13 +205,37 @@ def test_a_writer_whose_lock_file_is_gone_acknowledges_nothing_more(
         check_tree(tree, 2, 12)
 
 
+@WHAT_HAPPENS
+@pytest.mark.evidence("example", "DURABLE-59")
+def test_a_checkpoint_of_a_writer_whose_lock_file_is_gone_begins_no_segment(
+    nfs: Place, happen: Callable[[Place], None]
+) -> None:
+    """Everything is flushed; its next segment would have the name of the second writer's."""
+    first = nfs.open()
+    first.insert_many(leaves(0, 10))
+    first.flush()
+    happen(nfs)
+    with nfs.open() as second:
+        second.insert_durable(leaf(10))
+        with pytest.raises(DetachedError):
+            first.checkpoint()
+        second.insert_durable(leaf(11))
+    with pytest.raises(DetachedError):
+        first.close()
+    with nfs.open(read_only=True) as tree:
+        assert tree.recovery.clean
+        check_tree(tree, 2, 12)
+
+
 def check_failed(tree: RotorTree, pending: DurabilityToken) -> None:
     """Every change of the tree raises, reads go on, and nothing is acknowledged."""
     durable = tree.durable_size
-    for use in (*USES, RotorTree.flush, lambda _: pending.wait()):
+    for use in USES:
         with pytest.raises(FlushFailedError) as caught:
             use(tree)
         assert not caught.value.retryable
+    with pytest.raises(FlushFailedError):
+        pending.wait()
     assert leaves_of(tree)[:11] == leaves(0, 11)
     with pytest.raises(DetachedError):
         tree.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from rotortree import DetachedError, StorageError
+from rotortree import DetachedError, FlushPolicy, RotorTree, StorageError
 from tests.storage.names import (
     EVENTS,
     LAST_SIZE,
@@ -38,12 +38,15 @@ def check_event(machine: Machine, event: Event, number: int) -> None:
     lived = lives_through(machine, event, number)
     where = f"{event.name}, before call {number}: {lived}"
     assert not lived.touched, where
-    if event.place is not None:
+    if not event.detaches:
+        assert event.place is not None
         assert not lived.errors, where
         assert contents(machine, event.place) == leaves(0, LAST_SIZE), where
         return
-    # What was acknowledged later is found; where that is not all, an error says why.
-    assert lived.durable <= max(lived.at_event, _kept(machine)), where
+    if event.place is None:  # no more was acknowledged than before, unless it is there
+        assert lived.durable <= max(lived.at_event, _kept(machine)), where
+    else:
+        assert lived.durable <= _kept(machine), where
     if lived.durable < LAST_SIZE:
         assert any(isinstance(error, DetachedError) for error in lived.errors), where
 
@@ -89,6 +92,33 @@ def test_every_event_before_every_call_on_the_simulated_disk(event: Event) -> No
     prepare(prepared)
     image = prepared.disk.image
     check_every_call(event, lambda: SimulatedMachine(image))
+
+
+@pytest.mark.evidence("example", "DURABLE-58")
+@pytest.mark.parametrize("name", ["levels", "levels/0"])
+def test_a_checkpoint_looks_for_the_levels_that_were_read(name: str) -> None:
+    """They are removed, or replaced by a copy: it commits nothing, and the tree is failed."""
+    for replaced in (False, True):
+        machine = SimulatedMachine()
+        prepare(machine)
+        tree = RotorTree.open(
+            machine.path(TREE),
+            environment=machine.environment(lambda: None),
+            flush_policy=FlushPolicy.Manual(),
+        )
+        path = f"{TREE}/{name}"
+        if replaced:
+            machine.copy(path, "copy")
+        machine.remove(path)
+        if replaced:
+            machine.move("copy", path)
+        tree.insert_many(leaves(3, 9))
+        with pytest.raises(DetachedError, match="levels/0"):
+            tree.checkpoint()
+        with pytest.raises(DetachedError):
+            tree.flush()
+        assert tree.checkpoint_size == 3
+        tree.close()
 
 
 def check_every_call(event: Event, make: Callable[[], Machine]) -> None:

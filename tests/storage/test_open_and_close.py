@@ -5,21 +5,31 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
 from rotortree import (
     CheckpointFailedError,
+    ConfigMismatchError,
+    CustomHasher,
+    DataCorruptionError,
     InvalidConfigError,
     IoFailedError,
+    NotATreeError,
+    ReadOnlyError,
     RotorTree,
     StorageError,
+    TreeNotFoundError,
+    WalCorruptedError,
 )
+from rotortree.cli.dump import described
+from rotortree.storage.audit import audit
+from rotortree.storage.directory import FileSystem
 from rotortree.storage.environment import Environment
-from rotortree.storage.files import File, Lock, OpenMode, OsFileSystem
 from rotortree.storage.format import (
     COMMIT,
     MAX_SEGMENT,
@@ -27,8 +37,9 @@ from rotortree.storage.format import (
     SegmentHeader,
     segment_name,
 )
+from rotortree.storage.os_directory import OsFileSystem
 from rotortree_faultinject.disk import SimulatedDisk
-from tests.storage.disk import disk_of
+from tests.storage.disk import after_crash, disk_of
 from tests.storage.trees import (
     PATH,
     abandon,
@@ -36,12 +47,10 @@ from tests.storage.trees import (
     check_tree,
     leaf,
     leaves,
+    leaves_of,
     log_path,
     open_tree,
 )
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 
 @pytest.mark.evidence("fault", "DURABLE-5", "DURABLE-20", "DURABLE-42", "FORMAT-71")
@@ -68,60 +77,33 @@ def test_what_open_shows_is_recorded_where_acknowledgements_are() -> None:
     check_goes_on(disk_of(files), 2, 3)
 
 
-class _BadFile:
-    """A file whose close fails when it was done."""
+class _NothingCloses:
+    """A real file system, directory, file or lock, of which every close and every unlock fails."""
 
-    def __init__(self, file: File) -> None:
-        self._file = file
+    def __init__(self, inner: object) -> None:
+        self._inner = inner
 
-    def size(self) -> int:
-        return self._file.size()
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._inner, name)
+        if not callable(value):
+            return value
 
-    def pread(self, length: int, offset: int) -> bytes:
-        return self._file.pread(length, offset)
+        def call(*given: Any, **keywords: Any) -> Any:
+            result = value(*given, **keywords)
+            if name in ("close", "release"):
+                raise OSError(errno.EIO, f"{name} failed")
+            is_handle = hasattr(result, "close") or hasattr(result, "release")
+            is_ours = is_handle and not isinstance(result, memoryview)
+            return _NothingCloses(result) if is_ours else result
 
-    def pwritev(self, buffers: Sequence[Buffer], offset: int) -> int:
-        return self._file.pwritev(buffers, offset)
-
-    def truncate(self, length: int) -> None:
-        self._file.truncate(length)
-
-    def sync(self) -> None:
-        self._file.sync()
-
-    def map(self, length: int) -> memoryview:
-        return self._file.map(length)
-
-    def close(self) -> None:
-        self._file.close()
-        raise OSError(errno.EIO, "close failed")
-
-
-class _BadLock:
-    """A lock that fails when it was given back."""
-
-    def __init__(self, lock: Lock) -> None:
-        self._lock = lock
-
-    def release(self) -> None:
-        self._lock.release()
-        raise OSError(errno.EIO, "unlock failed")
-
-
-class _NothingCloses(OsFileSystem):
-    """A file system on which every close and every unlock fails."""
-
-    def open(self, path: str, mode: OpenMode) -> File:
-        return _BadFile(super().open(path, mode))
-
-    def lock(self, path: str, *, shared: bool) -> Lock:
-        return _BadLock(super().lock(path, shared=shared))
+        return call
 
 
 @pytest.mark.evidence("fault", "DURABLE-31", "DURABLE-38")
 def test_a_close_of_the_system_that_fails_fails_nothing(tmp_path: Path) -> None:
     """Everything that counts was synced before: the tree works, closes, and opens again."""
-    environment = Environment(files=_NothingCloses())
+    files: FileSystem = _NothingCloses(OsFileSystem())
+    environment = Environment(files=files)
     for size in (3, 6):
         with RotorTree.open(tmp_path / "tree", n=2, environment=environment) as tree:
             tree.insert_many(leaves(size - 3, size))
@@ -216,3 +198,189 @@ def test_a_level_file_holds_whole_groups() -> None:
     ):
         RotorTree.open("tree", n=4, environment=Environment(files=disk, shard_nodes=6))
     assert disk.files() in ({}, {"tree/LOCK": b""})
+
+
+@pytest.mark.evidence("example", "DURABLE-51")
+def test_a_tree_stays_where_it_is_when_the_process_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opened by a relative path, then chdir to where the same path is another tree."""
+    for name, count in (("a", 4), ("b", 10)):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        with RotorTree.open("tree") as tree:
+            tree.insert_many(leaves(0, count))
+    monkeypatch.chdir(tmp_path / "a")
+    with RotorTree.open("tree") as tree:
+        tree.insert_many(leaves(4, 8))
+        monkeypatch.chdir(tmp_path / "b")
+        tree.checkpoint()
+    for name, count in (("a", 8), ("b", 10)):
+        with RotorTree.open(tmp_path / name / "tree", read_only=True) as tree:
+            assert leaves_of(tree) == leaves(0, count)
+
+
+def test_a_thread_that_cannot_be_started_leaves_no_tree_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RuntimeError from open, and the lock is free again."""
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start"):
+            RotorTree.open(tmp_path)
+    with RotorTree.open(tmp_path) as tree:
+        tree.insert_durable(leaf(0))
+
+
+@pytest.mark.evidence("example", "FORMAT-2", "FORMAT-4", "FORMAT-10", "FORMAT-66")
+def test_stray_names_are_passed_over_or_named(tmp_path: Path) -> None:
+    """Numbers of no segment, huge gaps, pipes, directories: the tree or a typed error, at once."""
+
+    tree_path = tmp_path / "tree"
+    with RotorTree.open(tree_path) as tree:
+        tree.insert_many(leaves(0, 5))
+    for name in ("99999999999999999999.wal", "00000000.wal", "1.wal", "x.wal"):
+        (tree_path / "wal" / name).write_bytes(b"")
+        with RotorTree.open(tree_path) as tree:
+            assert tree.size == 5
+        (tree_path / "wal" / name).unlink()
+    huge = tree_path / "wal" / "100000000.wal"
+    huge.write_bytes(b"")
+    with pytest.raises(DataCorruptionError):
+        RotorTree.open(tree_path)
+    huge.unlink()
+    os.mkfifo(huge)
+    with pytest.raises(StorageError, match="not a regular file"):
+        RotorTree.open(tree_path)
+    huge.unlink()
+    (tree_path / "wal" / "x.tmp").mkdir()
+    with RotorTree.open(tree_path) as tree:
+        assert tree.size == 5
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(NotATreeError):
+        RotorTree.open(tmp_path / "file")
+    with pytest.raises(InvalidConfigError):
+        RotorTree.open("\ud800")
+
+
+@pytest.mark.evidence("example", "FORMAT-66")
+@pytest.mark.parametrize("read_only", [True, False])
+@pytest.mark.parametrize(
+    "name",
+    ["COMMIT", "LOCK", "wal", "wal/00000002.wal", "levels/0/00000000.nodes"],
+)
+def test_a_link_to_nothing_is_no_missing_file(tmp_path: Path, name: str, read_only: bool) -> None:
+    """What it should lead to is perhaps on a disk that is not mounted: IoFailedError."""
+    with RotorTree.open(tmp_path / "tree") as tree:
+        tree.insert_many(leaves(0, 5))
+        tree.checkpoint()
+        tree.insert_many(leaves(5, 7))
+    (tmp_path / "tree" / name).rename(tmp_path / "elsewhere")
+    (tmp_path / "tree" / name).symlink_to(tmp_path / "nowhere" / "x")
+    with pytest.raises(IoFailedError) as caught:
+        RotorTree.open(tmp_path / "tree", read_only=read_only)
+    assert caught.value.path.startswith(str(tmp_path / "tree" / name))
+    (tmp_path / "tree" / name).unlink()
+    (tmp_path / "elsewhere").rename(tmp_path / "tree" / name)
+    with RotorTree.open(tmp_path / "tree", read_only=read_only) as tree:
+        assert leaves_of(tree) == leaves(0, 7)
+
+
+@pytest.mark.evidence("example", "FORMAT-6", "FORMAT-66")
+@pytest.mark.parametrize("read_only", [True, False])
+@pytest.mark.parametrize("kind", [os.mkfifo, os.mkdir])
+def test_a_lock_file_that_is_none_is_refused_at_once(
+    tmp_path: Path, kind: Callable[[Path], None], read_only: bool
+) -> None:
+    """A pipe, for which an open waits, and a directory, which can be locked, too."""
+    RotorTree.open(tmp_path / "tree").close()
+    (tmp_path / "tree" / "LOCK").unlink()
+    kind(tmp_path / "tree" / "LOCK")
+    with pytest.raises(IoFailedError, match="LOCK"):
+        RotorTree.open(tmp_path / "tree", read_only=read_only)
+
+
+@pytest.mark.evidence("example", "FORMAT-3", "FORMAT-4", "FORMAT-9")
+@pytest.mark.parametrize("level", ["007", "00", "\u0663", "x", "0.tmp"])
+def test_only_levels_have_names_of_levels(tmp_path: Path, level: str) -> None:
+    """What else is in ``levels/``, be it a file or a directory with files, does not count."""
+    path = tmp_path / "tree"
+    (path / "levels" / level).mkdir(parents=True)
+    (path / "levels" / level / "x").write_bytes(b"")
+    with pytest.raises(TreeNotFoundError):
+        RotorTree.open(path, read_only=True)
+    with RotorTree.open(path) as tree:
+        assert tree.recovery.created
+        tree.insert_many(leaves(0, 5))
+    (path / "levels" / level / "x").unlink()
+    (path / "levels" / level).rmdir()
+    (path / "levels" / level).write_bytes(b"")
+    with RotorTree.open(path) as tree:
+        assert leaves_of(tree) == leaves(0, 5)
+    (finding,) = audit(OsFileSystem(), str(path))
+    assert (finding.path, finding.severity) == (f"{path}/levels/{level}", "note")
+    assert described(OsFileSystem(), str(path))["levels"] == []
+
+
+def test_a_missing_levels_directory_is_made_again(tmp_path: Path) -> None:
+    """As after a crash that lost its name, or a copy without empty directories."""
+    with RotorTree.open(tmp_path / "tree") as tree:
+        tree.insert_many(leaves(0, 9))
+    (tmp_path / "tree" / "levels").rmdir()
+    with RotorTree.open(tmp_path / "tree") as tree:
+        tree.checkpoint()
+        assert tree.checkpoint_size == 9
+    with RotorTree.open(tmp_path / "tree") as tree:
+        assert leaves_of(tree) == leaves(0, 9)
+
+
+@pytest.mark.evidence("example", "FORMAT-15")
+def test_a_custom_scheme_must_be_named_again(tmp_path: Path) -> None:
+    """A stored scheme that is not built in needs its hasher; another one is refused."""
+    scheme = CustomHasher("first-child", lambda children: children[0])
+    with RotorTree.open(tmp_path, hasher=scheme) as tree:
+        tree.insert_many(leaves(0, 5))
+    for hasher in (None, CustomHasher("other", lambda children: children[0])):
+        with pytest.raises(ConfigMismatchError):
+            RotorTree.open(tmp_path, hasher=hasher)
+    with RotorTree.open(tmp_path, hasher=scheme) as tree:
+        assert tree.root == leaf(0)
+
+
+@pytest.mark.evidence("damage", "DURABLE-41", "DURABLE-42")
+def test_recorded_acknowledgements_report_a_damaged_last_flush() -> None:
+    """Unclosed, the last flush damaged: dropped as torn without, WalCorruptedError with."""
+    for record in (False, True):
+        disk = SimulatedDisk()
+        tree = open_tree(disk, 2, record_acknowledgements=record)
+        for index in range(3):
+            tree.insert(leaf(index))
+            tree.flush()
+        files = after_crash(disk).files()
+        tree.close()
+        path = log_path(files)
+        for damaged in (files[path][:-1] + b"?", files[path][:-1], files[path][:-160]):
+            left = disk_of({**files, path: damaged})
+            if record:
+                with pytest.raises(WalCorruptedError) as caught:
+                    open_tree(left)
+                assert caught.value.leaves == (2, 3)
+            else:
+                with open_tree(left) as tree:
+                    check_tree(tree, 2, 2)
+
+
+@pytest.mark.evidence("example", "DURABLE-50")
+def test_read_only_trees_refuse_changes(tmp_path: Path) -> None:
+    """ReadOnlyError; nothing is written, not even by close."""
+    RotorTree.open(tmp_path / "tree", n=2).close()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with RotorTree.open(tmp_path / "tree", read_only=True) as tree:
+        for change in (lambda: tree.insert(leaf(0)), tree.flush, tree.checkpoint):
+            with pytest.raises(ReadOnlyError):
+                change()
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}

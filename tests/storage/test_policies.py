@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import errno
+import time
 
 import pytest
 
 import rotortree_model as model
-from rotortree import CheckpointPolicy, FlushPolicy, RotorTree
+from rotortree import (
+    CheckpointFailedError,
+    CheckpointPolicy,
+    FlushFailedError,
+    FlushPolicy,
+    RotorTree,
+)
 from rotortree.config import AnyCheckpointPolicy
 from rotortree.storage.environment import Environment
 from rotortree_faultinject.disk import Call, SimulatedDisk
 from tests.storage.clocks import Clock
 from tests.storage.disk import go_wrong
-from tests.storage.trees import leaf, leaves, open_tree
+from tests.storage.threads import SOON, Gate, open_threaded, until
+from tests.storage.trees import check_goes_on, check_tree, leaf, leaves, open_tree
 
 
 @pytest.mark.evidence("example", "DURABLE-18")
@@ -132,6 +140,127 @@ def test_no_checkpoint_is_made_where_the_policy_is_manual() -> None:
     environment = Environment(files=disk, scheduler=clock)
     with open_tree(disk, 2, environment=environment) as tree:
         tree.insert_many(leaves(0, 1000))
-        assert not clock.tasks
+        assert clock.run_due() == 0
+        assert not any(task.is_due for task in clock.tasks)
     with open_tree(disk) as tree:
         assert (tree.recovery.checkpoint_size, tree.recovery.replayed_leaves) == (0, 1000)
+
+
+# With real threads.
+
+
+@pytest.mark.evidence("example", "DURABLE-18")
+def test_the_flusher_flushes_by_itself() -> None:
+    """Interval: one insert, nothing else, and it is durable soon; many share few fsyncs."""
+    disk = SimulatedDisk()
+    with open_threaded(disk, 2, flush_policy=FlushPolicy.Interval(0.005)) as tree:
+        token = tree.insert(leaf(0))[1]
+        assert until(lambda: token.is_durable)
+        before = disk.counts["sync"]
+        for index in range(1, 500):
+            token = tree.insert(leaf(index))[1]
+        token.wait(SOON)
+        assert disk.counts["sync"] - before < 250
+
+
+@pytest.mark.evidence("fault", "DURABLE-18", "DURABLE-27")
+def test_the_flusher_tries_again_when_there_is_space() -> None:
+    """A full disk fails the waiters; what was pending becomes durable later, without a call."""
+    disk = SimulatedDisk()
+    full = True
+
+    def on_call(call: Call) -> None:
+        if full and call.kind == "pwritev":
+            raise OSError(errno.ENOSPC, "full")
+
+    with open_threaded(disk, 2, flush_policy=FlushPolicy.Interval(0.001)) as tree:
+        disk.on_call = on_call
+        token = tree.insert(leaf(0))[1]
+        with pytest.raises(FlushFailedError) as caught:
+            token.wait(SOON)
+        assert caught.value.retryable
+        full = False
+        assert until(lambda: token.is_durable)
+
+
+@pytest.mark.evidence("example", "DURABLE-10", "DURABLE-19")
+def test_manual_does_nothing_by_itself() -> None:
+    """No call of the disk until one is asked for."""
+    disk = SimulatedDisk()
+    with open_tree(disk, 2) as tree:
+        before = len(disk.calls)
+        tree.insert_many(leaves(0, 100))
+        time.sleep(0.05)
+        assert len(disk.calls) == before
+        assert tree.durable_size == 0
+
+
+@pytest.mark.evidence("example", "DURABLE-23")
+@pytest.mark.parametrize(
+    "policy", [CheckpointPolicy.EveryNEntries(10), CheckpointPolicy.MemoryThreshold(640)]
+)
+def test_checkpoints_in_the_background_do_not_block_inserts(
+    policy: CheckpointPolicy.EveryNEntries | CheckpointPolicy.MemoryThreshold,
+) -> None:
+    """While one hangs in a level file: inserts, flushes, reads go on; then it catches up."""
+    disk = SimulatedDisk()
+    gate = Gate("sync", "/levels/")
+    with open_threaded(disk, 2, checkpoint_policy=policy) as tree:
+        disk.on_call = gate
+        for index in range(15):
+            tree.insert(leaf(index))
+        assert gate.is_reached()
+        assert not tree.wait_for_checkpoint(0.01)
+        for index in range(15, 60):
+            tree.insert_durable(leaf(index))
+        check_tree(tree, 2, 60)
+        assert tree.checkpoint_size == 0
+        gate.open()
+        assert tree.wait_for_checkpoint(SOON)
+        assert tree.checkpoint_size > 50
+    with open_tree(disk) as tree:
+        assert tree.recovery.checkpoint_size > 50
+        check_tree(tree, 2, 60)
+
+
+@pytest.mark.evidence("fault", "DURABLE-25", "DURABLE-26")
+def test_waiting_reports_a_background_checkpoint_that_failed() -> None:
+    """Once; the tree goes on, and the next checkpoint has everything."""
+    disk = SimulatedDisk()
+
+    def broken(call: Call) -> None:
+        if "levels" in call.path and call.kind == "sync":
+            raise OSError(errno.EIO, "broken")
+
+    with open_threaded(disk, 2, checkpoint_policy=CheckpointPolicy.EveryNEntries(4)) as tree:
+        disk.on_call = broken
+        tree.insert_many(leaves(0, 9))
+        with pytest.raises(CheckpointFailedError):
+            tree.wait_for_checkpoint(SOON)
+        assert tree.checkpoint_size == 0
+        disk.on_call = None
+        tree.insert(leaf(9))
+        assert tree.wait_for_checkpoint(SOON)
+        assert tree.checkpoint_size >= 9
+    check_goes_on(disk, 2, 10)
+
+
+@pytest.mark.evidence("example", "DURABLE-25")
+def test_waiting_for_no_checkpoint_returns_at_once() -> None:
+    """True when none is due or running."""
+    with open_tree(SimulatedDisk(), 2) as tree:
+        tree.insert(leaf(0))
+        assert tree.wait_for_checkpoint(0)
+
+
+@pytest.mark.evidence("example", "DURABLE-24")
+def test_on_close_checkpoints_when_the_tree_is_closed() -> None:
+    """Not before; and the log is then cut."""
+    disk = SimulatedDisk()
+    with open_threaded(disk, 2, checkpoint_policy=CheckpointPolicy.OnClose()) as tree:
+        tree.insert_many(leaves(0, 20))
+        tree.flush()
+        assert tree.checkpoint_size == 0
+    with open_tree(disk) as tree:
+        assert tree.recovery.clean
+        assert (tree.recovery.checkpoint_size, tree.recovery.replayed_leaves) == (20, 0)

@@ -390,56 +390,6 @@ def test_7_creating_makes_its_calls_in_this_order() -> None:
     ]
 
 
-@pytest.mark.evidence(
-    "example",
-    "FORMAT-19",
-    "FORMAT-40",
-    "FORMAT-41",
-    "FORMAT-68",
-    "FORMAT-70",
-    "FORMAT-71",
-    "FORMAT-79",
-    "FORMAT-80",
-)
-def test_7_opening_makes_its_calls_in_this_order() -> None:
-    """The last flush is written anew, in the next segment, before older files change.
-
-    That segment replaces the one that was open, so COMMIT is replaced, and both useless ones go.
-    """
-    disk = SimulatedDisk()
-    tree = open_tree(disk, 2)
-    tree.insert_many(leaves(0, 2))
-    tree.checkpoint()
-    tree.insert_many(leaves(2, 4))
-    tree.flush()
-    files = after_crash(disk).files()
-    tree.close()
-    files[f"{PATH}/levels/1/00000000.nodes"] = b"damaged"
-    disk = disk_of({**files, f"{PATH}/wal/00000001.wal": b"a leftover"})
-    with open_tree(disk) as tree:
-        check_tree(tree, 2, 4)
-        calls = relevant(disk, 0, log_path(files))
-    assert [call for call in calls if not call.startswith("mkdir")] == [
-        "sync_directory wal",
-        "sync_directory .",
-        "pwritev wal/K+1.wal.tmp",
-        "sync wal/K+1.wal.tmp",
-        "rename wal/K+1.wal",
-        "sync_directory wal",
-        "pwritev levels/1/00000000.nodes",
-        "sync levels/1/00000000.nodes",
-        "sync_directory levels/1",
-        "sync_directory levels",
-        "sync_directory .",
-        "pwritev COMMIT.tmp",
-        "sync COMMIT.tmp",
-        "rename COMMIT",
-        "sync_directory .",
-        "unlink wal/00000001.wal",
-        "unlink wal/K.wal",
-    ]
-
-
 @pytest.mark.evidence("example", "FORMAT-11")
 def test_7_the_parent_directory_is_synced_when_a_tree_is_created() -> None:
     """The name of the tree is durable, however its path is spelled."""

@@ -13,9 +13,9 @@ import pytest
 from rotortree import IoFailedError, WalCorruptedError
 from rotortree.storage import recovery
 from rotortree.storage.format import FRAME_BYTES, SEGMENT_BYTES
+from rotortree.storage.log_reader import SegmentScan, scan_segment
 from rotortree.storage.parallel import count_passing, made_ahead
 from rotortree.storage.recovery import _rows
-from rotortree.storage.log_reader import SegmentScan, scan_segment
 from rotortree_faultinject.disk import Call, SimulatedDisk
 from tests.storage.disk import disk_of
 from tests.storage.trees import check_tree, leaf, leaves, log_path, open_tree

@@ -141,19 +141,11 @@ class _TurnLock:
     def _is_owned(self) -> bool:
         return self.holder is threading.current_thread()
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+    def __enter__(self) -> bool:
         while self.holder is not None:
-            if not blocking or timeout >= 0:
-                return False  # the clock stands still
             self._interleaver.wait_for(self)
         self.holder = threading.current_thread()
         return True
-
-    def release(self) -> None:
-        self.holder = None
-
-    def __enter__(self) -> bool:
-        return self.acquire()
 
     def __exit__(
         self,
@@ -161,7 +153,7 @@ class _TurnLock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.release()
+        self.holder = None
 
 
 class Interleaver(StepScheduler):

@@ -27,7 +27,7 @@ from rotortree_faultinject.subjects.tree.life import Life, Options, abandon
 from rotortree_faultinject.subjects.tree.specimens import SPECIMENS, prepare
 from rotortree_faultinject.subjects.tree.workloads import WORKLOADS, TreeSubject, workload
 from tests.campaigns.kill_score.laws import LAWS
-from tests.campaigns.kill_score.laws_of_names import LAWS_OF_LOCKS, names_that_change
+from tests.campaigns.kill_score.laws_of_names import LAWS_OF_NAMES, names_that_change
 from tests.campaigns.kill_score.laws_of_space import LAWS_OF_SPACE
 from tests.campaigns.kill_score.subjects import Busy, Damaged, Lookalikes
 
@@ -287,7 +287,7 @@ _FEW = ("closed, n = 2", "killed", "killed, no checkpoint", "killed in a checkpo
 BATTERY: Mapping[str, Check] = MappingProxyType(
     {
         "laws": partial(_laws, LAWS),
-        "laws of locks": partial(_laws, LAWS_OF_LOCKS),
+        "laws of names": partial(_laws, LAWS_OF_NAMES),
         "laws of space": partial(_laws, LAWS_OF_SPACE),
         "lives": _lives,
         "leaves like frames": _lookalikes,

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import posixpath
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
-from rotortree import DetachedError, FileLockedError, FlushPolicy, RotorTree
+from rotortree import DetachedError, FileLockedError, FlushPolicy, RotorTree, StorageError
 from rotortree_faultinject.disk import Call, SimulatedDisk
 from rotortree_faultinject.disk.image import Image
 from rotortree_faultinject.subjects.tree.life import PATH, Options, abandon, open_tree
 from rotortree_faultinject.subjects.tree.oracle import row
 from tests.storage.names import (
     EVENTS,
-    OTHER,
+    LAST_SIZE,
     TREE,
     Event,
     SimulatedMachine,
@@ -26,10 +28,7 @@ from tests.storage.names import (
 )
 from tests.storage.trees import leaves
 
-__all__ = ["LAWS_OF_LOCKS", "names_that_change"]
-
-_OTHERS = leaves(1000, 1009)
-"""What `prepare` puts in the other tree."""
+__all__ = ["LAWS_OF_NAMES", "names_that_change"]
 
 
 def names_that_change() -> Iterator[str | None]:
@@ -47,27 +46,76 @@ def names_that_change() -> Iterator[str | None]:
 def _wrong(image: Image, event: Event, number: int) -> str | None:
     machine = SimulatedMachine(image)
     lived = lives_through(machine, event, number)
-    if contents(machine, OTHER) != _OTHERS:
-        return "another tree was changed"
-    if "another one made at its path" in event.name and contents(machine, TREE) != _OTHERS:
-        return "a tree at the same path was changed"
-    if event.place is not None:
-        found = contents(machine, event.place)
-        if found != leaves(0, len(found)) or len(found) < lived.durable or lived.errors:
-            return f"{lived}, and {len(found)} leaves are found"
-        return None
-    if lived.durable > max(lived.at_event, _kept(machine)):
+    if lived.touched:
+        return f"other files were changed: {lived}"
+    if not event.detaches:
+        assert event.place is not None  # where the tree goes on
+        whole = contents(machine, event.place) == leaves(0, LAST_SIZE)
+        return None if whole and not lived.errors else f"it did not go on: {lived}"
+    least = lived.at_event if event.place is None else 0
+    if lived.durable > max(least, _kept(machine)):
         return f"{lived}, and {_kept(machine)} leaves are found"
     is_told = any(isinstance(error, DetachedError) for error in lived.errors)
-    return None if is_told or lived.durable >= 15 else f"nobody was told: {lived}"
+    return None if is_told or lived.durable >= LAST_SIZE else f"nobody was told: {lived}"
 
 
 def _kept(machine: SimulatedMachine) -> int:
-    """How many leaves the directory at the tree's path still gives, if it gives any of the tree."""
-    with suppress(Exception):
+    """How many of the leaves the next process finds at the tree's path."""
+    with suppress(StorageError):
         found = contents(machine, TREE)
         return len(found) if found == leaves(0, len(found)) else 0
     return 0
+
+
+# Files of an open tree.
+
+
+def _lost_level_files_are_noticed() -> str | None:
+    """A checkpoint whose level files lose their directory meanwhile is not committed."""
+    number = 0
+    while True:
+        disk = SimulatedDisk()
+        tree = open_tree(disk, Options())
+        tree.insert_many(row(0, 2))
+        tree.checkpoint()
+        tree.insert_many(row(2, 3))
+        struck = _strike_level_files(disk, number)
+        with suppress(StorageError):
+            tree.checkpoint()
+            if struck:
+                return f"a level's directory was removed before {struck[0]}"
+        disk.on_call = None
+        abandon(tree)
+        if not struck:
+            return None if number else "no level file was written"
+        number += 1
+
+
+def _strike_level_files(disk: SimulatedDisk, number: int) -> list[Call]:
+    """Remove the directory of a level before a call that is about a file of it."""
+    struck, calls = list[Call](), itertools.count()
+
+    def before(call: Call) -> None:
+        if call.path.endswith(".nodes") and call.kind != "map" and next(calls) == number:
+            struck.append(call)
+            disk.on_call = None
+            disk.remove_tree(posixpath.dirname(call.path))
+            disk.on_call = before
+
+    disk.on_call = before
+    return struck
+
+
+def _close_of_a_lost_log_raises() -> str | None:
+    """A close that has something to record says that the log is gone."""
+    disk = SimulatedDisk()
+    tree = open_tree(disk, Options())
+    tree.insert_durable(row(0, 1))
+    disk.remove_tree(f"{PATH}/wal")
+    with suppress(DetachedError):
+        tree.close()
+        return "the log was removed, and close recorded its end"
+    return None
 
 
 # Locks.
@@ -123,10 +171,16 @@ def _lock_is_held_to_the_end() -> str | None:
     return f"the tree could be opened before {opened[0]}" if opened else None
 
 
-LAWS_OF_LOCKS: Mapping[str, Callable[[], str | None]] = MappingProxyType(
+LAWS_OF_NAMES: Mapping[str, Callable[[], str | None]] = MappingProxyType(
     {
         law.__name__.strip("_").replace("_", " "): law
-        for law in (_deleted_lock_still_locks, _loss_of_lock_is_noticed, _lock_is_held_to_the_end)
+        for law in (
+            _lost_level_files_are_noticed,
+            _close_of_a_lost_log_raises,
+            _deleted_lock_still_locks,
+            _loss_of_lock_is_noticed,
+            _lock_is_held_to_the_end,
+        )
     }
 )
-"""Every law of locks by its name; read-only."""
+"""Every law by its name; read-only."""

@@ -172,16 +172,20 @@ def a_log_of_two_segments_means_the_same(
 
 
 def replaced_segments_mean_the_same(
-    bases: tuple[int, int, int], units: tuple[int, int, int]
+    bases: tuple[int, int, int], units: tuple[int, int, int], root_of_first: int
 ) -> bool:
     """Which of three segments count, by where they begin, and that all these must meet.
+
+    What is replaced may have another root.
 
     Requirements: FORMAT-42, FORMAT-54, FORMAT-77.
 
     pre: all(base >= 0 for base in bases) and all(unit > 0 for unit in units)
+    pre: root_of_first in (0, 1)
     post: _
     """
-    log = tuple(Found(at + 1, bases[at], (units[at],)) for at in range(3))
+    roots = (root(root_of_first), root(0), root(0))
+    log = tuple(Found(at + 1, bases[at], (units[at],), roots[at]) for at in range(3))
     return production_says(log, None) == model_says(log, None)
 
 
