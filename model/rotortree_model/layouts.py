@@ -273,7 +273,7 @@ def segment(path: str, data: bytes, name: int) -> Segment:
     used = max(invalid, len(data.rstrip(b"\0")))
     behind = range(invalid, len(data), ALIGNMENT)
     promises = [promise(data, at) for at in behind if is_sealed(key, data, at)]
-    promised = max(own, *promises, *(frame.promise for frame in valid))
+    promised = max([own, *promises, *(frame.promise for frame in valid)])
     return Segment(path, name, tree, base, tuple(units(valid)), invalid, used, promised)
 
 

@@ -33,8 +33,10 @@ from rotortree.config import RotorTreeConfig
 from rotortree.durable.engine import OpenedTree
 from rotortree.durable.opening import RecoveryReport
 from rotortree.errors import ConfigMismatchError, StorageError
+from rotortree.storage.directory import FileSystem, ReadableDirectory
 from rotortree.storage.environment import Environment
-from rotortree.storage.files import FileSystem, OsFileSystem
+from rotortree.storage.os_directory import OsFileSystem
+from rotortree.storage.recovery import Decision
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_model import SCHEMES, Contents, DamagedError, Scheme, read_directory
 
@@ -94,16 +96,23 @@ class Reading:
         """Watch `RotorTree.open`."""
         opening = rotortree.durable.rotor_tree.open_tree  # type: ignore[attr-defined]  # imported there
         survey = rotortree.durable.opening.survey  # type: ignore[attr-defined]
+        decide = rotortree.durable.opening.decide  # type: ignore[attr-defined]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(rotortree.durable.rotor_tree, "open_tree", partial(self._open, opening))
             patch.setattr(rotortree.durable.opening, "survey", partial(self._survey, survey))
+            patch.setattr(rotortree.durable.opening, "decide", partial(self._decide, decide))
             yield
 
-    def _survey(self, survey: Callable[..., object], fs: FileSystem, directory: str) -> object:
+    def _survey(self, survey: Callable[..., object], root: ReadableDirectory) -> object:
         """Take the directory now that the lock is held; the second survey is of a new tree."""
         if not self.paused and getattr(self._captured, "files", None) is None:
-            self._captured.files = files_of(fs, directory)
-        return survey(fs, directory)
+            self._captured.files = files_of(self._captured.fs, root.path)
+        return survey(root)
+
+    def _decide(self, decide: Callable[..., Decision | None], found: object) -> Decision | None:
+        """Take the decision, because an open tree no longer has it."""
+        self._captured.decision = decide(found)
+        return self._captured.decision
 
     def _open(
         self,
@@ -112,10 +121,11 @@ class Reading:
         environment: Environment,
     ) -> Opened:
         self._opens += 1
+        self._captured.fs = environment.files
         if self.paused or self._opens % self.every:
             self._captured.files = _NOTHING
             return opening(config, environment)
-        self._captured.files = None
+        self._captured.files = self._captured.decision = None
         hits = _hits(environment.files)
         try:
             opened = opening(config, environment)
@@ -138,7 +148,8 @@ class Reading:
         if self.paused or files is None or _is_of_no_file(config, outcome):
             return
         found = _read(files, config)
-        differences = list(_differences(found, outcome, config.path))
+        decision = self._captured.decision
+        differences = list(_differences(found, outcome, decision, config.path))
         if differences:
             raise DisagreementError(f"{sorted(files)}: {'; '.join(differences)}")
         self.counts[_kind(found)] += 1
@@ -184,9 +195,11 @@ def _kind(found: Found) -> str:
     return "closed" if found.closed else "torn" if found.torn else "not closed"
 
 
-def _differences(found: Found, outcome: Outcome, directory: str) -> Iterator[str]:
+def _differences(
+    found: Found, outcome: Outcome, decision: Decision | None, directory: str
+) -> Iterator[str]:
     """All that the two say differently."""
-    ours, theirs = _facts_of_reader(found), _facts(outcome, directory)
+    ours, theirs = _facts_of_reader(found), _facts(outcome, decision, directory)
     for name, expected in theirs.items():
         said = ours.get(name)
         unsaid = isinstance(found, DamagedError) and said is None and name in PLACE
@@ -217,9 +230,10 @@ def _facts_of_reader(found: Found) -> Mapping[str, object]:
     }
 
 
-def _facts(outcome: Outcome, directory: str) -> Mapping[str, object]:
+def _facts(outcome: Outcome, decision: Decision | None, directory: str) -> Mapping[str, object]:
     if isinstance(outcome, tuple):
-        return _facts_of_tree(*outcome, directory)
+        assert decision is not None  # no tree is open without one
+        return _facts_of_tree(*outcome, decision, directory)
     if isinstance(outcome, TreeNotFoundError):
         return {"verdict": "no tree"}
     facts: dict[str, object] = {"verdict": type(outcome).__name__}
@@ -231,16 +245,14 @@ def _facts(outcome: Outcome, directory: str) -> Mapping[str, object]:
 
 
 def _facts_of_tree(
-    opened: OpenedTree, report: RecoveryReport, directory: str
+    opened: OpenedTree, report: RecoveryReport, decision: Decision, directory: str
 ) -> Mapping[str, object]:
     if report.created:
         return {"verdict": "no tree"}
     tree = opened.tree
     files = {entry.removeprefix(f"{directory}/").split(":")[0] for entry in report.repaired}
-    log = None if report.clean else opened.log  # a new segment, which begins at what is durable
-    durable = {} if log is None else {"durable": log.header.base.size}
     return {
-        **durable,
+        "durable": decision.durable_size,
         "verdict": "a tree",
         "leaves": b"".join(tree.views(0, 0, tree.size)),
         "root": tree.root(tree.size) if tree.size else None,
@@ -248,5 +260,5 @@ def _facts_of_tree(
         "torn": report.torn_bytes,
         "repaired": sorted({file.split(",")[0] for file in files}),
         "checkpoint": report.checkpoint_size,
-        "identity": tuple(opened.identity),
+        "identity": tuple(decision.identity),
     }

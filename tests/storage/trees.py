@@ -16,8 +16,8 @@ from rotortree import (
     verify_consistency,
     verify_inclusion,
 )
+from rotortree.storage.directory import FileSystem
 from rotortree.storage.environment import Environment
-from rotortree.storage.files import FileSystem
 
 __all__ = [
     "PATH",
