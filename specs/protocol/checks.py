@@ -18,8 +18,9 @@ SMALL = {
     "BOOTS": 1,
     "FAULTS": 0,
     "WRITERS": 1,
-    "TOKENS": 0,
     "RECORDING": 0,
+    "ROLLING": 0,
+    "FOLD": 1,
     "CHECKPOINTS": 1,
 }
 """The usual bounds; properties and mutants say what they have instead."""
@@ -28,6 +29,7 @@ _ORACLE = ("DURABLE-1", "DURABLE-2", "DURABLE-3", "DURABLE-4", "DURABLE-22", "FO
 _AGAIN = (*_ORACLE, "DURABLE-5", "DURABLE-6", "DURABLE-7", "FORMAT-72")
 _FAILURES = ("DURABLE-28", "DURABLE-29", "FORMAT-35", "FORMAT-53", "FORMAT-73")
 _TWICE = ("DURABLE-29", "DURABLE-30", "FORMAT-37", "FORMAT-69", "FORMAT-70")
+_SPACE = ("FORMAT-50", "FORMAT-76", "FORMAT-77", "FORMAT-78", "FORMAT-79", "FORMAT-80")
 _PROGRESS = ("DURABLE-11", "DURABLE-14")
 _NO_DEADLOCK = ("DURABLE-14",)
 
@@ -43,49 +45,62 @@ class Property:
 
 
 PROPERTIES = (
-    Property("two crashes", {"BOOTS": 2, "SEGMENTS": 5}, requirements=_AGAIN),
-    Property("a crash, and a call that fails", {"FAULTS": 1}, requirements=(*_ORACLE, *_FAILURES)),
     Property(
-        "a crash, of three batches",
-        {"BATCHES": 3, "SEGMENTS": 5},
-        requirements=(*_ORACLE, "DURABLE-8"),
+        "two crashes, and a call that fails",
+        {"BOOTS": 2, "SEGMENTS": 5, "FAULTS": 1},
+        requirements=(*_AGAIN, *_FAILURES),
     ),
-    Property("three crashes", {"BOOTS": 3, "BATCHES": 1, "SEGMENTS": 5}, requirements=_AGAIN),
     Property(
-        "two crashes, and a flush that fails",
-        {"FAULTS": 1, "BOOTS": 2, "CHECKPOINTS": 0},
+        "two crashes, of three batches, where flushes begin segments",
+        {"BATCHES": 3, "BOOTS": 2, "SEGMENTS": 6, "ROLLING": 1, "FOLD": 0},
+        requirements=(*_AGAIN, *_SPACE),
+    ),
+    Property(
+        "two crashes, of three batches, where segments are replaced",
+        {"BATCHES": 3, "BOOTS": 2, "SEGMENTS": 6, "ROLLING": 1},
+        requirements=(*_AGAIN, *_SPACE, "DURABLE-8"),
+    ),
+    Property(
+        "three crashes, where all segments are replaced",
+        {"BOOTS": 3, "SEGMENTS": 6, "ROLLING": 1, "FOLD": 2},
+        requirements=(*_AGAIN, *_SPACE),
+    ),
+    Property("a crash, and two calls that fail", {"FAULTS": 2}, requirements=_FAILURES),
+    Property(
+        "two crashes, and a flush that fails, where nothing is copied",
+        {"FAULTS": 1, "BOOTS": 2, "CHECKPOINTS": 0, "FOLD": 0},
         requirements=_TWICE,
     ),
     Property(
-        "a crash, where acknowledgements are recorded",
-        {"RECORDING": 1},
+        "two crashes, where nothing is copied",
+        {"BOOTS": 2, "SEGMENTS": 5, "FOLD": 0},
+        requirements=_AGAIN,
+    ),
+    Property(
+        "a crash, and a call that fails, where flushes begin segments",
+        {"BATCHES": 3, "SEGMENTS": 6, "FAULTS": 1, "ROLLING": 1, "FOLD": 0},
+        requirements=(*_FAILURES, "FORMAT-76"),
+    ),
+    Property(
+        "two crashes, where acknowledgements are recorded",
+        {"RECORDING": 1, "BOOTS": 2, "SEGMENTS": 5},
         requirements=("DURABLE-20", "FORMAT-39", "FORMAT-44"),
     ),
     Property(
         "everything ends, with a call that fails",
-        {"BATCHES": 1, "SEGMENTS": 2, "BOOTS": 0, "FAULTS": 1, "TOKENS": 1},
+        {"BATCHES": 1, "SEGMENTS": 2, "BOOTS": 0, "FAULTS": 1},
         "progress.pml",
         _PROGRESS,
     ),
     Property(
         "everything ends, with two writers",
-        {"SEGMENTS": 3, "BOOTS": 0, "WRITERS": 2, "CHECKPOINTS": 0},
+        {"SEGMENTS": 2, "BOOTS": 0, "WRITERS": 2, "ROLLING": 1},
         "progress.pml",
         _PROGRESS,
     ),
     Property(
-        "no deadlock, with two writers and a checkpoint",
-        {"SEGMENTS": 2, "BOOTS": 0, "WRITERS": 2},
-        requirements=_NO_DEADLOCK,
-    ),
-    Property(
-        "no deadlock, with tokens and a call that fails",
-        {"BATCHES": 1, "SEGMENTS": 3, "BOOTS": 0, "FAULTS": 1, "TOKENS": 1},
-        requirements=_NO_DEADLOCK,
-    ),
-    Property(
-        "no deadlock, with two writers and a flush that fails",
-        {"SEGMENTS": 3, "BOOTS": 0, "FAULTS": 1, "WRITERS": 2, "CHECKPOINTS": 0},
+        "no deadlock, with two writers and a call that fails",
+        {"SEGMENTS": 3, "BOOTS": 0, "FAULTS": 1, "WRITERS": 2},
         requirements=_NO_DEADLOCK,
     ),
 )

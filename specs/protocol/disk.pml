@@ -15,6 +15,8 @@ typedef Segment {
     bool named, name_unsure;            /* its entry in wal/ */
     bool header, header_unsure;
     byte base, root;
+    byte promise;                       /* the header's: up to this size all was synced before */
+                                        /* the segment got its name */
     byte a[BATCHES], b[BATCHES];        /* the two frames of the unit that begins at size i: the */
                                         /* size that it ends at; 0: zeros, garbage, or cut off */
     byte also_a[BATCHES], also_b[BATCHES]; /* sets of other values that the disk may have */
@@ -81,11 +83,26 @@ inline cut_unit_at(number, start) {
     write_frame(wal[number].b[start], wal[number].also_b[start], 0);
 }
 
-inline write_header(number, size) {
+inline cut_units_from(number, start) {
+    slot = start;
+    do
+    :: slot < BATCHES -> cut_unit_at(number, slot); slot++
+    :: else -> break
+    od
+}
+
+/* A new file: header, and one unit of all leaves behind its base up to `stop`, if there are any. */
+inline write_segment(number, start, stop) {
+    forget_segment(number);
     wal[number].header = true;
     wal[number].header_unsure = true;
-    wal[number].base = size;
-    wal[number].root = contents & MASK(size);
+    wal[number].base = start;
+    wal[number].root = contents & MASK(start);
+    wal[number].promise = stop;
+    if
+    :: start < stop -> write_unit_at(number, start, stop)
+    :: else
+    fi
 }
 
 /* A sync that returns success covers all of the file but what counts as clean. */
@@ -144,6 +161,7 @@ inline forget_segment(number) {
     wal[number].header_unsure = false;
     wal[number].base = 0;
     wal[number].root = 0;
+    wal[number].promise = 0;
     wal[number].clean = 0;
     slot = 0;
     do

@@ -1,8 +1,9 @@
 /* The protocol of the durable tree: README.md says what is abstracted, and how to read this.
  *
  * Bounds: BATCHES are issued at most, segments are numbered up to SEGMENTS, the process ends and the
- * tree is opened again BOOTS times, FAULTS calls fail.  WRITERS threads insert; with TOKENS they may
- * wait for the flusher.  RECORDING: acknowledgements are recorded in COMMIT.
+ * tree is opened again BOOTS times, FAULTS calls fail.  WRITERS threads insert.  RECORDING:
+ * acknowledgements are recorded in COMMIT.  ROLLING: a flush may begin a segment.  FOLD: a recovery
+ * copies so many durable batches at most to replace segments.
  */
 
 mtype = {
@@ -21,15 +22,10 @@ mtype = {
 #include "memory.pml"
 #include "recovery.pml"
 
-/* The commit record. */
+/* Recovery has a number for every time that the process may still end. */
+#define HAS_NUMBER (open_segment + boots < SEGMENTS)
 
-/* It may have been done all the same. */
-#define fail_rename(effect) \
-    if \
-    :: effect \
-    :: true \
-    fi; \
-    fail_call()
+/* The commit record. */
 
 inline replace_commit() {
     TRY_TWO(COMMIT_CREATE, COMMIT_WRITE, next_torn = true, fail_call());
@@ -44,21 +40,24 @@ inline name_commit() {
     commit_torn = next_torn
 }
 
-/* `checkpoint`: whether it is a new one, of `head` leaves; else the last one stays. */
-inline write_commit(count, checkpoint, head) {
+/* `stop`: the segment that a new checkpoint leads to; 0: the last checkpoint stays. */
+inline write_commit(count, stop) {
     atomic {
         LOCK(commit_lock);
-        d_step {
-            next_size = (checkpoint -> head : checkpoint_size);
-            next_first = (checkpoint -> open_segment : first_segment);
-            next_ack = count;
-            RAISE(next_ack, durable);
-            RAISE(next_ack, recorded);
-            next = RECORD(next_size, contents & MASK(next_size), next_ack,
-                contents & MASK(next_ack), next_first, open_segment);
-            is_new = !commit_known || next != commit;
-            commit_known = commit_known && !is_new
-        }
+        if
+        :: failed -> error = FATAL
+        :: else ->
+            d_step {
+                next_size = (stop -> wal[stop].base : checkpoint_size);
+                next_first = (stop -> stop : first_segment);
+                next_ack = count;
+                RAISE(next_ack, recorded);
+                next = RECORD(next_size, contents & MASK(next_size), next_ack,
+                    contents & MASK(next_ack), next_first, open_segment);
+                is_new = !commit_known || next != commit;
+                commit_known = commit_known && !is_new
+            }
+        fi
     };
     if
     :: is_new -> replace_commit()
@@ -80,12 +79,47 @@ inline end_commit() {
     UNLOCK(commit_lock)
 }
 
-/* Flush.  Who takes a lock does so in one step with what comes next, and gives it back in one with
- * what came before: nobody could tell the difference. */
+/* Flush: one thread does it.  Who takes a lock does so in one step with what comes next, and gives
+ * it back in one with what came before: nobody could tell the difference. */
+
+inline flush() {
+    atomic {
+        target = size;
+        LOCK(append_lock);
+        error = (failed -> FATAL : NONE);
+        is_long = ROLLING && !failed && logged < target && logged > wal[open_segment].base &&
+            HAS_NUMBER
+    };
+    if
+    :: is_long -> next_segment(); go_on_in_the_old_one()
+    :: else
+    fi;
+    if
+    :: atomic { error == NONE -> write_unit() }
+    :: else
+    fi;
+    sync_unit();
+    UNLOCK(append_lock);
+    if
+    :: RECORDING && error == NONE && durable < target -> write_commit(target, 0)
+    :: else
+    fi;
+    atomic { acknowledge() }
+}
+
+/* If the new segment has no name. */
+inline go_on_in_the_old_one() {
+    d_step {
+        is_long = false;
+        if
+        :: error == RETRY -> error = NONE
+        :: else
+        fi
+    }
+}
 
 /* Write all that is in memory as a unit, if there is anything. */
 inline write_unit() {
-    target = size;
     if
     :: logged == target
     :: else ->
@@ -116,10 +150,6 @@ inline sync_unit() {
         may_crash()
     }
     :: else
-    fi;
-    if
-    :: RECORDING && error == NONE && durable < target -> write_commit(target, false, 0)
-    :: else
     fi
 }
 
@@ -140,110 +170,79 @@ inline acknowledge() {
     may_crash()
 }
 
-/* The first of a round waits for the flush before, and flushes; the others wait for the first. */
-inline flush() {
-    atomic {
-        if
-        :: durable >= wanted
-        :: else ->
-            mine = round;
-            users[mine]++;
-            is_waiting = true;
-            LOCK(held[mine]);
-            if
-            :: durable >= wanted
-            :: else -> LOCK(flush_lock); d_step { new_round() }; begin_flush()
-            fi
-        fi
-    };
-    if
-    :: is_flushing ->
-        sync_unit();
-        atomic { acknowledge(); is_flushing = false; UNLOCK(flush_lock); leave_round() }
-    :: else -> leave_round()
-    fi
-}
+/* Checkpoint: the flusher makes all durable, then a new segment begins; then the level files are
+ * written up to each place where a segment begins, one after the other. */
 
-inline begin_flush() {
+inline checkpoint() {
+    wait_for_flush();
     if
-    :: durable >= wanted -> UNLOCK(flush_lock)
-    :: durable < wanted && (failed || closed) -> error = FATAL; UNLOCK(flush_lock)
-    :: else -> is_flushing = true; write_unit()
-    fi
-}
-
-/* A lock of its own for who comes from now on: one that nobody holds or waits for. */
-inline new_round() {
-    users[round]--;
-    round = 0;
+    :: error == NONE -> switch_segment()
+    :: else
+    fi;
     do
-    :: users[round] -> round++
+    :: error == NONE && first_segment < last -> commit_step()
     :: else -> break
     od;
-    users[round]++
-}
-
-inline leave_round() {
-    d_step {
+    atomic {
         if
-        :: is_waiting -> UNLOCK(held[mine]); users[mine]--
+        :: error == NONE -> MARK(CHECKPOINTED)
         :: else
         fi;
-        is_waiting = false;
-        mine = 0
+        may_crash()
     }
 }
 
-/* Checkpoint. */
-
-inline checkpoint() {
+/* Without a number left for it the checkpoint fails. */
+inline switch_segment() {
     atomic {
-        LOCK(checkpoint_lock);
-        LOCK(flush_lock);
+        LOCK(append_lock);
         if
-        :: failed || closed -> error = FATAL
-        :: else -> write_unit()
+        :: failed -> error = FATAL
+        :: !failed && logged > wal[open_segment].base && !HAS_NUMBER -> error = RETRY
+        :: else
         fi
     };
     if
-    :: error != FATAL ->
-        sync_unit();
-        atomic {
-            acknowledge();
-            target = logged;
-            is_due = error == NONE && (target > checkpoint_size || first_segment != open_segment)
-        }
+    :: error == NONE && logged > wal[open_segment].base -> next_segment()
     :: else
     fi;
-    if
-    :: is_due && wal[open_segment].base != target -> next_segment()
-    :: else
-    fi;
-    UNLOCK(flush_lock);
-    if
-    :: is_due && error == NONE -> commit_checkpoint()
-    :: else
-    fi;
-    d_step { is_due = false; UNLOCK(checkpoint_lock) }
+    atomic {
+        last = open_segment;
+        UNLOCK(append_lock)
+    }
 }
 
-inline commit_checkpoint() {
+inline commit_step() {
+    d_step {
+        find_counting(first_segment);
+        stop_at = first_segment + 1;
+        do
+        :: counts & ONLY(stop_at) -> break
+        :: else -> stop_at++
+        od;
+        counts = 0;
+        target = wal[stop_at].base
+    };
     write_levels();
     if
-    :: error == NONE -> write_commit(target, true, target)
+    :: error == NONE -> write_commit(durable, stop_at)
     :: else
     fi;
     if
-    :: error == NONE -> remove_segments(open_segment); atomic { MARK(CHECKPOINTED); may_crash() }
+    :: error == NONE ->
+        d_step { find_counting(first_segment) };
+        remove_segments(last);
+        counts = 0
     :: else
-    fi
+    fi;
+    stop_at = 0
 }
 
 /* Go on in a new segment.  Once its name may exist, neither it nor the one before may be written to
  * until that name is durable. */
 inline next_segment() {
     TRY_TWO(ON(SEGMENT_CREATE, open_segment + 1), ON(SEGMENT_WRITE, open_segment + 1),
-        write_header(open_segment + 1, logged), fail_call());
+        write_segment(open_segment + 1, logged, logged), fail_call());
     TRY(ON(SEGMENT_SYNC, open_segment + 1), sync_segment(open_segment + 1), fail_call());
     if
     :: error == NONE -> publish_segment()
@@ -308,20 +307,42 @@ inline create_shard(number) {
 }
 
 /* Nothing may be deleted that a record needs which may be on the disk. */
-inline remove_segments(first) {
+#define IS_USELESS(segment, record) (VALID(record) && (segment) != LAST_OF(record) && \
+    ((segment) < FIRST_OF(record) || is_replaced))
+
+/* Segments below a number that do not count.  Where one cannot be removed, the others stay, too. */
+inline remove_segments(below) {
     file = 1;
     do
-    :: file < first ->
+    :: file < below ->
         if
-        :: wal[file].named ->
-            assert(file < FIRST_OF(commit) && VALID(older) && file < FIRST_OF(older));
-            TRY(ON(SEGMENT_UNLINK, file), unlink_segment(file), skip)
+        :: wal[file].named && !(counts & ONLY(file)) ->
+            d_step {
+                find_replacement(file);
+                assert(IS_USELESS(file, commit) && IS_USELESS(file, older));
+                is_replaced = false
+            };
+            TRY(ON(SEGMENT_UNLINK, file), unlink_segment(file), file = SEGMENTS)
         :: else
         fi;
         file++
     :: else -> break
     od;
     file = 0
+}
+
+/* Whether a later segment begins there or before, and has a durable name. */
+inline find_replacement(segment) {
+    is_replaced = false;
+    slot = segment + 1;
+    do
+    :: slot <= SEGMENTS ->
+        is_replaced = is_replaced || (wal[slot].named && !wal[slot].name_unsure &&
+            wal[slot].base <= wal[segment].base);
+        slot++
+    :: else -> break
+    od;
+    slot = 0
 }
 
 inline unlink_segment(segment) {
@@ -346,34 +367,32 @@ inline rest(is_busy) {
     d_step {
         busy = busy - is_busy;
         is_busy = false;
-        is_waiting = false;
-        is_flushing = false;
         error = NONE;
         wanted = 0;
         target = 0;
+        last = 0;
         mine = 0
     }
 }
 
-inline wait_for_token() {
+inline wait_for_flush() {
     if
     :: durable >= wanted
-    :: durable < wanted && (failed || closed || failures != mine) -> error = FATAL
+    :: durable < wanted && (failed || ended || failures != mine) -> error = FATAL
     fi
 }
 
 active [WRITERS] proctype Writer() {
-    byte error, wanted, target, mine;
-    bool is_waiting, is_flushing;
+    byte error, wanted, target, last, mine;
 end:
     do
     :: d_step { CAN_INSERT -> insert() }
-    :: d_step { CAN_INSERT -> insert(); wanted = size; busy++; waiting[_pid] = true };
+    :: d_step {
+            CAN_INSERT ->
+            insert(); wanted = size; mine = failures; busy++; waiting[_pid] = true
+        };
         {
-            if
-            :: flush()
-            :: TOKENS -> mine = failures; wait_for_token()
-            fi;
+            wait_for_flush();
             atomic {
                 assert(durable >= wanted || error != NONE);
                 MARK(DURABLE);
@@ -384,14 +403,14 @@ end:
     od
 }
 
+/* It makes room for the last flush, which is the close's. */
 active proctype Flusher() {
-    byte error, wanted, target, mine;
-    bool is_waiting, is_flushing;
+    byte error, wanted, target, last, mine;
 end:
     do
     :: d_step {
             up && !down && !closed && !failed && durable < size ->
-            wanted = size; busy++; flusher_busy = true
+            busy++; flusher_busy = true
         };
         {
             flush();
@@ -400,46 +419,41 @@ end:
     od
 }
 
-/* It leaves numbers of segments for recovery. */
 active proctype Checkpointer() {
-    byte error, wanted, target, mine;
-    bool is_waiting, is_flushing;
+    byte error, wanted, target, last, mine;
 end:
     do
     :: d_step {
-            CHECKPOINTS && up && !down && !closed && !failed &&
-                open_segment + boots < SEGMENTS &&
-                (size > checkpoint_size || first_segment != open_segment) ->
+            CHECKPOINTS && up && !down && !closed && !failed && !checkpoint_lock &&
+                HAS_NUMBER && (size > checkpoint_size || first_segment != open_segment) ->
+            wanted = size; mine = failures; checkpoint_lock = true;
             busy++; checkpointer_busy = true
         };
         {
             checkpoint();
-            rest(checkpointer_busy)
+            atomic { UNLOCK(checkpoint_lock); rest(checkpointer_busy) }
         } unless { atomic { down -> rest(checkpointer_busy) } }
     od
 }
 
-/* `stopping` says that it was called. */
+/* `stopping` says that it was called.  No checkpoint runs meanwhile; the flusher makes the last
+ * flush, so nobody else flushes. */
 inline close() {
     atomic {
         LOCK(checkpoint_lock);
-        LOCK(flush_lock);
-        closed = true;
-        if
-        :: failed -> error = FATAL
-        :: else -> write_unit()
-        fi
+        closed = true
     };
+    !flusher_busy;
     if
-    :: error != FATAL -> sync_unit(); atomic { acknowledge() }
-    :: else
+    :: failed -> error = FATAL
+    :: else -> flush()
     fi;
     if
-    :: error == NONE -> write_commit(durable, false, 0)
+    :: error == NONE -> write_commit(durable, 0)
     :: else
     fi;
     atomic {
-        UNLOCK(flush_lock);
+        ended = true;
         UNLOCK(checkpoint_lock);
         if
         :: error == NONE -> MARK(CLOSED)

@@ -5,12 +5,13 @@
 #define FATAL 2                         /* it raised; the tree is failed or closed */
 
 #define UNSEEN 255
-#define THREADS (WRITERS + 1)           /* those that flush: writers and flusher */
 
-bool up, closed, failed, stopping;          /* stopping: close was called */
+bool up, closed, failed, stopping;      /* stopping: close was called; closed: nothing is inserted */
+bool ended;                             /* and the last flush was made */
 byte size, contents;                    /* the tree */
 byte durable;                           /* the watermark, behind which everybody is answered */
 byte failures;                          /* flushes that failed: whoever waits is told */
+byte counts;                            /* a set: the segments that count */
 byte open_segment, logged;              /* the log is open there, and leads to this size */
 byte written;                           /* what the level files hold, durably */
 byte checkpoint_size, first_segment;    /* as the last record that is known to be durable says */
@@ -19,11 +20,10 @@ bool commit_known;                      /* the record that is seen is that one *
 bool known_levels, known_level;         /* names that this process made durable */
 byte known_shards;                      /* a set */
 
-bool checkpoint_lock, flush_lock, commit_lock;  /* the insert lock is held for one step */
-bool held[THREADS + 1];                 /* the locks of the rounds */
-byte users[THREADS + 1], round;
-bool is_due, is_new, next_torn;         /* under the checkpoint lock and the commit lock */
-byte file, next_size, next_ack, next_first;
+bool checkpoint_lock, append_lock, commit_lock; /* the insert lock is held for one step */
+bool is_new, next_torn;                 /* under the commit lock */
+bool is_long, is_replaced;              /* under the append lock; of one step */
+byte file, stop_at, next_size, next_ack, next_first;
 int next;
 
 byte boots = BOOTS, faults = FAULTS;    /* how often the process may end, how many calls may fail */
@@ -102,6 +102,14 @@ inline fail_call() {
     down = down || !up
 }
 
+/* It may have been done all the same. */
+#define fail_rename(effect) \
+    if \
+    :: effect \
+    :: true \
+    fi; \
+    fail_call()
+
 inline fail_segment(segment) {
     fail_sync_of_segment(segment);
     fail_call()
@@ -117,21 +125,17 @@ inline fail_names() {
 
 inline lose_memory() {
     d_step {
-        up = false; closed = false; failed = false; stopping = false;
+        up = false; closed = false; ended = false; failed = false; stopping = false;
         size = 0; contents = 0; durable = 0; failures = 0;
         open_segment = 0; logged = 0; written = 0; checkpoint_size = 0; first_segment = 0; recorded = 0;
         commit_known = false; known_levels = false; known_level = false; known_shards = 0;
-        checkpoint_lock = false; flush_lock = false; commit_lock = false;
-        at = 0;
-        do
-        :: at <= THREADS -> held[at] = false; users[at] = 0; at++
-        :: else -> break
-        od;
-        users[0] = 1;
-        round = 0; is_due = false; is_new = false; next_torn = false;
+        checkpoint_lock = false; append_lock = false; commit_lock = false;
+        is_new = false; next_torn = false; is_long = false; is_replaced = false;
+        counts = 0; stop_at = 0;
         file = 0; next_size = 0; next_ack = 0; next_first = 0; next = 0;
         found_none = false; found_clean = false; refused = false; others = 0;
-        found_base = 0; found_durable = 0; found_first = 0; found_last = 0; found_lowest = 0;
+        goes = false; has_tail = false;
+        found_base = 0; found_durable = 0; found_first = 0; found_last = 0; found_start = 0;
         tidy();
         down = false
     }

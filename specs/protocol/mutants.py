@@ -38,11 +38,16 @@ def _recovery(old: str, new: str) -> Edit:
     return Edit("recovery.pml", old, new)
 
 
-_TWICE = {"BOOTS": 2, "BATCHES": 1, "SEGMENTS": 4, "CHECKPOINTS": 0}
+_TWICE = {"BOOTS": 2, "BATCHES": 1, "SEGMENTS": 4, "CHECKPOINTS": 0, "FOLD": 0}
+_ROLLING = {"BATCHES": 3, "SEGMENTS": 6, "ROLLING": 1, "FOLD": 0}
+_FOLDING = {"BOOTS": 2, "SEGMENTS": 5}
 _FAILING = {"FAULTS": 1, "CHECKPOINTS": 0}
-_ENDING = {"BATCHES": 1, "SEGMENTS": 2, "BOOTS": 0, "FAULTS": 1, "TOKENS": 1, "CHECKPOINTS": 0}
-_TOLD_NOTHING = _log("(failed || closed || failures != mine) -> error", "false -> error")
-_LOCK_KEPT = _log("error = FATAL; UNLOCK(flush_lock)", "error = FATAL")
+_ENDING = {"BATCHES": 1, "SEGMENTS": 2, "BOOTS": 0, "FAULTS": 1, "CHECKPOINTS": 0}
+_TOLD_NOTHING = _log("(failed || ended || failures != mine) -> error", "false -> error")
+_LOCK_KEPT = _log(
+    "    sync_unit();\n    UNLOCK(append_lock);\n",
+    "    sync_unit();\n    if\n    :: failed\n    :: else -> UNLOCK(append_lock)\n    fi;\n",
+)
 
 MUTANTS = (
     Mutant(
@@ -104,7 +109,7 @@ MUTANTS = (
     ),
     Mutant(
         "the log goes on after the name of a new segment failed",
-        "!(refused)",
+        _LOST,
         (
             _log(
                 "fail_rename(name_segment(open_segment + 1)); fail_names());",
@@ -140,9 +145,9 @@ MUTANTS = (
         "a checkpoint is committed before its level files are synced",
         _REFUSED,
         (
-            _log("    write_levels();\n", "    write_commit(target, true, target);\n"),
+            _log("    write_levels();\n", "    write_commit(durable, stop_at);\n"),
             _log(
-                "    :: error == NONE -> write_commit(target, true, target)\n",
+                "    :: error == NONE -> write_commit(durable, stop_at)\n",
                 "    :: error == NONE -> write_levels()\n",
             ),
         ),
@@ -173,9 +178,9 @@ MUTANTS = (
         _NEEDED,
         (
             _log(
-                "    :: error == NONE -> write_commit(target, true, target)\n",
-                "    :: error == NONE -> remove_segments(open_segment);"
-                " write_commit(target, true, target)\n",
+                "    :: error == NONE -> write_commit(durable, stop_at)\n",
+                "    :: error == NONE -> d_step { find_counting(stop_at) }; remove_segments(last);"
+                " write_commit(durable, stop_at)\n",
             ),
         ),
         requirements=("DURABLE-22", "FORMAT-50"),
@@ -185,7 +190,8 @@ MUTANTS = (
         _NEEDED,
         (
             _log(
-                "remove_segments(open_segment); atomic", "remove_segments(open_segment + 1); atomic"
+                "find_counting(first_segment) };\n        remove_segments(last)",
+                "find_counting(first_segment + 1) };\n        remove_segments(last + 1)",
             ),
         ),
         requirements=("DURABLE-22",),
@@ -202,9 +208,9 @@ MUTANTS = (
         _REFUSED,
         (
             _recovery(
-                "    open_segment = found_last + 1;\n",
-                "    d_step { sync_segment(found_last); tidy(); found_durable = size };\n"
-                "    open_segment = found_last + 1;\n",
+                "        where_to_begin();\n",
+                "        sync_segment(found_last);\n        tidy();\n"
+                "        found_durable = size;\n        where_to_begin();\n",
             ),
         ),
         _TWICE | {"FAULTS": 1},
@@ -212,23 +218,24 @@ MUTANTS = (
     ),
     Mutant(
         "recovery does not sync the tail that it writes anew",
-        _UNSTABLE,
+        _REFUSED,
         (
             _recovery(
-                "fail_call());\n        sync_it(SEGMENT_SYNC)\n",
-                "fail_call())\n",
+                "    sync_it(SEGMENT_SYNC);\n",
+                "    TRY(ON(SEGMENT_SYNC, open_segment), wal[open_segment].header_unsure = false,"
+                " fail_call());\n",
             ),
         ),
         _TWICE,
-        requirements=("DURABLE-6", "FORMAT-70", "FORMAT-72"),
+        requirements=("FORMAT-27", "FORMAT-70"),
     ),
     Mutant(
         "recovery uses its new segment before the name is durable",
         _REFUSED,
         (
             _recovery(
-                "sync_wal(), fail_names());\n    if\n    :: !VALID(commit) || found_lowest",
-                "skip, fail_names());\n    if\n    :: !VALID(commit) || found_lowest",
+                "sync_wal(), fail_names());\n    d_step {\n        keep();\n",
+                "skip, fail_names());\n    d_step {\n        keep();\n",
             ),
         ),
         _TWICE | {"BATCHES": 1},
@@ -281,31 +288,119 @@ MUTANTS = (
                 "sync_root(), fail_names());\n    if\n    :: !VALID(commit) -> TRY",
                 "skip, fail_names());\n    if\n    :: !VALID(commit) -> TRY",
             ),
-            _recovery(" || found_lowest < found_first", ""),
+            _recovery("    :: goes || !VALID", "    :: !VALID"),
         ),
         {"BOOTS": 2},
-        requirements=("DURABLE-22", "FORMAT-71"),
+        requirements=("DURABLE-22", "FORMAT-79"),
         backwards=True,
+    ),
+    Mutant(
+        "recovery removes what it replaced before COMMIT is durable",
+        _NEEDED,
+        (
+            _recovery(
+                "        find_goers()\n    };\n",
+                "        find_goers()\n    };\n    remove_segments(open_segment);\n",
+            ),
+        ),
+        _FOLDING,
+        requirements=("FORMAT-79", "FORMAT-80"),
+    ),
+    Mutant(
+        "recovery replaces segments and keeps a COMMIT that names them",
+        _NEEDED,
+        (_recovery("    :: goes || !VALID", "    :: !VALID"),),
+        _FOLDING,
+        requirements=("FORMAT-79",),
+    ),
+    Mutant(
+        "a segment that was replaced counts",
+        _REFUSED,
+        (_recovery("            limit = wal[number].base;\n", ""),),
+        {"BOOTS": 3, "SEGMENTS": 6, "ROLLING": 1, "FOLD": 2},
+        requirements=("FORMAT-77",),
+    ),
+    Mutant(
+        "recovery begins its new segment before the checkpoint",
+        _REFUSED,
+        (_recovery("        found_start = wal[number].base;\n", "        found_start = 0;\n"),),
+        _FOLDING,
+        requirements=("FORMAT-70", "FORMAT-78"),
+    ),
+    Mutant(
+        "recovery cuts tails off before its new segment is durable",
+        _UNSTABLE,
+        (
+            _recovery(
+                "        open_segment = found_last + 1\n    };\n",
+                "        open_segment = found_last + 1\n    };\n    cut_tails();\n",
+            ),
+        ),
+        _TWICE,
+        requirements=("FORMAT-70", "FORMAT-80"),
+    ),
+    Mutant(
+        "a new segment begins behind leaves that are not in the log",
+        _REFUSED,
+        (
+            _log(
+                "write_segment(open_segment + 1, logged, logged)",
+                "write_segment(open_segment + 1, size, size)",
+            ),
+        ),
+        _ROLLING,
+        requirements=("FORMAT-41", "FORMAT-76"),
+    ),
+    Mutant(
+        "a flush begins a new segment before the unit before is synced",
+        _REFUSED,
+        (
+            _log(
+                "    :: is_long -> next_segment();",
+                "    :: is_long -> write_unit(); logged = target; next_segment();",
+            ),
+        ),
+        _ROLLING,
+        requirements=("FORMAT-41", "FORMAT-76"),
+    ),
+    Mutant(
+        "a checkpoint is committed with the first segment of the step before",
+        _REFUSED,
+        (_log("next_first = (stop -> stop : first_segment)", "next_first = first_segment"),),
+        _ROLLING,
+        requirements=("FORMAT-50",),
+    ),
+    Mutant(
+        "the first step of a checkpoint commits the head of the last",
+        _REFUSED,
+        (
+            _log(
+                "    :: error == NONE -> write_commit(durable, stop_at)\n",
+                "    :: error == NONE -> write_commit(durable, last)\n",
+            ),
+        ),
+        _ROLLING,
+        requirements=("FORMAT-50",),
     ),
     Mutant(
         "a waiter is told of no failure",
         "invalid end state",
         (_TOLD_NOTHING,),
-        {"BATCHES": 1, "SEGMENTS": 3, "BOOTS": 0, "FAULTS": 1, "TOKENS": 1, "CHECKPOINTS": 0},
+        {"BATCHES": 1, "SEGMENTS": 3, "BOOTS": 0, "FAULTS": 1, "CHECKPOINTS": 0},
         requirements=("DURABLE-14",),
     ),
     Mutant(
         "a lock is kept when the tree is found failed",
         "invalid end state",
         (_LOCK_KEPT,),
-        {"SEGMENTS": 3, "BOOTS": 0, "FAULTS": 1, "WRITERS": 2, "CHECKPOINTS": 0},
+        {"SEGMENTS": 3, "BOOTS": 0, "FAULTS": 1},
         requirements=("DURABLE-14",),
     ),
     Mutant(
         "the flusher never rests",
         "acceptance cycle",
         (_log("!failed && durable < size ->", "!failed && durable <= size ->"),),
-        {"BOOTS": 0, "SEGMENTS": 3, "CHECKPOINTS": 0, "BATCHES": 1},
+        {"BOOTS": 0, "SEGMENTS": 2, "CHECKPOINTS": 0, "BATCHES": 1},
         requirements=("DURABLE-14",),
         file="progress.pml",
     ),
@@ -313,7 +408,7 @@ MUTANTS = (
         "the tree is never closed",
         "acceptance cycle",
         (_log("stopping = true; close()", "stopping = true"),),
-        {"BOOTS": 0, "SEGMENTS": 3, "CHECKPOINTS": 0, "BATCHES": 1},
+        {"BOOTS": 0, "SEGMENTS": 2, "CHECKPOINTS": 0, "BATCHES": 1},
         requirements=("DURABLE-14",),
         file="progress.pml",
     ),

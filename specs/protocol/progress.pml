@@ -14,5 +14,5 @@ active proctype Clock() {
 /* From some time on no insertion waits, no flush and no checkpoint runs, and the tree is closed if
  * `close` was called.  It need not be: nothing that was begun may need a close to end. */
 ltl everything_ends {
-    <> [] (busy == 0 && (closed || !stopping) && !flush_lock && !checkpoint_lock)
+    <> [] (busy == 0 && (ended || !stopping) && !append_lock && !checkpoint_lock)
 }

@@ -1,15 +1,38 @@
 /* Recovery: what is there, what it means, and how a writer goes on with it. */
 
-byte found_base, found_durable, found_first, found_last, found_lowest;
-bool found_none, found_clean, refused;
+byte found_base, found_durable, found_first, found_last;
+byte found_start;                       /* where a new segment begins */
+bool found_none, found_clean, refused, goes, has_tail;
 byte others;                            /* as `contents`, of what the second frames hold */
-hidden byte number, before, start, stop, limit;  /* of `decide`, which is one step */
+hidden byte number, before, start, stop, limit, known; /* of `decide`, which is one step */
+
+/* The live segments from this one on that count: no later one begins where they do, or before. */
+inline find_counting(first) {
+    counts = 0;
+    limit = BATCHES + 1;
+    number = SEGMENTS;
+    do
+    :: number > 0 && number >= first ->
+        if
+        :: wal[number].named && wal[number].base < limit ->
+            limit = wal[number].base;
+            counts = counts | ONLY(number)
+        :: else
+        fi;
+        number--
+    :: else -> break
+    od;
+    number = 0;
+    limit = 0
+}
 
 /* Follow the units of a segment while they are whole and end at or below `limit`; `start` is then
- * behind the last one, and `before` where that one began. */
+ * behind the last one, `before` where that one began, and `known` behind the last one that the
+ * header promises or COMMIT acknowledges as a whole. */
 inline follow_units(segment) {
     start = wal[segment].base;
     before = start;
+    known = start;
     do
     :: start >= BATCHES -> break
     :: else ->
@@ -23,7 +46,12 @@ inline follow_units(segment) {
             others = (others & MASK(start)) |
                 (wal[segment].contents_b[start] & MASK(stop) & ~MASK(start));
             before = start;
-            start = stop
+            start = stop;
+            if
+            :: stop <= wal[segment].promise -> known = stop
+            :: stop > wal[segment].promise && VALID(commit) && stop <= ACK_OF(commit) -> known = stop
+            :: else
+            fi
         fi
     od;
     size = start
@@ -50,7 +78,7 @@ inline survey_first(segment) {
     found_base = wal[segment].base;
     load_levels(found_base);
     size = found_base;
-    refused = refused || !wal[segment].header || contents != wal[segment].root;     /* row 5 */
+    refused = refused || contents != wal[segment].root;
     refused = refused || (VALID(commit) &&                                          /* row 8 */
         (HEAD_OF(commit) != found_base || ROOT_OF(commit) != wal[segment].root))
 }
@@ -58,7 +86,6 @@ inline survey_first(segment) {
 inline survey_next(segment) {
     limit = wal[segment].base;
     follow_units(found_last);
-    refused = refused || !wal[segment].header;                                      /* row 5 */
     refused = refused || size != limit;                                             /* row 9 */
     refused = refused || (contents & MASK(size)) != wal[segment].root ||
         (others & MASK(size)) != wal[segment].root;
@@ -82,6 +109,7 @@ inline survey_end() {
     refused = refused || (VALID(commit) && (ACK_OF(commit) > size ||                /* row 10 */
         ACK_ROOT_OF(commit) != (contents & MASK(ACK_OF(commit))) ||
         ACK_ROOT_OF(commit) != (others & MASK(ACK_OF(commit)))));
+    refused = refused || wal[found_last].promise > size;                            /* row 11 */
     slot = size + 1;
     do
     :: slot < BATCHES ->                                                            /* row 11 */
@@ -90,15 +118,12 @@ inline survey_end() {
     :: else -> break
     od;
     found_durable = before;             /* what the last whole unit promises */
+    RAISE(found_durable, known);
     found_clean = VALID(commit) && ACK_OF(commit) == size && LAST_OF(commit) == found_last;
     if
     :: size < BATCHES && (wal[found_last].a[size] || wal[found_last].b[size]) ->
         found_durable = size;           /* what a frame of a unit that is not whole promises */
         found_clean = false
-    :: else
-    fi;
-    if
-    :: VALID(commit) -> RAISE(found_durable, ACK_OF(commit))
     :: else
     fi
 }
@@ -109,25 +134,21 @@ inline decide() {
     found_none = true;
     found_first = 0;
     found_last = 0;
-    found_lowest = 0;
     size = 0;
     contents = 0;
     others = 0;
     refused = VALID(commit) && !wal[LAST_OF(commit)].named;                         /* row 4 */
-    number = 1;
+    found_first = (VALID(commit) -> FIRST_OF(commit) : 1);
+    find_counting(found_first);
+    number = found_first;
+    found_first = 0;
     do
     :: number <= SEGMENTS ->
+        refused = refused || (wal[number].named && !wal[number].header);            /* row 5 */
         if
-        :: wal[number].named && found_lowest == 0 -> found_lowest = number
-        :: else
-        fi;
-        if
-        :: !wal[number].named || (VALID(commit) && number < FIRST_OF(commit))
-        :: else ->
-            if
-            :: found_none -> survey_first(number)
-            :: else -> survey_next(number)
-            fi
+        :: !(counts & ONLY(number))
+        :: counts & ONLY(number) && found_none -> survey_first(number)
+        :: counts & ONLY(number) && !found_none -> survey_next(number)
         fi;
         number++
     :: else -> break
@@ -164,7 +185,7 @@ inline create() {
     fi;
     TRY(SYNC_ROOT, sync_root(), fail_names());
     TRY(SYNC_PARENT, directory_unsure[TREE] = false, fail_names());
-    TRY_TWO(ON(SEGMENT_CREATE, 1), ON(SEGMENT_WRITE, 1), write_header(1, 0), fail_call());
+    TRY_TWO(ON(SEGMENT_CREATE, 1), ON(SEGMENT_WRITE, 1), write_segment(1, 0, 0), fail_call());
     TRY(ON(SEGMENT_SYNC, 1), sync_segment(1), fail_segment(1));
     TRY(ON(SEGMENT_RENAME, 1), name_segment(1), fail_call());
     d_step {
@@ -200,26 +221,108 @@ inline reopen_segment() {
     fi
 }
 
-/* What is not known to be on the disk is written once more, before the segment has a name. */
+/* What is not known to be on the disk is written once more, before the segment has a name; and what
+ * it replaces.  Only when the segment is durable, and then COMMIT, anything older goes. */
 inline go_on_in_new_segment() {
-    open_segment = found_last + 1;
+    d_step {
+        where_to_begin();
+        open_segment = found_last + 1
+    };
     TRY_TWO(ON(SEGMENT_CREATE, open_segment), ON(SEGMENT_WRITE, open_segment),
-        write_header(open_segment, found_durable), fail_call());
+        write_segment(open_segment, found_start, size), fail_call());
     sync_it(SEGMENT_SYNC);
-    if
-    :: found_durable < size ->
-        TRY(ON(SEGMENT_WRITE, open_segment), write_unit_at(open_segment, found_durable, size),
-            fail_call());
-        sync_it(SEGMENT_SYNC)
-    :: else
-    fi;
-    TRY(ON(SEGMENT_RENAME, open_segment), name_segment(open_segment), fail_call());
+    TRY(ON(SEGMENT_RENAME, open_segment), name_segment(open_segment),
+        fail_rename(name_segment(open_segment)));
     TRY(SYNC_WAL, sync_wal(), fail_names());
+    d_step {
+        keep();
+        find_goers()
+    };
     if
-    :: !VALID(commit) || found_lowest < found_first -> rewrite_commit()
+    :: goes || !VALID(commit) || (RECORDING && ACK_OF(commit) != size) -> rewrite_commit()
     :: else
     fi;
-    remove_segments(found_first)
+    remove_segments(open_segment);
+    cut_tails();
+    d_step { counts = 0; goes = false }
+}
+
+/* At the last head that is known to be durable; or at the base of an earlier segment, if no more
+ * than FOLD batches are copied for that which are known to be durable. */
+inline where_to_begin() {
+    found_start = found_durable;
+    number = found_last;
+    do
+    :: number >= found_first && !(counts & ONLY(number)) -> number--
+    :: number >= found_first && counts & ONLY(number) &&
+            found_durable - wal[number].base <= FOLD ->
+        found_start = wal[number].base;
+        number--
+    :: else -> break
+    od;
+    number = 0
+}
+
+/* The segments that stay are those that count now. */
+inline keep() {
+    find_counting(found_first);
+    do
+    :: counts & ONLY(found_first) -> break
+    :: else -> found_first++
+    od
+}
+
+inline find_goers() {
+    goes = false;
+    number = 1;
+    do
+    :: number <= SEGMENTS ->
+        goes = goes || (wal[number].named && !(counts & ONLY(number)));
+        number++
+    :: else -> break
+    od;
+    number = 0
+}
+
+/* A segment ends where the next one that counts begins.  `target` is that, as `file` goes down. */
+inline cut_tails() {
+    d_step { file = open_segment; target = found_start };
+    do
+    :: file > found_first -> cut_tail_of_next_lower()
+    :: else -> break
+    od;
+    atomic { file = 0; target = 0 }
+}
+
+inline cut_tail_of_next_lower() {
+    d_step {
+        file--;
+        find_tail()
+    };
+    if
+    :: has_tail ->
+        TRY(ON(UNIT_CUT, file), cut_units_from(file, target), file = found_first)
+    :: else
+    fi;
+    d_step {
+        has_tail = false;
+        if
+        :: counts & ONLY(file) -> target = wal[file].base
+        :: else
+        fi
+    }
+}
+
+inline find_tail() {
+    has_tail = false;
+    slot = target;
+    do
+    :: slot < BATCHES && counts & ONLY(file) ->
+        has_tail = has_tail || wal[file].a[slot] || wal[file].b[slot];
+        slot++
+    :: else -> break
+    od;
+    slot = 0
 }
 
 inline rewrite_commit() {
@@ -266,7 +369,8 @@ end_judged: false
             certain = false;
             up = true;
             found_none = false; found_clean = false;
-            found_base = 0; found_durable = 0; found_first = 0; found_last = 0; found_lowest = 0
+            found_base = 0; found_durable = 0; found_first = 0; found_last = 0; found_start = 0;
+            target = 0; counts = 0
         };
         may_crash()
     }
