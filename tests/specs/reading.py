@@ -111,8 +111,8 @@ class Reading:
 
     def _decide(self, decide: Callable[..., Decision | None], found: object) -> Decision | None:
         """Take the decision, because an open tree no longer has it."""
-        self._captured.decision = decide(found)
-        return self._captured.decision
+        decision = self._captured.decision = decide(found)
+        return decision
 
     def _open(
         self,
