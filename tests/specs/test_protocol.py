@@ -178,7 +178,7 @@ def test_a_crash_of_one_batch_loses_nothing() -> None:
     """The model holds in the smallest bounds, and the search is complete."""
     found = search("log.pml", SMALL | {"BATCHES": 1, "SEGMENTS": 3})
     assert (found.violated, found.complete) == ("", True)
-    assert found.states > 10_000
+    assert found.states > 3_000
 
 
 @pytest.mark.parametrize(
@@ -216,11 +216,15 @@ def test_a_tree_of_which_nothing_fails_and_nobody_checkpoints_comes_to_rest() ->
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: str(mutant.name))
 def test_the_bounds_of_a_mutant_are_within_those_of_a_search(mutant: Mutant) -> None:
-    """Where a mutant is refuted the model itself is searched: what refutes it is the fault."""
+    """Where a mutant is refuted the model itself is searched: what refutes it is the fault.
+
+    ROLLING and FOLD say what the protocol does and not how much of it, so they must be equal.
+    """
 
     def covers(row: Property) -> bool:
         large, small = SMALL | row.bounds, SMALL | mutant.bounds
         is_alike = row.file == mutant.file and (large["BOOTS"] > 0) == (small["BOOTS"] > 0)
+        is_alike &= all(large[name] == small[name] for name in ("ROLLING", "FOLD"))
         return is_alike and all(large[name] >= small[name] for name in SMALL)
 
     assert any(map(covers, PROPERTIES))
@@ -228,7 +232,7 @@ def test_the_bounds_of_a_mutant_are_within_those_of_a_search(mutant: Mutant) -> 
 
 def test_a_property_that_is_violated_is_not_good() -> None:
     """A violated property is said so, and so is a mutant that survives."""
-    bounds = {"BATCHES": 1, "BOOTS": 0, "CHECKPOINTS": 0}
+    bounds = {"BATCHES": 1, "BOOTS": 0, "CHECKPOINTS": 0, "FOLD": 0}
     edit = Edit("recovery.pml", "found_durable = before; ", "found_durable = size; ")
     survivor = check(Mutant("survivor", "refused", (edit,), bounds))
     assert (survivor.result, survivor.is_good) == ("SURVIVED", False)

@@ -88,13 +88,13 @@ PROPERTIES = (
     ),
     Property(
         "everything ends, with a call that fails",
-        {"SEGMENTS": 3, "BOOTS": 0, "FAULTS": 1},
+        {"BATCHES": 1, "SEGMENTS": 2, "BOOTS": 0, "FAULTS": 1},
         "progress.pml",
         _PROGRESS,
     ),
     Property(
         "everything ends, with two writers",
-        {"SEGMENTS": 3, "BOOTS": 0, "WRITERS": 2, "ROLLING": 1},
+        {"SEGMENTS": 2, "BOOTS": 0, "WRITERS": 2, "ROLLING": 1},
         "progress.pml",
         _PROGRESS,
     ),
