@@ -12,6 +12,7 @@ import math
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -20,7 +21,8 @@ from typing import Protocol, cast
 __all__ = ["Mutex", "Scheduler", "Task", "ThreadScheduler"]
 
 
-_NEVER = math.inf
+_NEVER, _AT_ONCE = math.inf, -math.inf
+"""Times at which a task is due."""
 
 
 class Mutex(Protocol):
@@ -89,23 +91,27 @@ class Scheduler(Protocol):
 
 
 class _ThreadTask:
-    """A daemon thread that sleeps until the task is due."""
+    """A daemon thread that sleeps until the task is due.
+
+    The thread does not keep the task: it ends when nobody else does, because an interrupt came
+    between starting the thread and keeping the task.
+    """
 
     def __init__(self, name: str, step: Callable[[], None], now: Callable[[], float]) -> None:
-        self._step = step
         self._now = now
+        self.step = step
+        self.is_stopped = False
         # One put both sets the time and wakes the thread, so no interrupt can separate the two.
         self._calls = SimpleQueue[float]()
-        self._due = _NEVER
-        self._stopped = False
         # Starting a thread may fail; started here, scheduling cannot fail.
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        try:
-            self._thread.start()
-        except BaseException:  # after an interrupt the thread may be running
-            self._stopped = True
-            self._calls.put(_NEVER)
-            raise
+        self._thread = threading.Thread(
+            target=_live, args=(weakref.ref(self), self._calls, now), name=name, daemon=True
+        )
+        self._thread.start()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # an interrupt came before even this had a queue
+            self._calls.put(_AT_ONCE)
 
     def schedule(self, delay: float) -> None:
         self._calls.put(self._now() + delay)
@@ -114,35 +120,40 @@ class _ThreadTask:
         self.schedule(0)
 
     def stop(self) -> None:
-        self._stopped = True
-        self._calls.put(_NEVER)
+        self.is_stopped = True
+        self._calls.put(_AT_ONCE)
         if not self.runs_here():
             self._thread.join()
-            self._step = _nothing  # the step refers to its owner, and the owner to this task
+            self.step = _nothing  # the step refers to its owner, and the owner to this task
 
     def runs_here(self) -> bool:
         thread = self._thread  # another one may have its number when it has ended
         return thread.ident == threading.get_ident() and thread.is_alive()
 
-    def _run(self) -> None:
-        while self._wait_until_due():
-            self._due = _NEVER
-            try:
-                self._step()
-            except BaseException:  # it must not; but those who wait need the thread
-                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), self._thread)))
 
-    def _wait_until_due(self) -> bool:
-        while not self._stopped:
-            while not self._calls.empty():  # one run serves all who asked before it begins
-                self._due = min(self._due, self._calls.get())
-            left = self._due - self._now()
-            if left <= 0:
-                return True
+def _live(
+    find: Callable[[], _ThreadTask | None], calls: SimpleQueue[float], now: Callable[[], float]
+) -> None:
+    """What a task's thread does: run the step when it is due, until the task is stopped or gone."""
+    due = _NEVER
+    while True:
+        while not calls.empty():  # one run serves all who asked before it begins
+            due = min(due, calls.get())
+        left = due - now()
+        if left > 0:
             with contextlib.suppress(Empty):
-                due = self._calls.get(timeout=min(left, threading.TIMEOUT_MAX))
-                self._due = min(due, self._due)
-        return False
+                due = min(due, calls.get(timeout=min(left, threading.TIMEOUT_MAX)))
+            continue
+        due = _NEVER
+        task = find()
+        if task is None or task.is_stopped:
+            return
+        try:
+            task.step()
+        except BaseException:  # it must not; but those who wait need the thread
+            thread = threading.current_thread()
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), thread)))
+        del task
 
 
 def _nothing() -> None:

@@ -107,7 +107,11 @@ class Engine:
         return self._flusher, self._checkpointer
 
     def _check_may_wait(self) -> None:
-        """Raise ReentrantError where waiting for the background would never end."""
+        """Raise ReentrantError where waiting might never end.
+
+        Within an insert, too: what would be waited for may itself wait to insert.
+        """
+        self._check_not_inserting()
         flusher, checkpointer = self._flusher, self._checkpointer
         if (flusher is not None and flusher.is_mine()) or (
             checkpointer is not None and checkpointer.runs_here()
@@ -156,7 +160,7 @@ class Engine:
             flusher, _ = self._check_writable()
             target = self.tree.size
         if self.durable.value < target:
-            if flusher.is_mine():
+            if flusher.is_mine() or self._is_inserting():
                 self._check_may_wait()
             flusher.flush(target)
 
@@ -194,14 +198,12 @@ class Engine:
         """Write complete nodes to the level files, commit them, cut the log."""
         _, checkpointer = self._check_writable()
         self._check_may_wait()
-        self._check_not_inserting()  # the checkpointer waits for an insert to end, for a moment
         checkpointer.checkpoint()
 
     def wait_for_checkpoint(self, timeout: float | None) -> bool:
         """Wait until no checkpoint is due or running.  See `RotorTree.wait_for_checkpoint`."""
         self.state.check_readable()
         self._check_may_wait()
-        self._check_not_inserting()
         return self._checkpointer is None or self._checkpointer.wait_until_idle(timeout)
 
     # Close.
@@ -214,7 +216,6 @@ class Engine:
         if self.state.is_foreign:
             return
         self._check_may_wait()
-        self._check_not_inserting()
         if self._flusher is None or self._checkpointer is None:
             self._end()
             return

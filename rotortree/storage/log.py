@@ -426,7 +426,7 @@ def resume_log(
         # 2. A place to write: the last segment, or a new one with what is not known to be durable.
         if decision.is_known:
             stay = len(decision.links)
-            _reopen(log, decision, is_new=found.commit is None)
+            _reopen(log, decision, is_new=decision.clean and found.commit is None)
         else:
             stay = _begin_behind(log, decision, leaves, root_of)
         log.checkpoint = Checkpoint(decision.base, min(log._bases))

@@ -2,7 +2,7 @@
 
 byte found_base, found_durable, found_first, found_last;
 byte found_start;                       /* where a new segment begins */
-bool found_none, found_clean, refused, goes, has_tail;
+bool found_none, found_clean, found_known, refused, goes, has_tail;
 byte others;                            /* as `contents`, of what the second frames hold */
 hidden byte number, before, start, stop, limit, known; /* of `decide`, which is one step */
 
@@ -119,11 +119,13 @@ inline survey_end() {
     od;
     found_durable = before;             /* what the last whole unit promises */
     RAISE(found_durable, known);
+    found_known = found_durable == size;
     found_clean = VALID(commit) && ACK_OF(commit) == size && LAST_OF(commit) == found_last;
     if
     :: size < BATCHES && (wal[found_last].a[size] || wal[found_last].b[size]) ->
         found_durable = size;           /* what a frame of a unit that is not whole promises */
-        found_clean = false
+        found_clean = false;
+        found_known = false
     :: else
     fi
 }
@@ -194,7 +196,7 @@ inline create() {
     }
 }
 
-/* Where the log goes on: in its last segment after a clean close, else in a new one. */
+/* Where the log goes on: in its last segment if nothing in that is in doubt, else in a new one. */
 inline go_on() {
     TRY(SYNC_WAL, sync_wal(), fail_names());
     TRY(SYNC_ROOT, sync_root(), fail_names());
@@ -203,9 +205,24 @@ inline go_on() {
     :: else
     fi;
     if
-    :: found_clean -> reopen_segment()
+    :: found_known -> reopen_segment()
     :: else -> go_on_in_new_segment()
-    fi
+    fi;
+    d_step {
+        keep();
+        find_goers()
+    };
+    if
+    :: goes || !VALID(commit) || (RECORDING && ACK_OF(commit) != size) -> rewrite_commit()
+    :: else
+    fi;
+    if
+    :: !found_clean ->
+        remove_segments(open_segment);
+        cut_tails()
+    :: else
+    fi;
+    d_step { counts = 0; goes = false }
 }
 
 /* A macro, because no inline takes the name of a call. */
@@ -216,7 +233,7 @@ inline go_on() {
 inline reopen_segment() {
     open_segment = found_last;
     if
-    :: !VALID(commit) -> rewrite_commit()            /* it was created just now */
+    :: found_clean && !VALID(commit)                 /* it was created just now */
     :: else -> sync_it(UNIT_SYNC)
     fi
 }
@@ -233,18 +250,7 @@ inline go_on_in_new_segment() {
     sync_it(SEGMENT_SYNC);
     TRY(ON(SEGMENT_RENAME, open_segment), name_segment(open_segment),
         fail_rename(name_segment(open_segment)));
-    TRY(SYNC_WAL, sync_wal(), fail_names());
-    d_step {
-        keep();
-        find_goers()
-    };
-    if
-    :: goes || !VALID(commit) || (RECORDING && ACK_OF(commit) != size) -> rewrite_commit()
-    :: else
-    fi;
-    remove_segments(open_segment);
-    cut_tails();
-    d_step { counts = 0; goes = false }
+    TRY(SYNC_WAL, sync_wal(), fail_names())
 }
 
 /* At the last head that is known to be durable; or at the base of an earlier segment, if no more
@@ -286,7 +292,7 @@ inline find_goers() {
 
 /* A segment ends where the next one that counts begins.  `target` is that, as `file` goes down. */
 inline cut_tails() {
-    d_step { file = open_segment; target = found_start };
+    d_step { file = open_segment; target = wal[open_segment].base };
     do
     :: file > found_first -> cut_tail_of_next_lower()
     :: else -> break
@@ -368,7 +374,7 @@ end_judged: false
             seen = UNSEEN;
             certain = false;
             up = true;
-            found_none = false; found_clean = false;
+            found_none = false; found_clean = false; found_known = false;
             found_base = 0; found_durable = 0; found_first = 0; found_last = 0; found_start = 0;
             target = 0; counts = 0
         };

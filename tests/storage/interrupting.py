@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dis
 import itertools
 import signal
@@ -96,31 +95,37 @@ def everywhere(prepare: Callable[[], Callable[[], object]]) -> Iterator[str]:
 
 
 def interrupted_while(wait: Callable[[], object], is_waiting: Callable[[], bool]) -> bool:
-    """Call what waits, on the main thread; send a real SIGINT when it does.  Whether that raised.
+    """Call what waits, on the main thread; send real SIGINTs when it does.  Whether that raised.
 
-    Requires that the wait does not end by itself before that.
+    KeyboardInterrupt is raised once.  A signal that comes just before the thread goes to sleep does
+    not wake it, so more are sent.  Requires that the wait does not end by itself before that.
     """
     main = threading.main_thread()
     assert threading.current_thread() is main, "signals come to the main thread"
+    waited, handled, is_over = list[bool](), list[int](), threading.Event()
 
-    waited = list[bool]()
+    def handler(number: int, frame: object) -> None:
+        handled.append(number)
+        if len(handled) == 1:
+            raise KeyboardInterrupt
 
     def send() -> None:
         waited.append(is_waiting())  # where it never does, the signal ends a test that fails
         assert main.ident is not None
-        signal.pthread_kill(main.ident, signal.SIGINT)
+        while not is_over.is_set() and not handled:
+            signal.pthread_kill(main.ident, signal.SIGINT)
+            is_over.wait(0.05)
 
     sender = threading.Thread(target=send, daemon=True)
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, handler)
     was_raised = False
     try:
-        with contextlib.suppress(KeyboardInterrupt):
-            try:
-                sender.start()
-                wait()
-            except KeyboardInterrupt:
-                was_raised = True
-            sender.join()
+        sender.start()
+        wait()
+    except KeyboardInterrupt:
+        was_raised = True
     finally:
-        signal.signal(signal.SIGINT, handler)
+        is_over.set()
+        sender.join()
+        signal.signal(signal.SIGINT, before)
     return was_raised and waited == [True]

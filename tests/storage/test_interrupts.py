@@ -369,9 +369,7 @@ def running() -> int:
     return sum(thread.is_alive() for thread in threading.enumerate())
 
 
-@pytest.mark.xfail(
-    strict=True, reason="known: between its start and its being kept, a thread is lost for ever"
-)
+@pytest.mark.evidence("fault", "DURABLE-34")
 @pytest.mark.filterwarnings("ignore:.* was not closed:ResourceWarning")
 def test_an_interrupt_anywhere_in_an_open_leaves_no_thread(tmp_path: Path) -> None:
     """What it started ends when the exception is forgotten."""

@@ -200,7 +200,7 @@ MUTANTS = (
         "recovery does not write the unpromised tail anew",
         _REFUSED,
         (_recovery("    found_durable = before; ", "    found_durable = size; "),),
-        _TWICE,
+        _TWICE | {"FAULTS": 1},
         requirements=("DURABLE-30", "FORMAT-70"),
     ),
     Mutant(
@@ -234,8 +234,8 @@ MUTANTS = (
         _REFUSED,
         (
             _recovery(
-                "sync_wal(), fail_names());\n    d_step {\n        keep();\n",
-                "skip, fail_names());\n    d_step {\n        keep();\n",
+                "sync_wal(), fail_names())\n}\n",
+                "skip, fail_names())\n}\n",
             ),
         ),
         _TWICE | {"BATCHES": 1},
@@ -246,7 +246,7 @@ MUTANTS = (
         "others==",
         (
             _recovery(
-                "    :: found_clean -> reopen_segment()\n", "    :: true -> reopen_segment()\n"
+                "    :: found_known -> reopen_segment()\n", "    :: true -> reopen_segment()\n"
             ),
             _recovery(
                 "    :: else -> go_on_in_new_segment()\n",
@@ -267,6 +267,18 @@ MUTANTS = (
         ),
         _TWICE | {"FAULTS": 1},
         requirements=("DURABLE-5", "FORMAT-69"),
+    ),
+    Mutant(
+        "recovery goes on in a segment whose end is torn",
+        "others==",
+        (
+            _recovery(
+                "        found_clean = false;\n        found_known = false\n",
+                "        found_clean = false;\n        found_known = true\n",
+            ),
+        ),
+        _TWICE,
+        requirements=("FORMAT-69",),
     ),
     Mutant(
         "recovery trusts the names that a killed process left",
