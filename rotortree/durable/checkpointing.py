@@ -27,6 +27,7 @@ from rotortree.errors import (
 )
 from rotortree.geometry import NODE_BYTES
 from rotortree.scheduler import Scheduler
+from rotortree.storage import calls
 from rotortree.storage.level_files import LevelFiles
 from rotortree.storage.level_writer import LevelWriter
 from rotortree.storage.log import Checkpoint, Log
@@ -108,8 +109,8 @@ class Checkpointer:
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
                 return False
-            try:
-                self._finished.wait(self._finished.value + 1, left)
+            try:  # not for ever: the run may have ended since
+                self._finished.wait(self._finished.value + 1, min(left or 0.25, 0.25))
             except ClosedError:
                 break  # none runs any more
             except (StorageError, TimeoutError):
@@ -172,6 +173,9 @@ class Checkpointer:
             try:
                 error = self._attempt() if self._on_close and self._state.failure is None else None
                 self._last_error = self._close() or error
+            except BaseException as failure:  # nothing that this library knows of
+                self._last_error = CheckpointFailedError(f"not closed cleanly: {failure!r}")
+                raise
             finally:
                 self._close = _nothing_forbids  # it refers to the engine, and that to this
                 self._closed.rise(1)
@@ -179,12 +183,12 @@ class Checkpointer:
     def _attempt(self) -> StorageError | None:
         try:
             self._checkpoint()
-        except (FlushFailedError, CheckpointFailedError) as error:
-            return error
         except (SyncFailedError, DetachedError) as error:
             self._state.fail(error)
             self._flusher.durable.end()
             return self._state.why_not_durable()
+        except (FlushFailedError, CheckpointFailedError) as error:
+            return error
         except IoFailedError as error:
             return CheckpointFailedError(f"the checkpoint was not committed: {error}")
         except Exception as error:  # a hasher's own, or no memory
@@ -218,7 +222,8 @@ class Checkpointer:
         of one only before space is freed.
         """
         levels, root = self._levels, self._root
-        levels.files.check_named()
+        with calls.owning():
+            levels.files.check_named()
         levels.writer.write(self._tree, self._log.checkpoint.head.size, stop.head.size)
         durable = self._flusher.durable.value
         self._log.commit(durable, root, to=stop, check=self._state.check_not_failed)

@@ -71,7 +71,7 @@ class Engine:
         self.state = TreeState(config.path)
         self._opened = opened
         self._is_manual = isinstance(config.flush_policy, FlushPolicy.Manual)
-        self._insert_lock = threading.RLock()  # quicker than OwnedLock; never held while waiting
+        self._insert_lock = threading.RLock()  # never held while waiting
         self._is_inserting: Callable[[], bool] = self._insert_lock._is_owned  # type: ignore[attr-defined]
         self._flusher: Flusher | None = None
         self._checkpointer: Checkpointer | None = None

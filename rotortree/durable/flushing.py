@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import threading
 from functools import partial
 
 from rotortree.config import FlushPolicy, RotorTreeConfig
@@ -102,7 +103,11 @@ class Flusher:
                             self._flush()
 
     def _flush(self) -> None:
-        error = self._state.why_not_durable() or self._attempt(self._tree.size)
+        error = self._state.why_not_durable()
+        if error is not None:
+            self.durable.end()  # an interrupt may have kept the one that failed from it
+        else:
+            error = self._attempt(self._tree.size)
         if error is not None:
             raise error
 
@@ -115,6 +120,8 @@ class Flusher:
                     self._attempt(stop)
                 except Exception as error:  # nobody else would learn of it, out of memory say
                     self._failed(stop, error)
+            else:
+                self.durable.end()  # an interrupt may have kept the one that failed from it
 
     def _attempt(self, stop: int) -> StorageError | None:
         """Make ``stop`` leaves durable; return the error if that failed.
@@ -136,6 +143,9 @@ class Flusher:
         try:
             return self._tree.root(size)
         except BaseException as error:
+            is_main = threading.current_thread() is threading.main_thread()
+            if is_main and not isinstance(error, Exception):
+                raise  # a Ctrl-C of the user's, more likely
             raise _HasherError(f"{type(error).__name__}: {error}") from error
 
     def _commit(self, acknowledged: int) -> None:
@@ -177,9 +187,11 @@ class Flusher:
                 self.durable.end()
 
     def _flush_last(self) -> StorageError | None:
-        if self._state.failure is not None:
+        failed = self._state.failure
+        if failed is not None:
             is_pending = self.durable.value < self._tree.size
-            return copy.copy(self._state.failure) if is_pending else None
+            is_told = is_pending or isinstance(failed, DetachedError)
+            return copy.copy(failed) if is_told else None
         stop = self._tree.size
         try:
             error = self._attempt(stop)

@@ -155,7 +155,7 @@ class _Opening:
             )
             if not config.read_only:
                 writer = LevelWriter(root, identity)
-                log = self._go_on(found, decision, tree, writer, wrong)
+                log = self._resume(found, decision, tree, writer, wrong, created=created)
             opened = OpenedTree(root, self._lock, tree, levels, decision.base, log, writer)
         except BaseException:
             for part in (writer, levels):
@@ -184,13 +184,15 @@ class _Opening:
         assert decision is not None  # its first segment was just written
         return found, decision._replace(clean=True)
 
-    def _go_on(
+    def _resume(
         self,
         found: Survey,
         decision: Decision,
         tree: Accumulator,
         writer: LevelWriter,
         wrong: tuple[WrongPlace, ...],
+        *,
+        created: bool,
     ) -> Log:
         repair = partial(writer.repair, tree, decision.base.size, wrong)
         return resume_log(
@@ -203,6 +205,7 @@ class _Opening:
             tree.root,
             repair=repair if wrong else None,
             record=self._config.record_acknowledgements,
+            created=created,
         )
 
 

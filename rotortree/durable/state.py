@@ -18,7 +18,7 @@ class TreeState:
     the tree refuses every use.  ``ended``: its last flush was made, or failed; from then on nothing
     becomes durable.
 
-    Only the tree's background threads set them, so that no interrupt comes in between.
+    Whoever waits for a tree is told by `Watermark.end` when one of them is set.
     """
 
     def __init__(self, path: str) -> None:

@@ -33,12 +33,13 @@ def checked_timeout(timeout: float | None) -> float | None:
 class Watch:
     """One wait for a watermark, by a callback; or by a thread, which may have to be woken."""
 
-    __slots__ = ("error", "is_settled", "settled", "target")
+    __slots__ = ("error", "is_settled", "is_told", "settled", "target")
 
     def __init__(self, target: int, settled: Settled | None) -> None:
         self.target = target
         self.settled = settled
         self.is_settled = False
+        self.is_told = False
         self.error: StorageError | None = None
 
 
@@ -47,8 +48,7 @@ class Watermark:
 
     A wait ends when the number is high enough, when an attempt to raise it that far fails, or when
     it will not rise any more: `why_not` says so, and whoever makes that true calls `end`.  So no
-    wait outlasts what it waits for.  One thread at a time may raise, fail or end; any number may
-    watch.
+    wait outlasts what it waits for.  Any number of threads may raise, fail, end and watch.
 
     There is no lock: a wait is in the dictionary before the number is looked at, so that one of the
     two sides sees the other; and whoever takes it out, settles it.
@@ -68,6 +68,7 @@ class Watermark:
 
     def forget(self, watch: Watch) -> None:
         """Take a wait back, if it is not settled yet."""
+        watch.is_told = True
         self._watches.pop(watch, None)
 
     def rise(self, value: int) -> None:
@@ -84,14 +85,20 @@ class Watermark:
         self._each(self._look)
 
     def _each(self, settle: Callable[[Watch], None]) -> None:
-        """Do it to every wait, also if an interrupt comes meanwhile, which then goes on."""
-        watches = iter(list(self._watches))
+        """Do it to every wait, also if an interrupt comes meanwhile, which then goes on.
+
+        The one that it interrupted is done again: its callback may be called twice then, but never
+        not at all.
+        """
+        watches = list(self._watches)
         try:
             for watch in watches:
                 settle(watch)
         except BaseException:
             for watch in watches:
-                settle(watch)
+                if not watch.is_told:
+                    self._watches[watch] = None
+                    settle(watch)
             raise
 
     def _look(self, watch: Watch) -> None:
@@ -113,6 +120,7 @@ class Watermark:
                     raise  # the user's, of the thread that flushes
                 except BaseException:  # it is another's: the thread that flushes goes on
                     sys.excepthook(*sys.exc_info())
+            watch.is_told = True
 
     def wait(
         self, target: int, timeout: float | None, ask: Callable[[], object] | None = None
@@ -130,7 +138,7 @@ class Watermark:
             if not watch.is_settled:
                 _sleep(watch, timeout)
         finally:
-            self._watches.pop(watch, None)
+            self.forget(watch)
         if watch.error is not None:
             raise watch.error
         if not watch.is_settled:

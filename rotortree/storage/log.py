@@ -28,8 +28,9 @@ and the next append does what an open after a kill does: it goes on in a new seg
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from rotortree.errors import DetachedError, IoFailedError, SyncFailedError
@@ -163,12 +164,16 @@ class Log:
         self._appending = environment.scheduler.lock()
         self._committing = environment.scheduler.lock()
         self._segment: _Segment | None = None
+        self._interrupted: _Segment | None = None
+        self._broken: IoFailedError | DetachedError | None = None
         self._number = 0
         self._commit: Commit | None = None
         self._recorded = 0
         self._bases: dict[int, Head] = {}
 
-    # _segment: the open one; None if nobody knows what lies behind its end.
+    # _segment: the open one; None if nobody knows what lies behind its end, as while a thread
+    # appends; _interrupted: the one that was appended to last.
+    # _broken: why the log cannot be trusted any more.
     # _number: the largest one that a segment may have; _bases: where each one that counts begins.
     # _commit: the record as it stands on disk, None if that is not known; _recorded: what any
     # record that was written may have acknowledged.
@@ -182,17 +187,18 @@ class Log:
         SyncFailedError, DetachedError, and what ``root`` raises, before anything was written.
         """
         with self._appending:
+            self._check_sound()
             try:
                 self._append(self._writable(root), stop, leaves, root)
-            except IoFailedError as error:
-                raise calls.explained(error) from error.__cause__
+            except (IoFailedError, DetachedError) as error:
+                raise self._noted(error) from error.__cause__
 
     def _append(self, segment: _Segment, stop: int, leaves: Leaves, root: Root) -> None:
         place, room = (segment.key, segment.end), self._environment.frame_leaves
         buffers, end = _unit(place, (self.size, stop), leaves, root, room)
         if self._lock_file is not None:
             self._check_lock()
-        self._segment = None
+        self._segment, self._interrupted = None, segment
         try:
             self._write(segment, buffers, end.offset)
         except IoFailedError:
@@ -205,14 +211,38 @@ class Log:
         self._check_named(segment)
         segment.end, self.size, self._segment = end, stop, segment
 
+    def _check_sound(self) -> None:
+        """Raise again what made the log one that cannot be trusted."""
+        if self._broken is not None:
+            raise copy.copy(self._broken)
+
+    def _noted(self, error: IoFailedError | DetachedError) -> IoFailedError | DetachedError:
+        """What an error means; where it says that the log cannot be trusted, that is noted."""
+        found = calls.explained(error) if isinstance(error, IoFailedError) else error
+        if isinstance(found, (SyncFailedError, DetachedError)):
+            self._broken = copy.copy(found)
+        return found
+
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[None]:
+        self._check_sound()
+        try:
+            yield
+        except (IoFailedError, DetachedError) as error:
+            raise self._noted(error) from error.__cause__
+
     def _writable(self, root: Root) -> _Segment:
         """The segment to append to: the open one, or a new one."""
         segment = self._segment
         if segment is None:
             return self._begin(root)
         if segment.end.offset >= self._environment.segment_bytes:
-            with contextlib.suppress(IoFailedError):  # it may go on in the one that it has
+            try:
                 return self._begin(root)
+            except SyncFailedError:
+                raise
+            except IoFailedError:
+                pass  # the new one has no name: the log goes on in the one that it has
         return segment
 
     def _write(self, segment: _Segment, buffers: list[bytes | memoryview], stop: int) -> None:
@@ -276,7 +306,7 @@ class Log:
         These are the places at which a segment begins behind the last checkpoint, in order; the
         last one is the end of the log.  Raises as `append` does.
         """
-        with self._appending, calls.owning():
+        with self._appending, self._noting():
             segment = self._segment
             if segment is None or self.size > segment.header.base.size:
                 segment = self._begin(root)
@@ -324,9 +354,16 @@ class Log:
         finally:
             if before is not None:
                 calls.close(before.file)
+        # It replaces those that begin there, too: an interrupt may have left one.
+        self._bases = {at: head for at, head in self._bases.items() if head.size < base.size}
         self._bases[number] = base
         self.size = stop
         self._segment = _Segment(file, path, header, end)
+        if before is None and (interrupted := self._interrupted) is not None:
+            with contextlib.suppress(IoFailedError):  # this only frees space
+                interrupted.cut(interrupted.end.offset)
+            calls.close(interrupted.file)
+        self._interrupted = None
         return self._segment
 
     # The commit record.
@@ -343,10 +380,10 @@ class Log:
         Calls ``check`` when nobody else commits, and raises what it raises.  Raises IoFailedError,
         SyncFailedError, DetachedError.  Requires that ``acknowledged`` leaves end a unit.
         """
-        with self._committing, calls.owning():
+        with self._committing, self._noting():
             check()
             checkpoint = to or self.checkpoint
-            size = max(acknowledged, self._recorded)
+            size = max(acknowledged, self._recorded, checkpoint.head.size)
             commit = Commit(
                 identity=self.identity,
                 checkpoint=checkpoint.head,
@@ -356,7 +393,8 @@ class Log:
             )
             if (segment := self._segment) is not None:
                 self._check_named(segment)
-            else:  # another thread appends to it
+            else:  # another thread appends to it, or was interrupted
+                calls.check_named(self._root, WAL, calls.identity_of(self._wal))
                 self._check_lock()
             if commit != self._commit:
                 self._commit, self._recorded = None, size  # unknown until it is durable
@@ -399,6 +437,7 @@ def resume_log(
     *,
     repair: Callable[[], None] | None,
     record: bool,
+    created: bool,
 ) -> Log:
     """Make what was recovered durable, and a place for what comes: the writer's open.
 
@@ -407,8 +446,9 @@ def resume_log(
     written anew, into the next segment, before that has a name and before anything older changes.
 
     ``repair`` writes damaged level files again; None if there is nothing to repair.  ``record``:
-    acknowledgements are recorded.  The comments number the steps as FORMAT-68 to FORMAT-71 do.
-    Raises IoFailedError; whatever was changed then, the next open does again.
+    acknowledgements are recorded.  ``created``: the tree was made just now.  The comments number
+    the steps as section 7 of the format does.  Raises IoFailedError, DetachedError; whatever was
+    changed then, the next open does again.
     """
     wal = calls.open_directory(root, WAL)
     if wal is None:
@@ -426,24 +466,27 @@ def resume_log(
         # 2. A place to write: the last segment, or a new one with what is not known to be durable.
         if decision.is_known:
             stay = len(decision.links)
-            _reopen(log, decision, is_new=decision.clean and found.commit is None)
+            _reopen(log, decision, is_new=created)
         else:
             stay = _begin_behind(log, decision, leaves, root_of)
         log.checkpoint = Checkpoint(decision.base, min(log._bases))
+        if log._segment is not None:
+            log._check_named(log._segment)
         # 3. What is damaged above the leaves is written again.
         if repair is not None:
             repair()
         # 4. The commit record must be there, and durable, and name no segment that goes.
         goes = any(scan.number not in log._bases for scan in found.segments)
+        if goes:
+            log._commit = None  # even an equal one: its name may not be durable
         acknowledged = None if found.commit is None else found.commit.acknowledged
         if acknowledged is None or goes or (record and acknowledged != decision.head):
             log.commit(decision.head.size, root_of)
         # 5. This only frees space: what fails is done the next time.
-        if not decision.clean:
-            with contextlib.suppress(IoFailedError):
-                log.tidy()
-            with contextlib.suppress(IoFailedError):
-                _cut_tails(log, decision.links[:stay])
+        with contextlib.suppress(IoFailedError):
+            log.tidy()
+        with contextlib.suppress(IoFailedError):
+            _cut_tails(log, decision.links[:stay])
     except BaseException:
         log.close()
         raise

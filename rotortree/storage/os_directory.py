@@ -25,10 +25,13 @@ _AT_EMPTY_PATH = 0x1000
 _STATX_INO = 0x100
 """Constants of statx(2)."""
 
+_LOCAL = frozenset("btrfs ext2 ext3 ext4 f2fs overlay ramfs tmpfs xfs zfs".split())
+"""File systems that only this machine can have mounted."""
+
 _CANNOT_LOCK = frozenset(
     {errno.EBADF, errno.EINVAL, errno.EISDIR, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP}
 )
-"""Errors that say that a file system has no locks of directories; NFS answers EBADF."""
+"""Errors that say that a file system has no locks of directories."""
 
 
 class _Descriptor:
@@ -138,6 +141,24 @@ def _sync(descriptor: int, *, names: bool = False) -> None:
         os.fsync(descriptor)
     else:
         os.fdatasync(descriptor)
+
+
+def _is_local(descriptor: int) -> bool:
+    """Whether a file is on a file system of this machine, so that a lock on it holds for everybody.
+
+    On NFS the lock of a directory succeeds, too, but other machines do not see it.
+    """
+    device = os.fstat(descriptor).st_dev
+    name = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+            for line in mounts:
+                fields = line.split()
+                if fields[2] == name:
+                    return fields[fields.index("-") + 1] in _LOCAL
+    except (OSError, ValueError, IndexError):
+        pass  # not Linux
+    return False
 
 
 class _OsLock(Home):
@@ -266,7 +287,7 @@ class OsDirectory(_Descriptor):
             own = _Descriptor(self._open(".", os.O_RDONLY | os.O_DIRECTORY))
             try:
                 lock.take(own, shared=shared)
-                lock.guards_directory = True
+                lock.guards_directory = _is_local(own.fileno())
             except BlockingIOError:
                 raise
             except OSError as error:

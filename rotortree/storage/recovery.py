@@ -7,8 +7,9 @@ Four steps, which also every normal start runs:
    log follow, what is dropped as torn, or which typed error it is.  `specs/storage-format.md`
    prints it as a table.
 3. `load` builds the tree: level files, then the units, then the roots are compared.
-4. `log.resume_log` goes on, for a writer: it makes the next segment durable *before* anything
-   older is changed; a crash in recovery therefore changes nothing.
+4. `log.resume_log` goes on, for a writer: in the last segment if nothing in it is in doubt; else it
+   makes the next one durable *before* anything older is changed.  So a crash in recovery changes
+   nothing.
 """
 
 from __future__ import annotations

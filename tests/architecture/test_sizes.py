@@ -13,6 +13,8 @@ FUNCTION_LINES = 70
 
 REASONS: Mapping[str, str] = {
     "rotortree.storage.log": "the one owner of the log's segments and of the commit record",
+    "rotortree_faultinject.subjects.tree.life": "every step of a life, and what it must leave",
+    "tests.storage.test_reentry": "one law: each way to re-enter, by each call",
 }
 """What may be longer, and why: ``module`` or ``module.function`` (or ``module.Class.function``)."""
 

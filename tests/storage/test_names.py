@@ -118,7 +118,8 @@ def test_a_checkpoint_looks_for_the_levels_that_were_read(name: str) -> None:
         with pytest.raises(DetachedError):
             tree.flush()
         assert tree.checkpoint_size == 3
-        tree.close()
+        with pytest.raises(DetachedError):
+            tree.close()
 
 
 def check_every_call(event: Event, make: Callable[[], Machine]) -> None:

@@ -232,6 +232,18 @@ def _acknowledgements_are_recorded() -> str | None:
     return None
 
 
+def _killed_tree_was_not_closed() -> str | None:
+    """After a kill the next open does not say that the tree was closed cleanly."""
+    in_a_checkpoint = "insert, close, open, fault rename tree/COMMIT X, checkpoint"
+    for steps in ("insert, flush", "insert, flush, insert, flush", in_a_checkpoint):
+        life = Life(_PLAIN)
+        life.live(["open", *steps.split(", "), "kill", "open"])
+        if life.tree is None or life.tree.recovery.clean:
+            return f"{steps}, and a kill, and the next open finds a clean close"
+        abandon(life.tree)
+    return None
+
+
 def _leftovers_are_not_built_on() -> str | None:
     """What a crash left of a new segment is no part of the one that is written in its place."""
     life = Life(_PLAIN)
@@ -419,6 +431,7 @@ LAWS: Mapping[str, Callable[[], str | None]] = MappingProxyType(
             _checkpoint_leaves_one_segment,
             _lost_write_of_a_level_file_is_noticed,
             _acknowledgements_are_recorded,
+            _killed_tree_was_not_closed,
             _leftovers_are_not_built_on,
             _repairs_are_written,
             _rebuilt_commit_acknowledges_everything,

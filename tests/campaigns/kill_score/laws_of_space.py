@@ -77,6 +77,20 @@ def _kills_stay_within_the_bound() -> str | None:
     return None
 
 
+def _torn_tails_do_not_add_up() -> str | None:
+    """Of a large flush that is killed again and again, one copy is left at most."""
+    disk, options = SimulatedDisk(), _options(0)
+    for size in range(0, 80, 2):
+        tree = open_tree(disk, options)
+        for leaf in range(size, size + 2):
+            tree.insert_durable(row(leaf, leaf + 1))
+        _die_in_a_flush(disk, tree, 60)
+        _kill(disk, tree)
+        if disk.used() > _bound(size + 2, 60):
+            return f"{size + 2} leaves, and as many killed flushes of 60: {disk.used()} bytes"
+    return None
+
+
 def _die_in_a_flush(disk: SimulatedDisk, tree: RotorTree, count: int) -> None:
     disk.faults.rules[:] = [Rule("pwritev", "*.wal", "e")]
     tree.insert_many(row(tree.size, tree.size + count))
@@ -183,6 +197,7 @@ LAWS_OF_SPACE: Mapping[str, Callable[[], str | None]] = MappingProxyType(
         for law in (
             _opens_do_not_make_it_grow,
             _kills_stay_within_the_bound,
+            _torn_tails_do_not_add_up,
             _full_segments_have_no_zeros,
             _failed_flush_gives_back_its_space,
             _full_disk_refuses_a_writer_without_a_trace,

@@ -91,12 +91,12 @@ _SPACE = (
     PlantedFault(
         "replaced segments kept",
         "an open does not remove the segments that it replaced",
-        (Edit(logs._begin_behind, "log.tidy()", "pass"),),
+        (Edit(logs.resume_log, "log.tidy()", "pass"),),
     ),
     PlantedFault(
         "torn tails kept",
         "what a flush that was killed wrote stays behind the end of a segment for ever",
-        (Edit(logs._begin_behind, "_cut_tails(log, decision.links[:stay])", "pass"),),
+        (Edit(logs.resume_log, "_cut_tails(log, decision.links[:stay])", "pass"),),
     ),
     PlantedFault(
         "zeros kept behind a full segment",

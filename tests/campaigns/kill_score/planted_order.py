@@ -297,9 +297,9 @@ _ORDER = (
         "an open deletes the segments that it replaced while the commit record still names them",
         (
             Edit(
-                logs._begin_behind,
+                logs.resume_log,
                 "if acknowledged is None or goes",
-                "log.tidy()\n    if acknowledged is None or goes",
+                "log.tidy()\n        if acknowledged is None or goes",
             ),
         ),
     ),

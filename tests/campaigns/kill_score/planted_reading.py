@@ -317,7 +317,7 @@ _LOADING = (
     PlantedFault(
         "repair in memory only",
         "a damaged level file is not written again",
-        (Edit(logs._begin_behind, "if repair is not None:", "if False:"),),
+        (Edit(logs.resume_log, "if repair is not None:", "if False:"),),
     ),
     PlantedFault(
         "no fsync of repaired level files",

@@ -86,7 +86,19 @@ _WRITING_ANEW = (
     PlantedFault(
         "goes on behind the torn tail's start",
         "recovery appends to the old segment, over what is torn",
-        (Edit(logs.resume_log, "if decision.clean and repair is None:", "if repair is None:"),),
+        (Edit(logs.resume_log, "if decision.is_known:", "if True:"),),
+    ),
+    PlantedFault(
+        "goes on though not all is known",
+        "recovery appends to a last segment whose end may be in memory only",
+        (Edit(recovery.Decision.is_known, "self.durable_size == self.head.size and", ""),),
+    ),
+    PlantedFault(
+        "goes on over torn bytes",
+        "recovery appends to a last segment behind whose end there is something",
+        (Edit(recovery.Decision.is_known, " and not self.torn_bytes", ""),),
+        redundant="Every profile: the next unit is written over the torn bytes, which nobody was"
+        " promised; what is left of them behind it continues another chain.",
     ),
     PlantedFault(
         "tails cut off before the new segment",
@@ -95,7 +107,11 @@ _WRITING_ANEW = (
             Edit(
                 logs._begin_behind,
                 "log._begin_at(Head",
-                "_cut_tails(log, decision.links)\n    log._begin_at(Head",
+                "last = decision.links[-1]\n"
+                "    if last.scan.size > last.end:\n"
+                "        file = log._wal.open_writable(segment_name(last.scan.number))\n"
+                "        file.truncate(last.end)\n"
+                "    log._begin_at(Head",
             ),
         ),
         redundant="Every profile: the bytes behind the last whole unit count for nothing, and no"
@@ -108,9 +124,9 @@ _WRITING_ANEW = (
             Edit(
                 logs._begin_behind,
                 "log._begin_at(Head",
-                "units = [unit for unit in decision.links[-1].units"
-                " if unit.stop <= decision.durable_size]\n"
-                "    _cut_tails(log, [decision.links[-1]._replace(units=tuple(units))])\n"
+                "last = decision.links[-1]\n"
+                "    file = log._wal.open_writable(segment_name(last.scan.number))\n"
+                "    file.truncate(last.end_at(size))\n"
                 "    log._begin_at(Head",
             ),
         ),
@@ -214,7 +230,13 @@ _DECIDED = (
     PlantedFault(
         "clean in another segment",
         "a log counts as closed cleanly though COMMIT names an older last segment",
-        (Edit(recovery.decide, "and commit.last_segment == last.scan.number", "and True"),),
+        (
+            Edit(
+                recovery.decide,
+                "\n            and commit.last_segment == last.scan.number",
+                "",
+            ),
+        ),
     ),
     PlantedFault(
         "zeros taken for torn",
@@ -249,16 +271,16 @@ _DECIDED = (
     PlantedFault(
         "commit rebuilt with the wrong segment",
         "a commit record that was rebuilt names the new segment as the checkpoint's",
-        (Edit(logs._begin_behind, "min(log._bases))", "max(log._bases))"),),
+        (Edit(logs.resume_log, "min(log._bases))", "max(log._bases))"),),
     ),
     PlantedFault(
         "commit rebuilt with too little acknowledged",
         "a commit record that was rebuilt says that only the checkpoint was acknowledged",
         (
             Edit(
-                logs._begin_behind,
+                logs.resume_log,
                 "log.commit(decision.head.size, root_of)",
-                "log._recorded = 0\n        log.commit(decision.base.size, root_of)",
+                "log._recorded = 0\n            log.commit(decision.base.size, root_of)",
             ),
         ),
     ),
@@ -268,9 +290,9 @@ _DECIDED = (
         " segment may have in the middle of a unit",
         (
             Edit(
-                logs._begin_behind,
+                logs.resume_log,
                 "log.commit(decision.head.size, root_of)",
-                "log._recorded = 0\n        log.commit(decision.durable_size, root_of)",
+                "log._recorded = 0\n            log.commit(decision.durable_size, root_of)",
             ),
         ),
     ),
@@ -292,7 +314,7 @@ _DECIDED = (
     PlantedFault(
         "commit not rebuilt",
         "a damaged commit record is left as it is",
-        (Edit(logs._begin_behind, "if acknowledged is None or", "if"),),
+        (Edit(logs.resume_log, "if acknowledged is None or", "if"),),
     ),
     PlantedFault(
         "no commit record of a new tree",
@@ -300,11 +322,6 @@ _DECIDED = (
         (
             Edit(
                 logs.resume_log,
-                "        if found.commit is None:\n                log.commit",
-                "        if False:\n                log.commit",
-            ),
-            Edit(
-                logs._begin_behind,
                 "if acknowledged is None or",
                 "if found.commit_error is not None or",
             ),
@@ -313,7 +330,7 @@ _DECIDED = (
     PlantedFault(
         "old segments deleted under an uncertain commit",
         "recovery deletes what a commit record makes useless whose own name may not be durable",
-        (Edit(logs._begin_behind, "or goes or", "or"),),
+        (Edit(logs.resume_log, "or goes or", "or"),),
     ),
 )
 

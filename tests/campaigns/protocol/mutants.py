@@ -198,7 +198,7 @@ MUTANTS = (
     ),
     Mutant(
         "recovery does not write the unpromised tail anew",
-        _REFUSED,
+        _LOST,
         (_recovery("    found_durable = before; ", "    found_durable = size; "),),
         _TWICE | {"FAULTS": 1},
         requirements=("DURABLE-30", "FORMAT-70"),
@@ -277,7 +277,7 @@ MUTANTS = (
                 "        found_clean = false;\n        found_known = true\n",
             ),
         ),
-        _TWICE,
+        _TWICE | {"BATCHES": 2, "FAULTS": 1},
         requirements=("FORMAT-69",),
     ),
     Mutant(

@@ -122,8 +122,9 @@ class Specimen(NamedTuple):
     ``copies``: the image after each earlier step; ``others``: images of other trees, of which
     files may get here; ``records``: the commit records of all these.  ``promises``: it was closed,
     or recorded its acknowledgements, so that no loss may go unnoticed.  ``units`` are those of the
-    live segments, ``needed`` the ranges of bytes without which the tree cannot be what it was, by
-    file; ``stored`` the length of each level file that the checkpoint covers.
+    segments that count, as far as they were not cut off, ``needed`` the ranges of bytes without
+    which the tree cannot be what it was, by file; ``stored`` the length of each level file that
+    the checkpoint covers.
     """
 
     name: str
@@ -256,7 +257,11 @@ def prepare(name: str) -> Specimen:
         copies=copies[:-1],
         others=others,
         records=frozenset(record for record in records if record),
-        units=[unit for unit in units if unit.path in _not_replaced(image, live)],
+        units=[
+            unit
+            for unit in units
+            if unit.path in _not_replaced(image, live) and unit.end <= len(image[unit.path] or b"")
+        ],
         needed=_needed(options, image, live, units),
         stored=_stored(options, _integer(commit, 64)),
     )
