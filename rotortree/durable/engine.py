@@ -164,6 +164,11 @@ class Engine:
                 self._check_may_wait()
             flusher.flush(target)
 
+    def check_may_flush(self) -> None:
+        """Raise ReentrantError where `flush` would, before anything is inserted for it."""
+        if self._flusher is not None and self._flusher.is_mine():
+            self._check_may_wait()
+
     def wait_durable(self, target: int, timeout: float | None) -> None:
         """Return when ``target`` leaves are durable.  See `DurabilityToken.wait`."""
         self._check_same_process()

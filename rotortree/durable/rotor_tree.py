@@ -185,6 +185,7 @@ class RotorTree(TreeReads):
         Threads that do so at the same time share one fsync.  Raises what `insert` and `flush` do;
         after FlushFailedError(retryable=True) the leaf is in the tree, and pending.
         """
+        self._engine.check_may_flush()
         size, root = self._add(self._insert, leaf)
         self._engine.flush(size)
         return root

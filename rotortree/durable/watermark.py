@@ -90,16 +90,17 @@ class Watermark:
         The one that it interrupted is done again: its callback may be called twice then, but never
         not at all.
         """
-        watches = list(self._watches)
-        try:
-            for watch in watches:
+        failure: BaseException | None = None
+        for watch in list(self._watches):
+            try:
                 settle(watch)
-        except BaseException:
-            for watch in watches:
+            except BaseException as error:
+                failure = failure or error
                 if not watch.is_told:
                     self._watches[watch] = None
                     settle(watch)
-            raise
+        if failure is not None:
+            raise failure
 
     def _look(self, watch: Watch) -> None:
         error = self._why_not()  # first: what rose before it was true has risen
@@ -117,6 +118,7 @@ class Watermark:
                 try:
                     settled(error)
                 except KeyboardInterrupt:
+                    watch.is_told = True
                     raise  # the user's, of the thread that flushes
                 except BaseException:  # it is another's: the thread that flushes goes on
                     sys.excepthook(*sys.exc_info())

@@ -157,7 +157,9 @@ def _parts(found: Survey) -> Iterator[Survey]:
     for pair in itertools.pairwise(live):
         yield alone._replace(segments=pair)
     if commit is not None and live and live[-1].header is not None:
-        begun = commit._replace(checkpoint=live[-1].header.base, first_segment=live[-1].number)
+        last = live[-1].number
+        base = live[-1].header.base
+        begun = commit._replace(checkpoint=base, first_segment=last, last_segment=last)
         yield found._replace(segments=(live[-1],), commit=begun)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rotortree.errors import DetachedError
 from rotortree.geometry import complete_count
 from rotortree.storage import calls
 from rotortree.storage.directory import WritableDirectory
@@ -106,8 +107,10 @@ class LevelWriter:
         handle, name = self._directory(directory), shard_file(shard)
         path = calls.path_of(handle, name)
         calls.check_named(self._root, directory, calls.identity_of(handle))
-        file = calls.open_writable(handle, name, create=True)
+        file = calls.open_writable(handle, name, create=not offset)
         try:
+            if calls.file_size(file, path) < offset:
+                raise DetachedError(path, "was replaced by a shorter file")
             calls.write_all(file, path, buffers, offset)
             calls.sync_file(file, path)
             # The log that also has these leaves goes, and the memory is given up for the file.

@@ -208,7 +208,11 @@ class Log:
             segment.file.sync()
         except OSError as error:
             raise SyncFailedError(segment.path, "fsync", error) from error
-        self._check_named(segment)
+        try:
+            self._check_named(segment)
+        except IoFailedError:
+            self._segment = segment  # the same is written there again
+            raise
         segment.end, self.size, self._segment = end, stop, segment
 
     def _check_sound(self) -> None:

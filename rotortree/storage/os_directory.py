@@ -150,15 +150,22 @@ def _is_local(descriptor: int) -> bool:
     """
     device = os.fstat(descriptor).st_dev
     name = f"{os.major(device)}:{os.minor(device)}"
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-            for line in mounts:
-                fields = line.split()
-                if fields[2] == name:
-                    return fields[fields.index("-") + 1] in _LOCAL
-    except (OSError, ValueError, IndexError):
-        pass  # not Linux
+    for line in _mounts().splitlines():
+        fields = line.split()
+        if fields[2] == name:
+            return fields[fields.index("-") + 1] in _LOCAL
     return False
+
+
+def _mounts() -> str:
+    """The list of mounts of Linux; nothing elsewhere."""
+    parts = []
+    with contextlib.suppress(OSError):
+        file = _Descriptor(os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC))
+        while part := os.read(file.fileno(), 1 << 16):
+            parts.append(part)
+        file.close()
+    return b"".join(parts).decode("utf-8", "surrogateescape")
 
 
 class _OsLock(Home):

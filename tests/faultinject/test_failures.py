@@ -15,7 +15,7 @@ from rotortree_faultinject.subjects.tree.failures import (
     lives_with_a_fault,
     sweep,
 )
-from rotortree_faultinject.subjects.tree.life import LIES, Options, abandon, open_tree
+from rotortree_faultinject.subjects.tree.life import LIES, Life, Options, abandon, open_tree
 from rotortree_faultinject.subjects.tree.oracle import check_proofs, check_root, row
 from rotortree_faultinject.subjects.tree.workloads import TreeSubject, workload
 
@@ -114,6 +114,21 @@ def test_a_full_disk_loses_nothing(name: str, every: int) -> None:
     found = sweep(iter(lives))
     assert [(subject.parameters(), message) for subject, message in found.failures] == []
     assert found.lives > 100
+
+
+@pytest.mark.evidence("fault", "DURABLE-30")
+@pytest.mark.parametrize("end", ["kill", "close"])
+@pytest.mark.parametrize("step", ["checkpoint", "flush"])
+def test_a_segment_whose_name_may_be_lost_is_not_gone_on_in(step: str, end: str) -> None:
+    """A sync of wal/ failed behind a new segment's name, and another one says nothing.
+
+    So the next open begins another segment, and what it acknowledges survives a power failure.
+    """
+    life = Life(Options(segment_bytes=200))
+    life.live(["open", "insert 3", "flush", "insert", "fault sync_directory tree/wal x", step])
+    life.live([end, "mend", "open", "durable", "crash", "open"])
+    assert life.history.acknowledged > 3
+    life.end()
 
 
 @pytest.mark.evidence("fault", "FORMAT-51")

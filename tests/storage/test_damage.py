@@ -153,7 +153,7 @@ def test_of_an_unclosed_tree_the_end_of_the_log_may_be_lost_and_nothing_else(
     It is the flushes before that place.  What the second life recovered it wrote into a segment of
     its own, whose header promises that it was durable before the segment had its name: that is
     missed.  So is that segment as a whole if it replaced the first one, which is gone; if it did
-    not, what is left is the first life.
+    not, what is left is what the first one still has: all but the leaf that went into the second.
     """
     disk = SimulatedDisk()
     for life in (range(3), range(3, 8)):
@@ -171,7 +171,7 @@ def test_of_an_unclosed_tree_the_end_of_the_log_may_be_lost_and_nothing_else(
             open_tree(disk_of(files))
     else:
         with open_tree(disk_of(files)) as tree:
-            check_tree(tree, 2, 3)
+            check_tree(tree, 2, 2)
     header = SegmentHeader.decode(data, path)
     assert header.base.size == (0 if fold_leaves else 2)
     promise = SEGMENT_BYTES + FRAME_BYTES + (3 - header.base.size) * 32

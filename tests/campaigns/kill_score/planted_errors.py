@@ -211,7 +211,7 @@ _ERRORS = (
     PlantedFault(
         "interrupt in a flush ignored",
         "after an interrupt between write and fsync the log goes on where it was",
-        (Edit(Log._append, "self._segment = None\n", "pass\n"),),
+        (Edit(Log._append, "self._segment, self._interrupted = None, segment\n", "pass\n"),),
         redundant="Every profile: the next unit is written from the same offset on, and synced; it"
         " is at least as long, as what is pending only grows.",
     ),
@@ -362,12 +362,12 @@ _THREADS = (
     PlantedFault(
         "new segment without the append lock",
         "a checkpoint begins a new segment while a flush writes to the old one",
-        (Edit(Log.switch, "with self._appending, calls.owning():", "with calls.owning():"),),
+        (Edit(Log.switch, "with self._appending, self._noting():", "with self._noting():"),),
     ),
     PlantedFault(
         "commit without its lock",
         "a checkpoint and a flush that is recorded write the commit record at the same time",
-        (Edit(Log.commit, "with self._committing, calls.owning():", "with calls.owning():"),),
+        (Edit(Log.commit, "with self._committing, self._noting():", "with self._noting():"),),
     ),
     PlantedFault(
         "close beside a checkpoint",
@@ -407,7 +407,8 @@ _LOCKS = (
         (
             Edit(
                 OsDirectory.lock,
-                "lock.take(own, shared=shared)\n            lock.guards_directory = True",
+                "lock.take(own, shared=shared)\n"
+                "            lock.guards_directory = _is_local(own.fileno())",
                 "lock.guards_directory = True",
             ),
         ),

@@ -62,8 +62,8 @@ _DETACHED = (
         (
             Edit(
                 Log._append,
-                "self._segment = None\n",
-                "self._segment = None\n"
+                "self._segment, self._interrupted = None, segment\n",
+                "self._segment, self._interrupted = None, segment\n"
                 "    now = self._environment.files.directory(self._root.path)\n"
                 "    segment.file = now.open_writable(segment.name)\n",
             ),

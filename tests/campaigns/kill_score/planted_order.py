@@ -464,8 +464,9 @@ _ZEROS = (
             Edit(Log._append, "segment.file.sync()", "fits or segment.file.sync()"),
             Edit(
                 Log._append,
-                "self._segment = None\n",
-                "self._segment = None\n    fits = end.offset <= segment.written\n",
+                "self._segment, self._interrupted = None, segment\n",
+                "self._segment, self._interrupted = None, segment\n"
+                "    fits = end.offset <= segment.written\n",
             ),
         ),
     ),
