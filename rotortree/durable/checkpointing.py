@@ -131,6 +131,8 @@ class Checkpointer:
             self._closed.wait(1, None, self._task.request)
         except BaseException:  # an interrupt; it may have come before anything was requested
             self._task.request()
+            if self._closed.value:
+                self._last_error = None  # a simulation closes within the request: it is this one
             raise
         error, self._last_error = self._last_error, None
         if error is not None:

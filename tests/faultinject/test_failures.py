@@ -126,9 +126,11 @@ def test_a_segment_whose_name_may_be_lost_is_not_gone_on_in(step: str, end: str)
     """
     life = Life(Options(segment_bytes=200))
     life.live(["open", "insert 3", "flush", "insert", "fault sync_directory tree/wal x", step])
-    life.live([end, "mend", "open", "durable", "crash", "open"])
-    assert life.history.acknowledged > 3
-    life.end()
+    try:
+        life.live([end, "mend", "open", "durable", "crash", "open"])
+        assert life.history.acknowledged > 3
+    finally:
+        life.end()
 
 
 @pytest.mark.evidence("fault", "FORMAT-51")

@@ -62,7 +62,7 @@ def _kept(machine: Machine) -> int:
 
 @EVERY_CALL
 @pytest.mark.usefixtures("unread")  # the independent reader takes as long again
-@pytest.mark.evidence("example", "DURABLE-57", "DURABLE-58")
+@pytest.mark.evidence("example", "FORMAT-75", "DURABLE-57", "DURABLE-58")
 def test_every_event_before_every_call_on_the_real_disk(event: Event, scratch: Path) -> None:
     """Other directories stay byte for byte as they are; the tree goes on where it is.
 
@@ -85,7 +85,7 @@ def test_every_event_before_every_call_on_the_real_disk(event: Event, scratch: P
 
 @EVERY_CALL
 @pytest.mark.usefixtures("unread")
-@pytest.mark.evidence("example", "DURABLE-57", "DURABLE-58")
+@pytest.mark.evidence("example", "FORMAT-75", "DURABLE-57", "DURABLE-58")
 def test_every_event_before_every_call_on_the_simulated_disk(event: Event) -> None:
     """The same, where every call is seen."""
     prepared = SimulatedMachine()
