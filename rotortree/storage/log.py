@@ -473,6 +473,7 @@ def resume_log(
             _reopen(log, decision, is_new=created)
         else:
             stay = _begin_behind(log, decision, leaves, root_of)
+            _remove_unnamed(log, found)
         log.checkpoint = Checkpoint(decision.base, min(log._bases))
         if log._segment is not None:
             log._check_named(log._segment)
@@ -520,6 +521,19 @@ def _begin_behind(log: Log, decision: Decision, leaves: Leaves, root_of: Root) -
     log._bases = {link.scan.number: link.base for link in decision.links[:stay]}
     log._begin_at(Head(size, root_of(size)), decision.head.size, leaves, root_of)
     return stay
+
+
+def _remove_unnamed(log: Log, found: Survey) -> None:
+    """Remove what the new segment replaced and no commit record names.
+
+    It may go before the next record is there.  So an open that always fails behind this, or is
+    killed, does not leave a segment each time.
+    """
+    named = 0 if found.commit is None else found.commit.last_segment
+    with contextlib.suppress(IoFailedError):
+        for scan in found.segments:
+            if scan.number > named and scan.number not in log._bases:
+                calls.unlink(log._wal, segment_name(scan.number))
 
 
 def _where_to_begin(decision: Decision, fold_leaves: int) -> tuple[int, int]:

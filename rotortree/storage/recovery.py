@@ -180,7 +180,7 @@ class Decision(NamedTuple):
     the disk; the rest may be in memory only, if a process was killed or its fsync failed.  Behind
     the units, ``torn_bytes`` with ``torn_leaves`` whole leaves were written but never acknowledged;
     the zeros that the log ends with are not among them.  ``clean``: the last process closed the
-    tree.
+    tree.  ``is_named``: the commit record names the last segment, so that its name was durable.
     """
 
     identity: Identity
@@ -190,14 +190,16 @@ class Decision(NamedTuple):
     torn_bytes: int
     torn_leaves: int
     clean: bool
+    is_named: bool
 
     @property
     def is_known(self) -> bool:
-        """Whether all of the head is known to be durable, and nothing unknown lies behind it.
+        """Whether the log may go on in its last segment.
 
-        Then the log may go on in its last segment.
+        Its name and all of the head are known to be durable, and nothing unknown lies behind it.
         """
-        return self.durable_size == self.head.size and not self.torn_bytes
+        is_known = self.is_named and self.durable_size == self.head.size and not self.torn_bytes
+        return self.clean or is_known
 
     @property
     def base(self) -> Head:
@@ -237,6 +239,7 @@ def decide(found: Survey) -> Decision | None:
     _check_capacity(last.scan, identity, last.head)
     _check_acknowledged(last.scan, commit, last.head)
     torn_bytes = last.scan.used - last.end
+    is_named = commit is not None and commit.last_segment == last.scan.number
     return Decision(
         identity=identity,
         links=links,
@@ -244,12 +247,11 @@ def decide(found: Survey) -> Decision | None:
         durable_size=_durable_size(links, commit),
         torn_bytes=torn_bytes,
         torn_leaves=last.scan.dropped,
-        clean=(
-            commit is not None
-            and commit.acknowledged == last.head
-            and commit.last_segment == last.scan.number
-            and not torn_bytes
-        ),
+        clean=is_named
+        and commit is not None
+        and commit.acknowledged == last.head
+        and not torn_bytes,
+        is_named=is_named,
     )
 
 

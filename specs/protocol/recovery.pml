@@ -119,7 +119,7 @@ inline survey_end() {
     od;
     found_durable = before;             /* what the last whole unit promises */
     RAISE(found_durable, known);
-    found_known = found_durable == size;
+    found_known = found_durable == size && VALID(commit) && LAST_OF(commit) == found_last;
     found_clean = VALID(commit) && ACK_OF(commit) == size && LAST_OF(commit) == found_last;
     if
     :: size < BATCHES && (wal[found_last].a[size] || wal[found_last].b[size]) ->
@@ -205,7 +205,7 @@ inline go_on() {
     :: else
     fi;
     if
-    :: found_known -> reopen_segment()
+    :: found_clean || found_known -> reopen_segment()
     :: else -> go_on_in_new_segment()
     fi;
     d_step {

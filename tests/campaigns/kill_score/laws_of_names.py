@@ -92,14 +92,16 @@ def _lost_level_files_are_noticed() -> str | None:
 
 
 def _strike_level_files(disk: SimulatedDisk, number: int) -> list[Call]:
-    """Remove the directory of a level before a call that is about a file of it."""
+    """Remove a level's directory before a call that is about a file of it, or looks for it."""
     struck, calls = list[Call](), itertools.count()
 
     def before(call: Call) -> None:
-        if call.path.endswith(".nodes") and call.kind != "map" and next(calls) == number:
+        is_file = call.path.endswith(".nodes") and call.kind != "map"
+        looks = call.kind == "identify" and "/levels/" in call.path
+        if (is_file or looks) and next(calls) == number:
             struck.append(call)
             disk.on_call = None
-            disk.remove_tree(posixpath.dirname(call.path))
+            disk.remove_tree(posixpath.dirname(call.path) if is_file else call.path)
             disk.on_call = before
 
     disk.on_call = before

@@ -77,6 +77,19 @@ def _kills_stay_within_the_bound() -> str | None:
     return None
 
 
+def _kills_do_not_leave_a_segment_each() -> str | None:
+    """A process that is killed after each leaf leaves few segments, which are replaced."""
+    disk, options = SimulatedDisk(), _options(3)
+    for size in range(40):
+        tree = open_tree(disk, options)
+        tree.insert_durable(row(size, size + 1))
+        _kill(disk, tree)
+        segments = sum(path.endswith(".wal") for path in disk.files())
+        if segments > 2 + size // 4:
+            return f"{size + 1} leaves and as many kills leave {segments} segments"
+    return None
+
+
 def _torn_tails_do_not_add_up() -> str | None:
     """Of a large flush that is killed again and again, one copy is left at most."""
     disk, options = SimulatedDisk(), _options(0)
@@ -197,6 +210,7 @@ LAWS_OF_SPACE: Mapping[str, Callable[[], str | None]] = MappingProxyType(
         for law in (
             _opens_do_not_make_it_grow,
             _kills_stay_within_the_bound,
+            _kills_do_not_leave_a_segment_each,
             _torn_tails_do_not_add_up,
             _full_segments_have_no_zeros,
             _failed_flush_gives_back_its_space,

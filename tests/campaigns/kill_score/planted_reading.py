@@ -145,6 +145,8 @@ _FRAMES = (
                 "self.stop if self.units",
             ),
         ),
+        redundant="Every profile: a log goes on in its last segment only where nothing lies behind"
+        " the last whole unit.",
     ),
 )
 

@@ -246,7 +246,8 @@ MUTANTS = (
         "others==",
         (
             _recovery(
-                "    :: found_known -> reopen_segment()\n", "    :: true -> reopen_segment()\n"
+                "    :: found_clean || found_known -> reopen_segment()\n",
+                "    :: true -> reopen_segment()\n",
             ),
             _recovery(
                 "    :: else -> go_on_in_new_segment()\n",

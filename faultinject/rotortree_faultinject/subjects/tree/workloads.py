@@ -186,6 +186,13 @@ _STEPS: Mapping[str, tuple[str, Mapping[str, object]]] = MappingProxyType(
             ),
             {"segment_bytes": 200, "record": True},
         ),
+        "rolled-and-folded": (
+            (
+                "open, insert, flush, insert, flush, insert, flush, kill, open, durable, insert,"
+                " flush, insert, flush, kill, open, checkpoint"
+            ),
+            {"segment_bytes": 200, "fold_leaves": 3},
+        ),
         "folded": (
             (
                 "open, insert, flush, kill, open, durable, kill, open, insert 2, flush, durable,"
