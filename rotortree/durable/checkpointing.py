@@ -173,8 +173,12 @@ class Checkpointer:
             self._is_last_run, self._is_due = True, False
             self._finished.end()
             try:
-                error = self._attempt() if self._on_close and self._state.failure is None else None
-                self._last_error = self._close() or error
+                error = None
+                try:
+                    if self._on_close and self._state.failure is None:
+                        error = self._attempt()
+                finally:  # also where an interrupt ended the checkpoint
+                    self._last_error = self._close() or error
             except BaseException as failure:  # nothing that this library knows of
                 self._last_error = CheckpointFailedError(f"not closed cleanly: {failure!r}")
                 raise
