@@ -529,6 +529,8 @@ def _remove_unnamed(log: Log, found: Survey) -> None:
     It may go before the next record is there.  So an open that always fails behind this, or is
     killed, does not leave a segment each time.
     """
+    if found.commit_error is not None:
+        return  # nobody knows which ones it names: the disk may have it as it was
     named = 0 if found.commit is None else found.commit.last_segment
     with contextlib.suppress(IoFailedError):
         for scan in found.segments:

@@ -252,7 +252,7 @@ SITUATIONS = (
         "a damaged commit record",
         changed(killed, "COMMIT", lambda data: data[:-1]),
         3,
-        [*NAMES, "sync_directory ..", *begun(SECOND), f"unlink {FIRST}", *WRITE_COMMIT],
+        [*NAMES, "sync_directory ..", *begun(SECOND), *WRITE_COMMIT, f"unlink {FIRST}"],
     ),
     Situation(
         "a damaged level file, a clean close",

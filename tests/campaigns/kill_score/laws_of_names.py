@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import posixpath
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -70,42 +68,49 @@ def _kept(machine: SimulatedMachine) -> int:
 # Files of an open tree.
 
 
+_LEAVES = f"{PATH}/levels/0"
+
+
 def _lost_level_files_are_noticed() -> str | None:
-    """A checkpoint whose level files lose their directory meanwhile is not committed."""
-    number = 0
-    while True:
-        disk = SimulatedDisk()
-        tree = open_tree(disk, Options())
-        tree.insert_many(row(0, 2))
-        tree.checkpoint()
-        tree.insert_many(row(2, 3))
-        struck = _strike_level_files(disk, number)
-        with suppress(StorageError):
-            tree.checkpoint()
-            if struck:
-                return f"a level's directory was removed before {struck[0]}"
-        disk.on_call = None
-        abandon(tree)
-        if not struck:
-            return None if number else "no level file was written"
-        number += 1
+    """A checkpoint whose leaf files lose their directory before it is done with them fails."""
+    calls, _ = _checkpoint_that_loses_leaves(None)
+    last = max(at for at, call in enumerate(calls) if call.path.startswith(f"{_LEAVES}/"))
+    for number in range(last + 1):
+        calls, is_told = _checkpoint_that_loses_leaves(number)
+        if not is_told:
+            return f"the directory of the leaves was removed before {calls[number]}"
+    return None
 
 
-def _strike_level_files(disk: SimulatedDisk, number: int) -> list[Call]:
-    """Remove a level's directory before a call that is about a file of it, or looks for it."""
-    struck, calls = list[Call](), itertools.count()
+def _checkpoint_that_loses_leaves(number: int | None) -> tuple[list[Call], bool]:
+    """The calls of a second checkpoint, before one of which that directory goes; whether it fails.
+
+    Up to the commit: what is mapped then was looked at.  It begins a second file of leaves.
+    """
+    disk, calls = SimulatedDisk(), list[Call]()
+    tree = open_tree(disk, Options())
+    tree.insert_many(row(0, 4))
+    tree.checkpoint()
+    tree.insert_many(row(4, 5))
 
     def before(call: Call) -> None:
-        is_file = call.path.endswith(".nodes") and call.kind != "map"
-        looks = call.kind == "identify" and "/levels/" in call.path
-        if (is_file or looks) and next(calls) == number:
-            struck.append(call)
+        if call.kind == "rename" and call.path == f"{PATH}/COMMIT":
             disk.on_call = None
-            disk.remove_tree(posixpath.dirname(call.path) if is_file else call.path)
+            return
+        calls.append(call)
+        if len(calls) - 1 == number:
+            disk.on_call = None
+            disk.remove_tree(_LEAVES)
             disk.on_call = before
 
     disk.on_call = before
-    return struck
+    is_told = True
+    with suppress(StorageError):
+        tree.checkpoint()
+        is_told = False
+    disk.on_call = None
+    abandon(tree)
+    return calls, is_told
 
 
 def _close_of_a_lost_log_raises() -> str | None:

@@ -233,10 +233,26 @@ _DECIDED = (
         (
             Edit(
                 recovery.decide,
-                "\n            and commit.last_segment == last.scan.number",
-                "",
+                "clean=is_named\n        and commit is not None",
+                "clean=commit is not None",
             ),
         ),
+    ),
+    PlantedFault(
+        "goes on in a segment that may lose its name",
+        "recovery appends to a last segment that no commit record names",
+        (Edit(recovery.Decision.is_known, "self.is_named and", ""),),
+    ),
+    PlantedFault(
+        "named segments removed early",
+        "recovery removes replaced segments before the next record, though the last one names them",
+        (Edit(logs._remove_unnamed, "scan.number > named and", ""),),
+    ),
+    PlantedFault(
+        "segments that a damaged record names removed early",
+        "recovery removes replaced segments before the next record, though a damaged one may name"
+        " them",
+        (Edit(logs._remove_unnamed, "if found.commit_error is not None:", "if False:"),),
     ),
     PlantedFault(
         "zeros taken for torn",

@@ -140,6 +140,13 @@ _STEPS: Mapping[str, tuple[str, Mapping[str, object]]] = MappingProxyType(
             {},
         ),
         "killed": ("open, insert 2, flush, kill, open, durable, kill, open, checkpoint", {}),
+        "killed-behind-a-cut": (
+            (
+                "open, insert 2, close, open, append, fault pwritev *.wal a, flush, kill, open,"
+                " background, durable"
+            ),
+            {},
+        ),
         "killed-between-frames": (
             "open, insert, close, open, append 6, fault pwritev *.wal e, flush, open, durable",
             {},
