@@ -54,7 +54,8 @@ class Hasher(Protocol):
     Total means that it hashes any children.  A function that refuses some values, for example
     because they are not elements of its field, must never see them: let the application refuse such
     leaves before it inserts them.  A leaf that is in the tree and cannot be hashed makes every
-    later insertion raise.
+    later insertion raise.  Insertions and reads raise what the hasher raises; a flush raises
+    FlushFailedError because of it, and the leaves stay pending.
     """
 
     @property

@@ -1,4 +1,8 @@
-"""Lets an independent reader read directories that any test opens; says how many."""
+"""What holds for all tests.
+
+Hypothesis has no deadlines, so that a busy machine fails no test. And an independent reader of the
+storage format reads directories that any test opens; at the end, how many is said.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.specs.reading import Reading
 
@@ -28,7 +33,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One for each process."""
+    """For each process, before it imports the tests."""
+    settings.register_profile(
+        "rotortree", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("rotortree")
     config.stash[READING] = Reading(config.getoption("--read-every"))
 
 

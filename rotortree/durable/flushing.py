@@ -38,7 +38,7 @@ RETRY_SECONDS = 1.0
 
 
 class _HasherError(Exception):
-    """A hasher raised; the message is what."""
+    """A hasher raised; the message and the cause are what."""
 
 
 class Flusher:
@@ -164,7 +164,7 @@ class Flusher:
 
         def failed() -> FlushFailedError:
             failure = FlushFailedError(message, retryable=True)
-            failure.__cause__ = error
+            failure.__cause__ = error.__cause__ if isinstance(error, _HasherError) else error
             return failure
 
         self.durable.fail(stop, failed)

@@ -215,8 +215,9 @@ class RotorTree(TreeReads):
     def flush(self) -> None:
         """Return when every leaf inserted before the call is durable.
 
-        Raises FlushFailedError.  If it is ``retryable``, the leaves are still pending and the next
-        flush tries again; otherwise the tree is failed, and only opening it anew recovers.
+        Raises FlushFailedError, caused by what the disk or a hasher raised.  If it is
+        ``retryable``, the leaves are still pending and the next flush tries again; otherwise the
+        tree is failed, and only opening it anew recovers.
         """
         self._engine.flush()
 

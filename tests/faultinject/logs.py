@@ -34,7 +34,7 @@ __all__ = [
     "names",
 ]
 
-FILTERED = (HealthCheck.filter_too_much,)
+FILTERED = (HealthCheck.filter_too_much, HealthCheck.too_slow)
 """Not to be checked where most logs have too many states for brute force, and are not taken."""
 
 SECTOR = 4

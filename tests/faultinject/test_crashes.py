@@ -41,7 +41,7 @@ failures = st.sampled_from(["clean", "dirty", "reverted", "late"])
 
 
 @pytest.mark.evidence("property", "CRASH-15")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(log_steps(8), profiles, st.text("-kzgsx", max_size=40), failures)
 def test_any_string_stands_for_one_legal_choice(
     steps: Steps, profile: Profile, asked: str, failure: FsyncFailure
@@ -58,7 +58,7 @@ def test_any_string_stands_for_one_legal_choice(
 
 
 @pytest.mark.evidence("property", "CRASH-14")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(log_steps(10), profiles, failures)
 def test_if_everything_survives_the_disk_is_as_the_process_saw_it(
     steps: Steps, profile: Profile, failure: FsyncFailure
@@ -112,7 +112,7 @@ def test_a_sync_does_not_cover_what_counts_as_clean() -> None:
 
 
 @pytest.mark.evidence("property", "CRASH-23")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     log_steps(5, [*"write truncate create rename unlink mkdir sync sync_directory".split()]),
     st.sampled_from(NAMES),
@@ -132,7 +132,7 @@ def test_what_was_synced_survives(
 
 
 @pytest.mark.evidence("property", "CRASH-23")
-@settings(max_examples=300, deadline=None, suppress_health_check=FILTERED)
+@settings(max_examples=300, suppress_health_check=FILTERED)
 @given(log_steps(6), st.sampled_from(["sync", "sync_directory"]), st.integers(0, 4), profiles)
 def test_a_sync_makes_durable_what_it_covers_and_what_that_requires(
     before: Steps, kind: str, which: int, profile: Profile
@@ -177,7 +177,7 @@ def survives(choice: str, wanted: Sequence[bool]) -> bool:
 
 
 @pytest.mark.evidence("property", "CRASH-5", "CRASH-6")
-@settings(max_examples=300, deadline=None, suppress_health_check=FILTERED)
+@settings(max_examples=300, suppress_health_check=FILTERED)
 @given(log_steps(8, ["create", "rename", "unlink", "mkdir", "sync_directory", *TREE_STEPS]))
 def test_names_that_survive_in_order_are_those_of_some_moment(steps: Steps) -> None:
     """Under prefix, a crash leaves the files, directories and links of one moment of the log.
@@ -194,7 +194,7 @@ def test_names_that_survive_in_order_are_those_of_some_moment(steps: Steps) -> N
 
 
 @pytest.mark.evidence("property", "CRASH-6")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(log_steps(10, [*FILE_STEPS, *TREE_STEPS, *TREE_STEPS]), profiles, letters)
 def test_whatever_survives_is_a_file_system(steps: Steps, profile: Profile, asked: str) -> None:
     """Every path has its directories, and a disk can be made of it, which shows the same paths."""
@@ -268,7 +268,7 @@ def test_directories_that_hold_each_other_are_not_there_for_ever() -> None:
     assert any("a/b/a" not in image and "a/b" in image for image in images)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(log_steps(6, ["write", "sync"]), profiles, letters)
 def test_nothing_changes_where_nothing_was_written(
     steps: Steps, profile: Profile, asked: str
@@ -293,7 +293,7 @@ def test_nothing_changes_where_nothing_was_written(
 
 
 @pytest.mark.evidence("property", "CRASH-10", "CRASH-14", "CRASH-30")
-@settings(max_examples=300, deadline=None, suppress_health_check=FILTERED)
+@settings(max_examples=300, suppress_health_check=FILTERED)
 @given(log_steps(4), profiles, failures)
 def test_an_exhaustive_enumeration_leaves_nothing_out(
     steps: Steps, profile: Profile, failure: FsyncFailure
@@ -311,7 +311,7 @@ def test_an_exhaustive_enumeration_leaves_nothing_out(
 
 
 @pytest.mark.evidence("property", "CRASH-34")
-@settings(max_examples=200, deadline=None, suppress_health_check=FILTERED)
+@settings(max_examples=200, suppress_health_check=FILTERED)
 @given(log_steps(6), profiles, failures)
 def test_what_is_new_at_each_point_is_together_everything(
     steps: Steps, profile: Profile, failure: FsyncFailure
@@ -329,7 +329,7 @@ def test_what_is_new_at_each_point_is_together_everything(
 
 
 @pytest.mark.evidence("property", "CRASH-34")
-@settings(max_examples=200, deadline=None, suppress_health_check=FILTERED)
+@settings(max_examples=200, suppress_health_check=FILTERED)
 @given(log_steps(6), profiles, st.integers(1, 4))
 def test_new_choices_are_those_in_which_something_new_survives(
     steps: Steps, profile: Profile, new: int
@@ -344,7 +344,7 @@ def test_new_choices_are_those_in_which_something_new_survives(
 
 
 @pytest.mark.evidence("property", "CRASH-30", "CRASH-31", "CRASH-33")
-@settings(max_examples=200, deadline=None, suppress_health_check=FILTERED)
+@settings(max_examples=200, suppress_health_check=FILTERED)
 @given(log_steps(8), profiles, st.integers(1, 60), st.integers(0, 3), st.booleans())
 def test_a_limited_enumeration_is_honest(
     steps: Steps, profile: Profile, limit: int, seed: int, new: bool

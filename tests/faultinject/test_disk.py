@@ -28,7 +28,7 @@ from tests.faultinject.calls import (
 
 
 @pytest.mark.evidence("property", "CRASH-8")
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(steps)
 @example([step("rename", "a", "a")])
 @example([step("rename", "a", "d")])
@@ -64,7 +64,7 @@ def test_calls_do_what_they_do_on_the_operating_system(calls: list[Step]) -> Non
         real.close()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(steps)
 def test_a_restarted_process_sees_what_the_killed_one_saw(calls: list[Step]) -> None:
     """At every point of the log; and what may be lost to a power failure is the same as well."""
@@ -85,7 +85,7 @@ def test_a_restarted_process_sees_what_the_killed_one_saw(calls: list[Step]) -> 
         assert again.unsynced(profile).micro == disk.unsynced(profile).micro
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(steps, steps)
 @example([step("rename", "a", "b")], [step("open", "b"), ("pwritev", "", "", 0, 0, 20)])
 @example([step("unlink", "a")], [("pwritev", "", "", 0, 1, 20)])
@@ -107,7 +107,7 @@ def test_a_restarted_process_goes_on_as_the_killed_one_would_have(
 
 
 @pytest.mark.evidence("property", "CRASH-16")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(steps, st.text("-kzgs", max_size=40), st.sampled_from([*PROFILES.values()]))
 def test_a_crash_leaves_the_live_disk_untouched(
     calls: list[Step], choice: str, profile: Profile
@@ -365,7 +365,7 @@ links = st.builds(Link, st.text("ab", min_size=1, max_size=3))
 images = st.dictionaries(st.text("ab/1", max_size=3), st.none() | st.binary(max_size=3) | links)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(images, images)
 @example({"a": None}, {"a": b""})
 @example({"a": Link("b")}, {"a": b"b"})

@@ -24,7 +24,6 @@ def run_machine(examples: int, steps: int = 30) -> None:
         LifeMachine,
         settings=settings(
             derandomize=True,
-            deadline=None,
             max_examples=examples,
             stateful_step_count=steps,
             suppress_health_check=list(HealthCheck),

@@ -40,7 +40,7 @@ INCLUDED = [
 
 @pytest.mark.evidence("property", "CRASH-19")
 @pytest.mark.parametrize(("strict", "loose"), INCLUDED)
-@settings(max_examples=150, deadline=None, suppress_health_check=FILTERED)
+@settings(max_examples=150, suppress_health_check=FILTERED)
 @given(steps=log_steps(6))
 def test_what_a_strict_profile_allows_a_loose_one_allows(
     strict: str, loose: str, steps: Steps
@@ -53,7 +53,7 @@ def test_what_a_strict_profile_allows_a_loose_one_allows(
 
 
 @pytest.mark.evidence("property", "CRASH-19")
-@settings(max_examples=150, deadline=None, suppress_health_check=FILTERED)
+@settings(max_examples=150, suppress_health_check=FILTERED)
 @given(log_steps(6))
 def test_writeback_is_posix_for_whole_sectors(steps: Steps) -> None:
     """In a sector across the old end of a file, posix tears all that was written."""

@@ -62,7 +62,6 @@ def fuzz(name: str, examples: int = EXAMPLES) -> None:
     @settings(
         derandomize=True,
         database=None,
-        deadline=None,
         max_examples=examples,
         suppress_health_check=list(HealthCheck),
     )

@@ -146,8 +146,8 @@ NOTICED = {
     "nodes in the wrong level file": ("n = 2", 3),
     "acknowledgements not recorded": ("n = 2, acknowledgements recorded", 1),
     "a flush into zeros is not synced": ("n = 2, zeros ahead", 2),
-    "no sync of wal/ by a roll": ("n = 2, small segments", 2),
-    "replacement forgets leaves": ("n = 2, segments that are replaced", 2),
+    "no sync of wal/ by a roll": ("n = 2, small segments", 3),
+    "replacement forgets leaves": ("n = 2, segments that are replaced", 1),
     "MORE not written": ("n = 2, zeros ahead", 3),
 }
 """Planted faults, with which options they show, and the length of the first history that does."""

@@ -130,7 +130,7 @@ def test_a_flush_that_is_killed_again_and_again_leaves_one_copy_at_most() -> Non
 
 @pytest.mark.evidence("example", "DURABLE-54", "FORMAT-69")
 def test_opens_that_find_no_room_for_the_commit_record_leave_one_segment_at_most() -> None:
-    """Each has room for a segment, and fails behind it; the next one goes on in that segment."""
+    """The first has room for a new segment only; the next one replaces that segment by its own."""
     disk = SimulatedDisk()
     tree = opened(disk)
     tree.insert_durable(leaf(0))
@@ -141,7 +141,7 @@ def test_opens_that_find_no_room_for_the_commit_record_leave_one_segment_at_most
         refused += error_of(partial(open_and_close, disk)) is not None
         disk.restart()
         assert disk.used() <= bound(1, 0)
-    assert refused == 1, "the room is enough for the second one, which needs no new segment"
+    assert refused == 1, "the second one frees the segment of the first"
 
 
 STEPS = st.lists(
@@ -210,7 +210,7 @@ class Life:
 
 
 @given(STEPS, st.integers(0, 3000), st.sampled_from([0, 4, 2048]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @pytest.mark.usefixtures("unread")
 @pytest.mark.evidence("property", "DURABLE-54", "DURABLE-55")
 def test_any_history_stays_within_the_bound(steps: list[str], spare: int, fold: int) -> None:
@@ -234,8 +234,8 @@ def test_any_history_stays_within_the_bound(steps: list[str], spare: int, fold: 
 def test_a_full_disk_can_be_read_and_a_writer_that_it_refuses_changes_nothing() -> None:
     """After a kill, with little room: a reader opens; a writer does, or no older file is changed.
 
-    It may have written the next segment, and found no room for the record.  When there is room
-    again, it opens with everything, and frees that.
+    It may have written the next segment, and found no room for the record; the writer after that
+    replaces this segment.  When there is room again, a writer opens with everything, and frees it.
     """
     disk = SimulatedDisk()
     tree = opened(disk)
@@ -259,7 +259,7 @@ def test_a_full_disk_can_be_read_and_a_writer_that_it_refuses_changes_nothing() 
             left = full.files()
             assert {path: left[path] for path in files} == files
             new = {path for path, data in left.items() if data} - files.keys()
-            assert new <= {f"{PATH}/wal/{number:08d}.wal" for number in (2,)}
+            assert all(path.startswith(f"{PATH}/wal/") for path in new)
             outcomes[f"refused, {len(new)} segments more"] += 1
         full.room = None
         full.restart()

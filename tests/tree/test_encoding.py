@@ -22,7 +22,7 @@ KINDS: tuple[Kind, ...] = (InclusionProof, ConsistencyProof)
 MAGIC = {InclusionProof: b"RTIP", ConsistencyProof: b"RTCP"}
 LARGEST = 2**63 - 1
 
-relaxed = settings(deadline=None, max_examples=200)
+relaxed = settings(max_examples=200)
 
 
 def samples() -> list[Proof]:

@@ -24,7 +24,7 @@ from rotortree.geometry import (
 )
 from rotortree.tree.levels import LevelArray, segment_nodes
 
-relaxed = settings(deadline=None, max_examples=300)
+relaxed = settings(max_examples=300)
 arities = st.integers(2, 255)
 powers = st.builds(
     lambda n, k, by: (n, min(MAX_SIZE, max(0, n**k + by))),

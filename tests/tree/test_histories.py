@@ -19,9 +19,7 @@ def test_any_history_in_memory_equals_the_model() -> None:
     """
     run_state_machine_as_test(
         MemoryMachine,
-        settings=settings(
-            deadline=None, max_examples=400, stateful_step_count=25, suppress_health_check=quiet
-        ),
+        settings=settings(max_examples=400, stateful_step_count=25, suppress_health_check=quiet),
     )
 
 
@@ -35,7 +33,5 @@ def test_any_history_on_disk_equals_the_model() -> None:
     """
     run_state_machine_as_test(
         DurableMachine,
-        settings=settings(
-            deadline=None, max_examples=400, stateful_step_count=30, suppress_health_check=quiet
-        ),
+        settings=settings(max_examples=400, stateful_step_count=30, suppress_health_check=quiet),
     )

@@ -443,7 +443,5 @@ def test_any_history_is_that_of_the_twin() -> None:
     quiet = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
     run_state_machine_as_test(
         NativeMachine,
-        settings=settings(
-            deadline=None, max_examples=150, stateful_step_count=25, suppress_health_check=quiet
-        ),
+        settings=settings(max_examples=150, stateful_step_count=25, suppress_health_check=quiet),
     )
