@@ -6,6 +6,7 @@ storage format reads directories that any test opens; at the end, how many is sa
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,7 +34,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """For each process, before it imports the tests."""
+    """For each process, before it imports the tests.
+
+    A shell lets what runs in the background ignore Ctrl-C, and so would all that tests start.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.register_profile(
         "rotortree", deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )

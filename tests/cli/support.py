@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from rotortree import FlushPolicy, RotorTree
 from rotortree.cli import app
 from rotortree.storage.environment import Environment
+from tests.processes import Process
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder of the package `rotortree`."""
@@ -66,10 +67,10 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
 
 
-def process(*words: str | Path, **options: Any) -> subprocess.Popen[bytes]:
+def process(*words: str | Path, **options: Any) -> Process[bytes]:
     """Start the command as a process of its own; its stdin, stdout and stderr are pipes."""
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    return subprocess.Popen([*COMMAND, *map(str, words)], env=environment(), **{**pipes, **options})
+    return Process([*COMMAND, *map(str, words)], env=environment(), **{**pipes, **options})
 
 
 def make_tree(

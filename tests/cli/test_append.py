@@ -145,27 +145,27 @@ def test_partial_keeps_what_came_before_the_error(tree: Path, batch: int) -> Non
 
 def test_a_batch_is_durable_when_its_line_is_there(tree: Path) -> None:
     """Whoever reads "durable N" and kills the process finds N leaves, and nothing half."""
-    running = process("append", tree, "--partial", "--batch", "3", bufsize=0)
-    assert running.stdin is not None
-    assert running.stdout is not None
-    running.stdin.write(hex_lines(range(5, 12)).encode())  # the last leaf fills no batch
-    assert [running.stdout.readline() for _ in range(2)] == [b"durable 8\n", b"durable 11\n"]
-    running.kill()
-    running.communicate()
-    assert leaves_of(tree) == [leaf(number) for number in range(11)]
+    with process("append", tree, "--partial", "--batch", "3", bufsize=0) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        running.stdin.write(hex_lines(range(5, 12)).encode())  # the last leaf fills no batch
+        assert [running.stdout.readline() for _ in range(2)] == [b"durable 8\n", b"durable 11\n"]
+        running.kill()
+        running.communicate()
+        assert leaves_of(tree) == [leaf(number) for number in range(11)]
 
 
 def test_an_interrupt_while_reading_appends_nothing(tree: Path) -> None:
     """Ctrl-C: exit status 130, one line, and no traceback."""
-    running = process("append", tree, bufsize=0)
-    assert running.stdin is not None
-    # More than a pipe holds: the process has begun to read when the last of it is written.
-    running.stdin.write(hex_lines(range(5, 5000)).encode())
-    running.send_signal(signal.SIGINT)
-    _, stderr = running.communicate(timeout=60)
-    assert stderr.decode() == "rotortree: interrupted (nothing was appended)\n"
-    assert running.returncode == 130
-    assert len(leaves_of(tree)) == 5
+    with process("append", tree, bufsize=0) as running:
+        assert running.stdin is not None
+        # More than a pipe holds: the process has begun to read when the last of it is written.
+        running.stdin.write(hex_lines(range(5, 5000)).encode())
+        running.send_signal(signal.SIGINT)
+        _, stderr = running.communicate(timeout=60)
+        assert stderr.decode() == "rotortree: interrupted (nothing was appended)\n"
+        assert running.returncode == 130
+        assert len(leaves_of(tree)) == 5
 
 
 def test_a_tree_that_is_open_elsewhere_is_named(tree: Path) -> None:

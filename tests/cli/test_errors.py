@@ -18,9 +18,9 @@ from tests.cli.support import COMMAND, environment, hex_lines, leaf, make_tree, 
 
 def finish(*words: str | Path, stdin: bytes = b"") -> tuple[int, str, str]:
     """Run the command as a process to its end."""
-    running = process(*words)
-    stdout, stderr = running.communicate(stdin, timeout=60)
-    return running.returncode, stdout.decode(), stderr.decode()
+    with process(*words) as running:
+        stdout, stderr = running.communicate(stdin, timeout=60)
+        return running.returncode, stdout.decode(), stderr.decode()
 
 
 WRONG = (
@@ -79,10 +79,10 @@ def test_a_closed_pipe_ends_the_command_quietly(tmp_path: Path) -> None:
     for words in (("export", tree), ("root", tree), ("dump", tree), append):
         read, write = os.pipe()
         os.close(read)
-        running = process(*words, stdout=write)
-        os.close(write)
-        _, stderr = running.communicate(timeout=60)
-        assert (running.returncode, stderr) == (141, b"")
+        with process(*words, stdout=write) as running:
+            os.close(write)
+            _, stderr = running.communicate(timeout=60)
+            assert (running.returncode, stderr) == (141, b"")
 
 
 def test_an_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
@@ -90,10 +90,10 @@ def test_an_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "tree", 0, (5,))
     with open("/dev/full", "wb") as full:
         for command in ("export", "root", "head", "check"):
-            running = process(command, tree, stdout=full)
-            _, stderr = running.communicate(timeout=60)
-            assert running.returncode == 1
-            assert stderr == b"rotortree: output: No space left on device\n"
+            with process(command, tree, stdout=full) as running:
+                _, stderr = running.communicate(timeout=60)
+                assert running.returncode == 1
+                assert stderr == b"rotortree: output: No space left on device\n"
     done = subprocess.run(
         ["sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, "root", str(tree)],
         env=environment(),
@@ -120,22 +120,24 @@ def test_a_terminal_sees_a_bar_and_a_pipe_sees_none(tmp_path: Path) -> None:
     """The bar is on stderr, and is gone in the end; plain text goes to the pipe."""
     tree = make_tree(tmp_path / "tree", 0, (5,))
     ours, theirs = pty.openpty()
-    running = process("append", tree, "--partial", "--batch", "1", stderr=theirs)
-    os.close(theirs)
-    stdout, _ = running.communicate(hex_lines(range(5, 8)).encode(), timeout=60)
-    shown = b""
-    while True:
-        try:
-            part = os.read(ours, 65536)
-        except OSError:  # what the end of a terminal looks like on Linux
-            break
-        if not part:
-            break
-        shown += part
-    os.close(ours)
-    assert running.returncode == 0, shown
-    assert b"3 leaves" in shown
-    assert stdout.startswith(b"durable 6\ndurable 7\ndurable 8\nappended 3 leaves, durable; size 8")
+    with process("append", tree, "--partial", "--batch", "1", stderr=theirs) as running:
+        os.close(theirs)
+        stdout, _ = running.communicate(hex_lines(range(5, 8)).encode(), timeout=60)
+        shown = b""
+        while True:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:  # what the end of a terminal looks like on Linux
+                break
+            if not part:
+                break
+            shown += part
+        os.close(ours)
+        assert running.returncode == 0, shown
+        assert b"3 leaves" in shown
+        assert stdout.startswith(
+            b"durable 6\ndurable 7\ndurable 8\nappended 3 leaves, durable; size 8"
+        )
 
 
 def test_a_name_that_is_no_text_can_be_printed(tmp_path: Path) -> None:

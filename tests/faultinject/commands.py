@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from rotortree_faultinject.cli import app
 from tests.architecture.sources import SOURCE_ROOTS
+from tests.processes import Process
 
 __all__ = ["COMMAND", "TOY", "process", "run"]
 
@@ -42,11 +43,9 @@ def run(*words: str | Path, status: int = 0) -> Result:
     return result
 
 
-def process(*words: str | Path, **options: Any) -> subprocess.Popen[str]:
+def process(*words: str | Path, **options: Any) -> Process[str]:
     """Start the command as a process of its own; its stdout and stderr are pipes."""
     kept = {name: os.environ[name] for name in os.environ if not name.startswith("PYTHON")}
     environment = {**kept, "PYTHONPATH": os.pathsep.join(map(str, SOURCE_ROOTS)), "PYTHONUTF8": "1"}
     pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
-    return subprocess.Popen(
-        [*COMMAND, *map(str, words)], env=environment, text=True, **{**pipes, **options}
-    )
+    return Process([*COMMAND, *map(str, words)], env=environment, text=True, **{**pipes, **options})

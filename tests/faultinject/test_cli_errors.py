@@ -126,14 +126,14 @@ def test_a_subject_is_found_in_the_current_directory(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     words = ("explore", "--subject", "mine:Mine", "--jobs", "2", "--findings", "found")
-    running = process(*words, cwd=tmp_path)
-    stdout, stderr = running.communicate(timeout=60)
-    assert (running.returncode, stderr) == (1, ""), stdout
-    (path,) = (tmp_path / "found").iterdir()
-    running = process("replay", path, cwd=tmp_path)
-    stdout, stderr = running.communicate(timeout=60)
-    assert (running.returncode, stderr) == (1, "")
-    assert "mine:Mine ()" in stdout
+    with process(*words, cwd=tmp_path) as running:
+        stdout, stderr = running.communicate(timeout=60)
+        assert (running.returncode, stderr) == (1, ""), stdout
+        (path,) = (tmp_path / "found").iterdir()
+        with process("replay", path, cwd=tmp_path) as running:
+            stdout, stderr = running.communicate(timeout=60)
+            assert (running.returncode, stderr) == (1, "")
+            assert "mine:Mine ()" in stdout
 
 
 def children(process_id: int) -> list[int]:
@@ -162,25 +162,25 @@ def test_ctrl_c_ends_with_what_was_done_so_far(jobs: str, tmp_path: Path) -> Non
     """The summary, whole output files, one line on stderr, exit status 130, no process left."""
     outputs = ("--junit", tmp_path / "junit.xml", "--jsonl", tmp_path / "out")
     words = ("explore", "create", "long", "--depth", "3", "--kills", "--jobs", jobs, *outputs)
-    running = process(*words)
-    deadline = time.monotonic() + 60
-    while "create" not in _content(tmp_path / "out") and time.monotonic() < deadline:
-        time.sleep(0.02)
-    time.sleep(0.3)  # in the middle of the second workload
-    started = children(running.pid)
-    assert len(started) >= int(jobs) - 1
-    running.send_signal(signal.SIGINT)
-    stdout, stderr = running.communicate(timeout=60)
-    assert (running.returncode, stderr) == (130, "rotortree-crash: interrupted\n")
-    assert re.match("ok +create, n = 2 × posix: ", stdout)
-    assert "long, n = 2 × posix: cut off" in stdout
-    assert "2 explorations, 0 with violations" in stdout.splitlines()[-1]
-    cases = ElementTree.parse(tmp_path / "junit.xml").findall("testsuite/testcase")
-    assert [case.get("name") for case in cases] == ["create, n = 2", "long, n = 2"]
-    assert len(_content(tmp_path / "out").splitlines()) == 2
-    while any(map(is_running, started)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not any(map(is_running, started))
+    with process(*words) as running:
+        deadline = time.monotonic() + 60
+        while "create" not in _content(tmp_path / "out") and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.3)  # in the middle of the second workload
+        started = children(running.pid)
+        assert len(started) >= int(jobs) - 1
+        running.send_signal(signal.SIGINT)
+        stdout, stderr = running.communicate(timeout=60)
+        assert (running.returncode, stderr) == (130, "rotortree-crash: interrupted\n")
+        assert re.match("ok +create, n = 2 × posix: ", stdout)
+        assert "long, n = 2 × posix: cut off" in stdout
+        assert "2 explorations, 0 with violations" in stdout.splitlines()[-1]
+        cases = ElementTree.parse(tmp_path / "junit.xml").findall("testsuite/testcase")
+        assert [case.get("name") for case in cases] == ["create, n = 2", "long, n = 2"]
+        assert len(_content(tmp_path / "out").splitlines()) == 2
+        while any(map(is_running, started)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not any(map(is_running, started))
 
 
 def _content(path: Path) -> str:
@@ -201,15 +201,17 @@ def cpu_seconds(process_id: int) -> float:
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_ctrl_c_ends_fuzzing_with_a_summary(jobs: str) -> None:
     """It would go on for ever.  A terminal interrupts all processes of the command."""
-    running = process("fuzz", "--jobs", jobs, start_new_session=True)
-    deadline = time.monotonic() + 60
-    while cpu_seconds(running.pid) < 2.5 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert running.poll() is None
-    os.killpg(running.pid, signal.SIGINT)
-    stdout, stderr = running.communicate(timeout=60)
-    assert (running.returncode, stderr) == (130, "rotortree-crash: interrupted\n")
-    assert re.fullmatch(r"\d+ random lives, 0 with violations: [\d,]+ recoveries in .* s\n", stdout)
+    with process("fuzz", "--jobs", jobs, start_new_session=True) as running:
+        deadline = time.monotonic() + 60
+        while cpu_seconds(running.pid) < 2.5 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert running.poll() is None
+        os.killpg(running.pid, signal.SIGINT)
+        stdout, stderr = running.communicate(timeout=60)
+        assert (running.returncode, stderr) == (130, "rotortree-crash: interrupted\n")
+        assert re.fullmatch(
+            r"\d+ random lives, 0 with violations: [\d,]+ recoveries in .* s\n", stdout
+        )
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
@@ -224,14 +226,31 @@ def test_ctrl_c_does_not_wait_for_a_recovery(jobs: str, tmp_path: Path) -> None:
         "        time.sleep(600)\n",
         encoding="utf-8",
     )
-    running = process("explore", "--subject", "mine:Mine", "--jobs", jobs, cwd=tmp_path)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "started").exists() and time.monotonic() < deadline:
+    with process("explore", "--subject", "mine:Mine", "--jobs", jobs, cwd=tmp_path) as running:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "started").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        running.send_signal(signal.SIGINT)
+        stdout, stderr = running.communicate(timeout=60)
+        assert (running.returncode, stderr) == (130, "rotortree-crash: interrupted\n")
+        assert "toy log × posix: cut off" in stdout
+
+
+@needs_proc
+def test_processes_of_a_pool_end_when_the_command_is_killed(tmp_path: Path) -> None:
+    """They would take all cores, and nobody would know of them."""
+    words = ("explore", "long", "--depth", "3", "--jobs", "2")
+    with process(*words) as running:
+        deadline = time.monotonic() + 60
+        while len(children(running.pid)) < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        started = children(running.pid)
+        running.kill()
+        running.communicate(timeout=60)
+    assert len(started) >= 2
+    while any(map(is_running, started)) and time.monotonic() < deadline:
         time.sleep(0.02)
-    running.send_signal(signal.SIGINT)
-    stdout, stderr = running.communicate(timeout=60)
-    assert (running.returncode, stderr) == (130, "rotortree-crash: interrupted\n")
-    assert "toy log × posix: cut off" in stdout
+    assert not any(map(is_running, started))
 
 
 def test_processes_of_a_pool_leave_ctrl_c_to_the_command() -> None:
@@ -245,17 +264,17 @@ def test_processes_of_a_pool_leave_ctrl_c_to_the_command() -> None:
 def test_a_terminal_sees_progress_and_a_pipe_sees_none() -> None:
     """What is going on and how fast, on stderr; gone in the end."""
     ours, theirs = pty.openpty()
-    running = process("explore", "long", "--seconds", "1", stderr=theirs)
-    os.close(theirs)
-    stdout, _ = running.communicate(timeout=60)
-    shown = b""
-    while part := _read(ours):
-        shown += part
-    os.close(ours)
-    assert running.returncode == 0
-    assert "long, n = 2 × posix" in shown.decode()
-    assert re.search(rb"\d states/s", shown)
-    assert "\x1b" not in stdout
+    with process("explore", "long", "--seconds", "1", stderr=theirs) as running:
+        os.close(theirs)
+        stdout, _ = running.communicate(timeout=60)
+        shown = b""
+        while part := _read(ours):
+            shown += part
+        os.close(ours)
+        assert running.returncode == 0
+        assert "long, n = 2 × posix" in shown.decode()
+        assert re.search(rb"\d states/s", shown)
+        assert "\x1b" not in stdout
 
 
 def _read(terminal: int) -> bytes:
@@ -269,22 +288,21 @@ def test_a_closed_pipe_ends_the_command_quietly() -> None:
     """Whoever reads has enough; exit status 141."""
     read, write = os.pipe()
     os.close(read)
-    running = process("explore", *TOY, stdout=write)
-    os.close(write)
-    _, stderr = running.communicate(timeout=60)
-    assert (running.returncode, stderr) == (141, "")
+    with process("explore", *TOY, stdout=write) as running:
+        os.close(write)
+        _, stderr = running.communicate(timeout=60)
+        assert (running.returncode, stderr) == (141, "")
 
 
 def test_a_full_disk_is_told() -> None:
     """Of the output, and of a file that an option names."""
-    with open("/dev/full", "wb") as full:
-        running = process("explore", *TOY, stdout=full)
+    with open("/dev/full", "wb") as full, process("explore", *TOY, stdout=full) as running:
         _, stderr = running.communicate(timeout=60)
     assert (running.returncode, stderr) == (2, "rotortree-crash: output: No space left on device\n")
-    running = process("explore", *TOY, "--jsonl", "/dev/full")
-    _, stderr = running.communicate(timeout=60)
-    assert running.returncode == 2
-    assert stderr.endswith(": No space left on device\n")
+    with process("explore", *TOY, "--jsonl", "/dev/full") as running:
+        _, stderr = running.communicate(timeout=60)
+        assert running.returncode == 2
+        assert stderr.endswith(": No space left on device\n")
 
 
 def test_help_loads_nothing_that_it_does_not_need() -> None:

@@ -21,27 +21,37 @@ from tests.campaigns.kill_score.__main__ import main
 from tests.campaigns.kill_score.battery import BATTERY, Trial
 from tests.campaigns.kill_score.fault import PlantedFault
 from tests.campaigns.kill_score.judging import Row, ask, judge, kill_score, score
-from tests.campaigns.kill_score.planted import PLANTED
+from tests.campaigns.kill_score.planted import NOTHING, PLANTED, read_noticed
 from tests.campaigns.planting import Edit, PlantingError, planted
 
 QUICK = "acknowledged before the write"
 """A fault that the laws notice at once."""
 
 
+LAWS = [name for name in BATTERY if name.startswith("laws")]
+"""The checks that take less than a second."""
+
+
 @pytest.mark.usefixtures("unread")
-@pytest.mark.parametrize("name", PLANTED)
-def test_a_planted_fault_is_caught_or_redundant(name: str) -> None:
-    """Some check notices it; or nothing does, and the registry says why it does no harm."""
+@pytest.mark.parametrize("name", [name for name, by in read_noticed().items() if by in LAWS])
+def test_a_planted_fault_that_laws_notice_is_caught(name: str) -> None:
+    """At once.  The kill score asks the whole battery of all faults, in `make kill-score`."""
     row = judge(name)
-    assert row.is_good, row
-    assert bool(row.check) == bool(row.message) == (row.verdict == "caught")
+    assert (row.verdict, row.check in LAWS) == ("caught", True), row
+    assert row.message
     assert row.states > 0
 
 
-@pytest.mark.parametrize("name", BATTERY)
-def test_a_check_notices_nothing_where_nothing_is_planted(name: str) -> None:
+def test_laws_notice_nothing_where_nothing_is_planted() -> None:
     """A check that fails without a fault would be worth nothing."""
-    assert ask({name: BATTERY[name]})[:2] == ("", "")
+    assert ask({name: BATTERY[name] for name in LAWS})[:2] == ("", "")
+
+
+def test_what_was_noticed_is_of_faults_and_checks_that_there_are() -> None:
+    """And of all faults that are not redundant: the kill score was 100 % then."""
+    noticed = read_noticed()
+    assert noticed.keys() == {name for name, fault in PLANTED.items() if not fault.redundant}
+    assert set(noticed.values()) <= BATTERY.keys()
 
 
 def test_there_are_enough_faults_of_every_kind() -> None:
@@ -102,7 +112,7 @@ def test_a_fault_is_there_within_its_context_and_gone_after_it() -> None:
     right = codes()
     for fault in PLANTED.values():
         with contextlib.suppress(ZeroDivisionError), fault.apply():
-            assert codes() != right, fault.name
+            assert (codes() != right) == (fault.name != NOTHING), fault.name
             raise ZeroDivisionError
         assert codes() == right, fault.name
 
@@ -200,9 +210,9 @@ def test_a_fault_that_nothing_notices_is_no_success(monkeypatch: pytest.MonkeyPa
     redundant = PlantedFault("r", "", PLANTED[QUICK].edits, redundant="Every profile: not so.")
     harmless = PlantedFault("h", "", (Edit(TreeState.fail, "the tree is failed", "failed"),))
     monkeypatch.setattr(judging, "PLANTED", {"r": redundant, "h": harmless})
-    monkeypatch.setattr(judging, "ask", lambda: ("", "", 1))
+    monkeypatch.setattr(judging, "ask", lambda battery: ("", "", 1))
     assert judge("h").verdict == "SURVIVED"
-    monkeypatch.setattr(judging, "ask", lambda: (caught.check, caught.message, 1))
+    monkeypatch.setattr(judging, "ask", lambda battery: (caught.check, caught.message, 1))
     assert judge("r").verdict == "NOT REDUNDANT"
     assert not judge("r").is_good
 
@@ -254,7 +264,7 @@ def test_the_command_fails_where_one_survives(
 ) -> None:
     """And where one that is said to do no harm is noticed; a redundant one has its reason."""
     verdicts = iter(["SURVIVED", "NOT REDUNDANT", "redundant"])
-    names = list(PLANTED)[:2] + [name for name in PLANTED if PLANTED[name].redundant][:1]
+    names = list(PLANTED)[1:3] + [name for name in PLANTED if PLANTED[name].redundant][:1]
 
     def judged(name: str) -> Row:
         return Row(name, "described", next(verdicts), "", "said", 7, 0.5)  # type: ignore[arg-type]  # a verdict
@@ -274,7 +284,10 @@ def test_the_faults_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.splitlines() == list(PLANTED)
 
 
-@pytest.mark.parametrize("words", ["--fault nonsense", "--jobs 0", "--jobs two", "--nonsense"])
+@pytest.mark.parametrize(
+    "words",
+    ["--fault nonsense", "--jobs 0", "--jobs two", "--nonsense", f"--accept --fault {NOTHING}"],
+)
 def test_a_wrong_request_does_nothing(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit status 2, and nothing on stdout."""
     with pytest.raises(SystemExit, match="2"):

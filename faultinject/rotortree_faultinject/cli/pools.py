@@ -1,7 +1,9 @@
 """Pools of processes for commands with --jobs."""
 
 import contextlib
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor
 
@@ -10,7 +12,7 @@ __all__ = ["pool"]
 
 @contextlib.contextmanager
 def pool(jobs: int) -> Iterator[Executor | None]:
-    """A pool of processes, which does not outlive an interrupt; None for one job."""
+    """A pool of processes; None for one job.  It outlives neither an interrupt nor this process."""
     if jobs == 1:
         yield None
         return
@@ -19,8 +21,7 @@ def pool(jobs: int) -> Iterator[Executor | None]:
     from concurrent.futures import ProcessPoolExecutor
 
     context = multiprocessing.get_context("spawn")
-    ignoring = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which ends them
-    executor = ProcessPoolExecutor(jobs, context, signal.signal, ignoring)
+    executor = ProcessPoolExecutor(jobs, context, _begin)
     try:
         yield executor
     except BaseException:
@@ -29,3 +30,19 @@ def pool(jobs: int) -> Iterator[Executor | None]:
         raise
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    """What a process of a pool does first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which ends it
+    threading.Thread(target=_end_with_command, daemon=True).start()
+
+
+def _end_with_command() -> None:
+    """End this process when the command is gone, which may have been killed."""
+    import multiprocessing
+
+    command = multiprocessing.parent_process()
+    if command is not None:
+        command.join()
+        os._exit(1)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from rotortree_faultinject.cli.output import Monitor, print_table
 from tests.campaigns.kill_score.judging import Row, kill_score, score
-from tests.campaigns.kill_score.planted import PLANTED
+from tests.campaigns.kill_score.planted import PLANTED, write_noticed
 
 __all__ = ["main"]
 
@@ -26,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list:
         print(*PLANTED, sep="\n")
         return 0
+    if options.accept and options.fault:
+        parser.error("--accept needs all faults")
     names = list(dict.fromkeys(options.fault or PLANTED))
     try:
         judged = kill_score(names, options.jobs)
@@ -41,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
     finally:  # also what there is when somebody interrupts it
         _print_score(rows)
+    if options.accept:
+        write_noticed({row.fault: row.check for row in rows if row.verdict == "caught"})
     return 0 if all(row.is_good for row in rows) else 1
 
 
@@ -50,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--fault", metavar="NAME", action="append", help="one of --list; repeat it")
     parser.add_argument("--jobs", type=_count, default=1, metavar="N", help="processes (1)")
+    parser.add_argument(
+        "--accept", action="store_true", help="ask the check that noticed a fault first from now on"
+    )
     parser.add_argument("--list", action="store_true", help="print the names of all faults")
     return parser
 

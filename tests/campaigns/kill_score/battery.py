@@ -1,7 +1,7 @@
 """The battery: all that is asked of a tree to find out whether a fault is planted in it.
 
-Checks are asked in their order, the cheapest first, until one notices something.  A check is a
-function that yields one `Trial` after the other; an exception that leaves it is noticed, too.
+Checks are asked the cheapest first, until one notices something.  A check is a function that yields
+one `Trial` after the other; an exception that leaves it is noticed, too.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Each fault is planted by itself, and the battery asked until a check notices it.  One that nothing
 notices is a hole in the harness; or it is redundant, does no harm, which is then said with its
-reason and holds only if nothing in the battery disagrees.
+reason and holds only if nothing in the battery disagrees.  One of these is no fault at all, so that
+the battery is judged as well.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from rotortree.durable import rotor_tree, watermark
 from rotortree_faultinject.cli.pools import pool
 from rotortree_faultinject.exploring.explorer import describe_error
 from tests.campaigns.kill_score.battery import BATTERY, Check
-from tests.campaigns.kill_score.planted import PLANTED
+from tests.campaigns.kill_score.planted import PLANTED, read_noticed
 
 __all__ = ["Row", "Verdict", "ask", "judge", "kill_score", "score"]
 
@@ -99,12 +100,18 @@ def judge(name: str) -> Row:
     fault = PLANTED[name]
     started = time.process_time()
     with fault.apply():
-        check, message, states = ask()
+        check, message, states = ask(_likely_first(name))
     verdict: Verdict = "caught" if check else "SURVIVED"
     if fault.redundant:
         verdict = "NOT REDUNDANT" if check else "redundant"
     seconds = time.process_time() - started
     return Row(name, fault.description, verdict, check, message, states, seconds)
+
+
+def _likely_first(name: str) -> Mapping[str, Check]:
+    """The battery; the check that noticed this fault the last time comes first."""
+    likely = read_noticed().get(name)
+    return dict(sorted(BATTERY.items(), key=lambda item: item[0] != likely))
 
 
 def kill_score(names: Iterable[str] | None = None, jobs: int = 1) -> Iterator[Row]:

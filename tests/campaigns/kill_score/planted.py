@@ -1,8 +1,10 @@
-"""All planted faults."""
+"""All planted faults, and which check noticed each of them when somebody last looked."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 from tests.campaigns.kill_score.fault import PlantedFault
@@ -12,9 +14,42 @@ from tests.campaigns.kill_score.planted_order import ORDER
 from tests.campaigns.kill_score.planted_reading import READING
 from tests.campaigns.kill_score.planted_recovery import RECOVERY
 
-__all__ = ["PLANTED"]
+__all__ = ["NOTHING", "NOTICED", "PLANTED", "read_noticed", "write_noticed"]
+
+NOTHING = "nothing"
+"""The fault that is none: the tree as it is.  A battery that notices something is wrong itself."""
 
 PLANTED: Mapping[str, PlantedFault] = MappingProxyType(
-    {fault.name: fault for fault in (*ORDER, *ERRORS, *NAMES, *READING, *RECOVERY)}
+    {
+        fault.name: fault
+        for fault in (
+            PlantedFault(
+                NOTHING,
+                "the tree as it is",
+                (),
+                "Every profile: what the battery notices here is a fault of its own.",
+            ),
+            *ORDER,
+            *ERRORS,
+            *NAMES,
+            *READING,
+            *RECOVERY,
+        )
+    }
 )
 """Every planted fault by its name; read-only."""
+
+NOTICED = Path(__file__).with_name("noticed.json")
+"""By name of the fault, the check that noticed it: asking that one first saves most of the time."""
+
+
+def read_noticed() -> dict[str, str]:
+    """What `NOTICED` says.  It only orders the checks, so faults and checks may be missing."""
+    noticed: dict[str, str] = json.loads(NOTICED.read_text(encoding="utf-8"))
+    return noticed
+
+
+def write_noticed(noticed: Mapping[str, str]) -> None:
+    """Keep which check noticed which fault."""
+    text = json.dumps(dict(sorted(noticed.items())), indent=1)
+    NOTICED.write_text(f"{text}\n", encoding="utf-8")
