@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol, TypeAlias, runtime_checkable
 
@@ -154,5 +156,16 @@ def run(app: typer.Typer) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    sys.unraisablehook = _repeat_interrupt
     app()
     raise AssertionError("the application exits by itself")
+
+
+def _repeat_interrupt(lost: sys.UnraisableHookArgs) -> None:
+    """Interrupt the main thread once more if Ctrl-C came in a finalizer, which drops exceptions."""
+    if isinstance(lost.exc_value, KeyboardInterrupt):
+        main = threading.main_thread().ident
+        assert main is not None  # it runs
+        threading.Timer(0.01, signal.pthread_kill, (main, signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(lost)

@@ -6,6 +6,7 @@ import errno
 import os
 import pty
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,43 @@ def test_errors_of_a_process_are_one_line_without_a_traceback(tmp_path: Path) ->
         status, stdout, stderr = finish(command, tree)
         assert (status, stdout, stderr.count("\n")) == (1, "", 1)
         assert stderr.startswith(f"rotortree: {segment}, offset 160: leaves 0 to 4 are damaged")
+
+
+LATE = """
+import sys, time
+from rotortree.console import application, run
+
+class Late:
+    def __del__(self):
+        raise KeyboardInterrupt
+
+app = application("late", lambda error: None)
+
+@app.command()
+def wait(number: int):
+    for _ in range(number):
+        Late()
+        time.sleep(60)
+
+@app.command()
+def other():
+    pass
+
+sys.argv = ["late", "wait", "3"]
+run(app)
+"""
+
+
+def test_an_interrupt_in_a_finalizer_is_not_lost() -> None:
+    """Python drops what a finalizer raises; a command that ran on would have ignored Ctrl-C."""
+    done = subprocess.run(
+        [sys.executable, "-c", LATE],
+        env=environment(),
+        capture_output=True,
+        timeout=50,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"late: interrupted\n")
 
 
 def test_a_closed_pipe_ends_the_command_quietly(tmp_path: Path) -> None:
