@@ -21,11 +21,12 @@ SOURCES := pyproject.toml setup.py rotortree/kernel/_native.c rotortree/kernel/_
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test test-kernels check crash fuzz exhaustive fuzz-decoders kill-score damage bench bench-quick scale instructions spec symbolic mutants trace sanitize cross clean
+.PHONY: help run test test-long test-kernels check crash fuzz exhaustive fuzz-decoders kill-score damage bench bench-quick scale instructions spec symbolic mutants trace sanitize cross clean
 
 help:
 	@echo "make run          install the package into $(VENV) and run the demonstration"
-	@echo "make test         everything: ruff, mypy --strict, all tests, on all cores"
+	@echo "make test         ruff, mypy --strict, all tests but the long ones, on all cores"
+	@echo "make test-long    the tests that take long"
 	@echo "make test-kernels all tests, with each kernel that the machine would not choose"
 	@echo "make check        ruff and mypy --strict alone"
 	@echo "make crash        every crash of the built-in workloads, under every profile, to depth 3"
@@ -51,15 +52,19 @@ run: $(VENV)/.installed
 
 test: check
 	@echo "pytest"
-	@$(BIN)/python -m pytest -n auto --dist loadgroup $(RECORD)
+	@$(BIN)/python -m pytest -n auto --dist loadgroup -m "not long" $(RECORD)
 	@echo "requirements"
 	@$(BIN)/python -m tests.campaigns.trace tests $(SKIPPING)
 	@$(MAKE) test-kernels TESTS=tests/tree
 
+test-long: $(VENV)/.installed-dev
+	@echo "pytest -m long"
+	@$(BIN)/python -m pytest -n auto --dist loadgroup -m long
+
 test-kernels: $(VENV)/.installed-dev
 	@for kernel in $$($(BIN)/python -m tests.kernels); do \
 	    echo "pytest $(TESTS), ROTORTREE_NATIVE=$$kernel"; \
-	    ROTORTREE_NATIVE=$$kernel $(BIN)/python -m pytest -n auto --dist loadgroup $(TESTS) \
+	    ROTORTREE_NATIVE=$$kernel $(BIN)/python -m pytest -n auto --dist loadgroup -m "not long" $(TESTS) \
 	        || exit 1; \
 	done
 

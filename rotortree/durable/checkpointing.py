@@ -165,7 +165,7 @@ class Checkpointer:
         if error is None:
             self._finished.rise(self._begun)
         else:
-            self._finished.fail(self._begun, partial(copy.copy, error))
+            self._finished.fail(self._begun, partial(_copy, error))
 
     def _close_once(self) -> None:
         if not self._closed.value:
@@ -238,6 +238,13 @@ class Checkpointer:
             self._log.tidy()
         with contextlib.suppress(IoFailedError):
             levels.files.map_segments(self._tree, stop.head.size, levels.tiering)
+
+
+def _copy(error: StorageError) -> StorageError:
+    """The same error, for one more that waits."""
+    other = copy.copy(error)
+    other.__cause__ = error.__cause__
+    return other
 
 
 def _nothing_forbids() -> None:

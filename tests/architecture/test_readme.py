@@ -34,7 +34,7 @@ def test_the_readme_has_something_to_run() -> None:
 def test_the_makefile_has_the_documented_targets() -> None:
     """Each of them is also in `make help`."""
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set("help run test test-kernels check bench bench-quick clean".split())
+    targets = set("help run test test-long test-kernels check bench bench-quick clean".split())
     targets |= set("crash fuzz kill-score damage scale instructions sanitize cross".split())
     targets |= set("exhaustive fuzz-decoders spec symbolic mutants trace".split())
     assert makefile_targets(text) == targets

@@ -22,7 +22,7 @@ from tests.campaigns.kill_score.planted import PLANTED
 SHORT = [name for name in WORKLOADS if name != "long"]
 """The workloads of which every state is checked."""
 
-QUICK = ("create", "first-flush", "torn-tail", "killed-between-frames")
+QUICK = ("create", "first-flush", "torn-tail")
 """Those of which crashes in the recovery from a crash in recovery take a few seconds."""
 
 WITNESS = pytest.mark.evidence(
@@ -34,7 +34,9 @@ NESTED = pytest.mark.evidence("crash", "DURABLE-5", "DURABLE-6", "DURABLE-30", "
 """What an exploration is evidence of, without and with crashes in recovery."""
 
 
-@pytest.mark.parametrize("n", [pytest.param(2, marks=WITNESS), 3, 4])
+@pytest.mark.parametrize(
+    "n", [pytest.param(2, marks=WITNESS), 3, pytest.param(4, marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize("profile", ["posix", "ext4-ordered"])
 @pytest.mark.parametrize("name", SHORT)
 def test_every_crash_of_a_short_workload(name: str, profile: str, n: int) -> None:
@@ -77,6 +79,7 @@ def test_crashes_in_the_recovery_from_a_crash_in_recovery_change_nothing(
     assert result.statistics.nested > result.statistics.distinct
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("profile", list(PROFILES))
 def test_crashes_of_a_long_workload(profile: str) -> None:
     """A long workload under every profile, n = 3, with kills: all pairs and samples per point."""
@@ -93,7 +96,7 @@ def test_crashes_under_every_schedule_of_one_preemption(name: str) -> None:
     assert found.distinct > 30
 
 
-@pytest.mark.parametrize("n", [2, 3, 4])
+@pytest.mark.parametrize("n", [2, *(pytest.param(n, marks=pytest.mark.long) for n in (3, 4))])
 @pytest.mark.parametrize("profile", ["posix", "ext4-ordered"])
 def test_every_crash_of_a_checkpoint_beside_inserts_and_a_flush(profile: str, n: int) -> None:
     """Two preemptions: every schedule, every crash point, every subset, and working on from it."""
@@ -104,6 +107,7 @@ def test_every_crash_of_a_checkpoint_beside_inserts_and_a_flush(profile: str, n:
     assert found.schedules > 100
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", list(CONCURRENT))
 def test_crashes_under_random_schedules(name: str) -> None:
     """The same with any number of preemptions: 60 random schedules."""

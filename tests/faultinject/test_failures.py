@@ -50,7 +50,8 @@ def check(lives: Iterator[TreeSubject], least: int) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=FAILING) if name in QUICK else name for name in SHORT]
+    "name",
+    [pytest.param(name, marks=FAILING if name in QUICK else pytest.mark.long) for name in SHORT],
 )
 def test_a_failing_call_fails_its_operation_or_nothing(name: str, mode: FsyncFailure) -> None:
     """Every call × before, half-way, after, short, EINTR, Ctrl-C, death, for ever.
@@ -63,6 +64,7 @@ def test_a_failing_call_fails_its_operation_or_nothing(name: str, mode: FsyncFai
     check(lives_with_a_fault(subject.steps, options), least=30)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("letters", ["x", "h", "X", "k"])
 def test_a_failing_call_in_a_long_life(letters: str) -> None:
     """The same for every call of the long workload, n = 2."""

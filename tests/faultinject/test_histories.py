@@ -68,7 +68,9 @@ def test_a_history_that_fails_is_short_and_replays_from_its_file(
     assert replay(finding) is None
 
 
-@pytest.mark.parametrize("start", range(0, 80, 10))
+@pytest.mark.parametrize(
+    "start", [0, 10, *(pytest.param(start, marks=pytest.mark.long) for start in range(20, 80, 10))]
+)
 def test_random_lives_and_their_ends_keep_the_promises(start: int) -> None:
     """Ten of the fuzzer's lives, and crashes at every point of their last parts.
 

@@ -117,6 +117,7 @@ def test_what_a_killed_process_left_in_the_cache_is_not_taken_for_durable() -> N
         abandon(life.tree)
 
 
+@pytest.mark.long
 def test_a_crash_in_recovery_changes_nothing() -> None:
     """Every crash state of the script × every call of the open that follows: depth 2.
 

@@ -128,7 +128,13 @@ def faults(calls: Sequence[Call]) -> Iterator[tuple[str, int, int]]:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"record": True}, {"on_close": True}, {"zeros_ahead": 700}],
+    [
+        {},
+        *(
+            pytest.param(options, marks=pytest.mark.long)
+            for options in ({"record": True}, {"on_close": True}, {"zeros_ahead": 700})
+        ),
+    ],
     ids=["plain", "record", "on-close", "zeros ahead"],
 )
 def test_a_failing_call_fails_its_operation_or_nothing(options: dict[str, Any]) -> None:
