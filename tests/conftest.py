@@ -27,9 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--read-every",
         type=int,
-        default=8,
+        default=32,
         metavar="N",
-        help="let the independent reader read one of N directories that are opened (8)",
+        help="let the independent reader read one of N directories that are opened (32)",
     )
 
 

@@ -1,6 +1,6 @@
 """The independent reader of the format agrees with the implementation, whatever is damaged.
 
-One of eight opens of all tests is compared, those in processes of their own are not
+One of 32 opens of all tests is compared, those in processes of their own are not
 (`tests/conftest.py`). Here are the sweeps that are made for it: small trees in all situations, each
 with every damage of one file, and with some of two.
 """
