@@ -14,12 +14,13 @@ import functools
 import threading
 from array import array
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from itertools import accumulate
 from typing import NoReturn, Protocol, TypeVar
 
 from rotortree import kernel
 from rotortree.encoding import inclusion_header
-from rotortree.errors import CapacityExceededError, MaxDepthExceededError
+from rotortree.errors import CapacityExceededError, MaxDepthExceededError, ReentrantError
 from rotortree.geometry import (
     MAX_SIZE,
     NODE_BYTES,
@@ -165,20 +166,20 @@ class PortableAccumulator:
         self.max_depth = max_depth
         self.hasher = hasher
         self.size = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # which knows its owner
         self._segment_nodes = nodes_per_segment
         self._levels = [LevelArray(nodes_per_segment)]
 
     def append(self, leaf: Leaf, /) -> None:
         """See `Accumulator.append`."""
         row = one_leaf(leaf)
-        with self._lock:
+        with self._writing():
             self.size = self._store(row)
 
     def extend(self, leaves: LeafBatch, /) -> None:
         """See `Accumulator.extend`."""
         row = leaf_row(leaves)
-        with self._lock:
+        with self._writing():
             self.size = self._store(row)
 
     def insert(self, leaf: Leaf, /) -> bytes:
@@ -190,11 +191,24 @@ class PortableAccumulator:
         return self._insert(leaf_row(leaves))
 
     def _insert(self, row: memoryview) -> bytes:
-        with self._lock:
+        with self._writing():
             new_size = self._store(row)
             root = self.root(new_size)
             self.size = new_size
         return root
+
+    def _writing(self) -> AbstractContextManager[object]:
+        """The lock of all writers.
+
+        Raises ReentrantError where the caller interrupted a writer of its own thread: a signal
+        handler, a finalizer, a hasher.
+        """
+        if self._lock._is_owned():  # type: ignore[attr-defined]  # typeshed does not know it
+            raise ReentrantError(
+                "called by what interrupted an insert of the same thread"
+                " (a signal handler, a finalizer or a hasher)"
+            )
+        return self._lock
 
     def _level(self, level: int) -> LevelArray:
         """The array of a level, made when a writer first asks for it.

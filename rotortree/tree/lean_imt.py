@@ -90,9 +90,9 @@ class LeanIMT(TreeReads):
     raises changes nothing, with one exception: after a KeyboardInterrupt, or another error that a
     signal handler raises, the leaves may be in the tree (TREE-26).
 
-    A signal handler or finalizer must not insert: if it interrupts an insertion of its own thread,
-    it waits for ever.  A child process must not insert if another thread was inserting when the
-    process was forked, for the same reason.
+    A signal handler, a finalizer or a hasher may read.  If it inserts, and interrupted an insertion
+    of its own thread, it gets ReentrantError, and changes nothing.  A child process must not insert
+    if another thread was inserting when the process was forked: it would wait for ever.
     """
 
     __slots__ = ("_append", "_extend", "_insert", "_insert_many", "_tree")

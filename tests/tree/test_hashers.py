@@ -23,6 +23,7 @@ from rotortree import (
     InvalidConfigError,
     InvalidProofError,
     LeanIMT,
+    ReentrantError,
     RotorTree,
     Sha256Hasher,
     TreeHead,
@@ -177,6 +178,30 @@ def test_a_hasher_that_fails_in_reads_or_in_a_flush_does_no_harm(tmp_path: Path)
         RotorTree.open(tmp_path)
     with pytest.raises(ConfigMismatchError):
         RotorTree.open(tmp_path, hasher=Sha256Hasher())
+
+
+def test_a_hasher_that_inserts_gets_an_error_and_nothing_changes() -> None:
+    """As a signal handler or a finalizer does that interrupts an insert of its own thread."""
+    within = [True]
+
+    def insert_within(children: Sequence[bytes]) -> bytes:
+        calls: tuple[Callable[[], object], ...] = (
+            lambda: tree.insert(bytes(32)),
+            lambda: tree.insert_many([bytes(32)] * 3),
+            lambda: tree.append(bytes(32)),
+            lambda: tree.extend(bytes(96)),
+        )
+        for call in calls if within else ():
+            with pytest.raises(ReentrantError, match="interrupted an insert of the same thread"):
+                call()
+        return hashlib.sha256(b"".join(children)).digest()
+
+    tree = LeanIMT(n=2, hasher=CustomHasher("within", insert_within))
+    for leaf in make_leaves(2):
+        tree.insert(leaf)
+    within.clear()
+    assert tree.size == 2
+    assert tree.root == hashlib.sha256(b"".join(make_leaves(2))).digest()
 
 
 class Bulk:
