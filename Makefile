@@ -55,7 +55,6 @@ test: check
 	@$(BIN)/python -m pytest -n auto --dist loadgroup -m "not long" $(RECORD)
 	@echo "requirements"
 	@$(BIN)/python -m tests.campaigns.trace tests $(SKIPPING)
-	@$(MAKE) test-kernels TESTS=tests/tree
 
 test-long: $(VENV)/.installed-dev
 	@echo "pytest -m long"

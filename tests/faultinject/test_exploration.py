@@ -35,7 +35,11 @@ NESTED = pytest.mark.evidence("crash", "DURABLE-5", "DURABLE-6", "DURABLE-30", "
 
 
 @pytest.mark.parametrize(
-    "n", [pytest.param(2, marks=WITNESS), 3, pytest.param(4, marks=pytest.mark.long)]
+    "n",
+    [
+        pytest.param(2, marks=WITNESS),
+        *(pytest.param(n, marks=pytest.mark.long) for n in (3, 4)),
+    ],
 )
 @pytest.mark.parametrize("profile", ["posix", "ext4-ordered"])
 @pytest.mark.parametrize("name", SHORT)

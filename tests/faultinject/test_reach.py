@@ -31,6 +31,7 @@ def reached(*subjects: TreeSubject, bounds: Bounds) -> Counter[str]:
     return counts
 
 
+@pytest.mark.long
 def test_the_default_exploration_reaches_every_branch() -> None:
     """Crashes and kills of every workload, crashes while repairing, calls that fail.
 
