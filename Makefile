@@ -92,7 +92,7 @@ exhaustive: $(VENV)/.installed-dev
 fuzz-decoders: $(VENV)/.installed-fuzz
 	@$(BIN)/python -m tests.campaigns.decoders --seconds $(SECONDS) --seed $(SEED) --jobs $(JOBS)
 
-kill-score: $(VENV)/.installed
+kill-score: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.campaigns.kill_score --jobs $(JOBS)
 
 damage: $(VENV)/.installed
