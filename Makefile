@@ -14,6 +14,7 @@ RECORD := -p tests.campaigns.trace.plugin --evidence build/evidence/tests.jsonl
 SKIPPING = $(if $(filter-out 0,$(ROTORTREE_REQUIRE_SPIN)),,--allow-skipped)
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # What an installation depends on.  The folders are source roots: a new package changes them.
 SOURCES := pyproject.toml setup.py rotortree/kernel/_native.c rotortree/kernel/_paths.h rotortree/kernel/_tree.h rotortree/kernel/_hashing.h rotortree/kernel/_lanes.h model faultinject
@@ -52,18 +53,18 @@ run: $(VENV)/.installed
 
 test: check
 	@echo "pytest"
-	@$(BIN)/python -m pytest -n auto --dist loadgroup -m "not long" $(RECORD)
+	@$(PYTEST) -m "not long" $(RECORD)
 	@echo "requirements"
 	@$(BIN)/python -m tests.campaigns.trace tests $(SKIPPING)
 
 test-long: $(VENV)/.installed-dev
 	@echo "pytest -m long"
-	@$(BIN)/python -m pytest -n auto --dist loadgroup -m long
+	@$(PYTEST) -m long
 
 test-kernels: $(VENV)/.installed-dev
 	@for kernel in $$($(BIN)/python -m tests.kernels); do \
 	    echo "pytest $(TESTS), ROTORTREE_NATIVE=$$kernel"; \
-	    ROTORTREE_NATIVE=$$kernel $(BIN)/python -m pytest -n auto --dist loadgroup -m "not long" $(TESTS) \
+	    ROTORTREE_NATIVE=$$kernel $(PYTEST) -m "not long" $(TESTS) \
 	        || exit 1; \
 	done
 
@@ -114,7 +115,7 @@ trace: $(VENV)/.installed-dev
 	@echo "pytest -m evidence"
 	@status=0; \
 	ROTORTREE_REQUIRE_NATIVE=$(ROTORTREE_REQUIRE_NATIVE) \
-	$(BIN)/python -m pytest -n auto --dist loadgroup -q -m evidence $(RECORD) || status=$$?; \
+	$(PYTEST) -q -m evidence $(RECORD) || status=$$?; \
 	$(BIN)/python -m tests.campaigns.trace && exit $$status
 
 bench: $(VENV)/.installed-bench

@@ -7,10 +7,8 @@ policy says so.  Closing a tree is the last run of this thread, so that it never
 from __future__ import annotations
 
 import contextlib
-import copy
 import time
 from collections.abc import Callable
-from functools import partial
 
 from rotortree.config import CheckpointPolicy, RotorTreeConfig, TieringConfig
 from rotortree.durable.flushing import RETRY_SECONDS, Flusher
@@ -155,7 +153,7 @@ class Checkpointer:
             error = self._attempt()
         except BaseException as failure:  # nothing that this library knows of
             self._is_running = False
-            self._finished.fail(self._begun, partial(CheckpointFailedError, repr(failure)))
+            self._finished.fail(self._begun, CheckpointFailedError(repr(failure)))
             raise
         if error is not None and was_due:
             self._error = error
@@ -165,7 +163,7 @@ class Checkpointer:
         if error is None:
             self._finished.rise(self._begun)
         else:
-            self._finished.fail(self._begun, partial(_copy, error))
+            self._finished.fail(self._begun, error)
 
     def _close_once(self) -> None:
         if not self._closed.value:
@@ -238,13 +236,6 @@ class Checkpointer:
             self._log.tidy()
         with contextlib.suppress(IoFailedError):
             levels.files.map_segments(self._tree, stop.head.size, levels.tiering)
-
-
-def _copy(error: StorageError) -> StorageError:
-    """The same error, for one more that waits."""
-    other = copy.copy(error)
-    other.__cause__ = error.__cause__
-    return other
 
 
 def _nothing_forbids() -> None:

@@ -161,16 +161,12 @@ class Flusher:
         is_plain = isinstance(error, (IoFailedError, _HasherError))
         shown = str(error) if is_plain else f"{type(error).__name__}: {error}"
         message = f"{stop - self.durable.value} leaves stay pending: {shown}"
-
-        def failed() -> FlushFailedError:
-            failure = FlushFailedError(message, retryable=True)
-            failure.__cause__ = error.__cause__ if isinstance(error, _HasherError) else error
-            return failure
-
+        failed = FlushFailedError(message, retryable=True)
+        failed.__cause__ = error.__cause__ if isinstance(error, _HasherError) else error
         self.durable.fail(stop, failed)
         if self._seconds is not None:
             self._schedule(RETRY_SECONDS)
-        return failed()
+        return failed
 
     # The end.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import sys
 import threading
 from collections.abc import Callable, Generator
@@ -76,9 +77,14 @@ class Watermark:
         self.value = max(self.value, value)
         self._each(lambda watch: self._settle(watch, None) if watch.target <= self.value else None)
 
-    def fail(self, value: int, error: Callable[[], StorageError]) -> None:
-        """An attempt to rise to ``value`` failed: end the waits that it would have ended."""
-        self._each(lambda watch: self._settle(watch, error()) if watch.target <= value else None)
+    def fail(self, value: int, error: StorageError) -> None:
+        """An attempt to rise to ``value`` failed: end the waits that it would have ended.
+
+        Each gets a copy of the error, of the same cause: whoever raises one adds frames to it.
+        """
+        self._each(
+            lambda watch: self._settle(watch, _copy(error)) if watch.target <= value else None
+        )
 
     def end(self) -> None:
         """The number does not rise any more: end every wait."""
@@ -145,6 +151,12 @@ class Watermark:
             raise watch.error
         if not watch.is_settled:
             raise TimeoutError(f"not durable after {timeout} seconds")
+
+
+def _copy(error: StorageError) -> StorageError:
+    other = copy.copy(error)
+    other.__cause__ = error.__cause__
+    return other
 
 
 def _sleep(watch: Watch, timeout: float | None) -> None:

@@ -130,10 +130,10 @@ def test_a_subject_is_found_in_the_current_directory(tmp_path: Path) -> None:
         stdout, stderr = running.communicate(timeout=60)
         assert (running.returncode, stderr) == (1, ""), stdout
         (path,) = (tmp_path / "found").iterdir()
-        with process("replay", path, cwd=tmp_path) as running:
-            stdout, stderr = running.communicate(timeout=60)
-            assert (running.returncode, stderr) == (1, "")
-            assert "mine:Mine ()" in stdout
+    with process("replay", path, cwd=tmp_path) as running:
+        stdout, stderr = running.communicate(timeout=60)
+        assert (running.returncode, stderr) == (1, "")
+        assert "mine:Mine ()" in stdout
 
 
 def children(process_id: int) -> list[int]:
@@ -237,10 +237,9 @@ def test_ctrl_c_does_not_wait_for_a_recovery(jobs: str, tmp_path: Path) -> None:
 
 
 @needs_proc
-def test_processes_of_a_pool_end_when_the_command_is_killed(tmp_path: Path) -> None:
+def test_processes_of_a_pool_end_when_the_command_is_killed() -> None:
     """They would take all cores, and nobody would know of them."""
-    words = ("explore", "long", "--depth", "3", "--jobs", "2")
-    with process(*words) as running:
+    with process("explore", "long", "--depth", "3", "--jobs", "2") as running:
         deadline = time.monotonic() + 60
         while len(children(running.pid)) < 3 and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -70,9 +70,14 @@ def test_crashes_in_recovery_change_nothing(name: str) -> None:
     assert result.statistics.nested > result.statistics.distinct
 
 
-@NESTED
 @pytest.mark.parametrize("profile", ["posix", "ext4-ordered"])
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(pytest.param(name, marks=NESTED) for name in QUICK),
+        pytest.param("killed-between-frames", marks=pytest.mark.long),
+    ],
+)
 def test_crashes_in_the_recovery_from_a_crash_in_recovery_change_nothing(
     name: str, profile: str
 ) -> None:

@@ -34,7 +34,7 @@ from rotortree_faultinject.disk.image import image_of
 from rotortree_model import directory, layouts
 from tests.campaigns.kill_score.planted import PLANTED
 from tests.campaigns.planting import Edit, planted
-from tests.specs.reading import DisagreementError, Reading
+from tests.specs.reading import DisagreementError, Reading, files_of
 from tests.storage.trees import PATH, abandon, environment, leaves, open_tree
 
 Files = Mapping[str, bytes]
@@ -324,6 +324,19 @@ def test_reader_agrees_about_files_of_other_trees(name: str, reading: Reading) -
     """Trees of the same and of another identity, that went another way."""
     images = list(files_of_other_trees(SITUATIONS[name].files()))
     check_all(reading, iter(images), read_only=True)
+
+
+def test_a_tree_is_read_by_way_of_a_link_as_it_is_opened() -> None:
+    """Its files are those of the directory that the link leads to; a link to nothing has none."""
+    disk = SimulatedDisk()
+    open_tree(disk).close()
+    disk.symlink(PATH, "link")
+    disk.symlink("nowhere", "lost")
+    files = files_of(disk, PATH)
+    assert files
+    assert "COMMIT" in files
+    assert files_of(disk, "link") == files
+    assert files_of(disk, "lost") == files_of(disk, "nowhere") == {}
 
 
 def test_situations_are_what_they_say(reading: Reading) -> None:

@@ -14,7 +14,7 @@ from tests.campaigns.kill_score.planted_order import ORDER
 from tests.campaigns.kill_score.planted_reading import READING
 from tests.campaigns.kill_score.planted_recovery import RECOVERY
 
-__all__ = ["NOTHING", "NOTICED", "PLANTED", "read_noticed", "write_noticed"]
+__all__ = ["NOTHING", "PLANTED", "read_noticed", "write_noticed"]
 
 NOTHING = "nothing"
 """The fault that is none: the tree as it is.  A battery that notices something is wrong itself."""
@@ -39,17 +39,17 @@ PLANTED: Mapping[str, PlantedFault] = MappingProxyType(
 )
 """Every planted fault by its name; read-only."""
 
-NOTICED = Path(__file__).with_name("noticed.json")
+_NOTICED = Path(__file__).with_name("noticed.json")
 """By name of the fault, the check that noticed it: asking that one first saves most of the time."""
 
 
 def read_noticed() -> dict[str, str]:
-    """What `NOTICED` says.  It only orders the checks, so faults and checks may be missing."""
-    noticed: dict[str, str] = json.loads(NOTICED.read_text(encoding="utf-8"))
+    """Which check noticed which fault.  It only orders the checks, so either may be missing."""
+    noticed: dict[str, str] = json.loads(_NOTICED.read_text(encoding="utf-8"))
     return noticed
 
 
 def write_noticed(noticed: Mapping[str, str]) -> None:
     """Keep which check noticed which fault."""
     text = json.dumps(dict(sorted(noticed.items())), indent=1)
-    NOTICED.write_text(f"{text}\n", encoding="utf-8")
+    _NOTICED.write_text(f"{text}\n", encoding="utf-8")

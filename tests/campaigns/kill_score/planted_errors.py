@@ -295,7 +295,7 @@ _ERRORS = (
     PlantedFault(
         "tokens settled by a failure",
         "a flush that fails tells those who wait that it succeeded",
-        (Edit(Watermark.fail, "self._settle(watch, error())", "self._settle(watch, None)"),),
+        (Edit(Watermark.fail, "self._settle(watch, _copy(error))", "self._settle(watch, None)"),),
     ),
     PlantedFault(
         "tokens wait for ever after a failure",
