@@ -10,11 +10,11 @@
     │   ├── CapacityExceededError      more leaves than a size can count
     │   │   └── MaxDepthExceededError  more leaves than n ** max_depth
     │   ├── IndexOutOfRangeError       no such leaf, node, level or past size
-    │   └── InvalidProofError          a proof that does not prove its statement
-    │       └── NoUpdateNeededError    the old and the new head have the same size
+    │   ├── InvalidProofError          a proof that does not prove its statement
+    │   │   └── NoUpdateNeededError    the old and the new head have the same size
+    │   └── ReentrantError             called by what interrupted a call of the same thread
     └── StorageError                   the durable tree cannot do what the caller asked for
         ├── ClosedError                used after close(), or in a forked child
-        ├── ReentrantError             called by what interrupted a call of the same thread
         ├── ReadOnlyError              a change of a tree that was opened read-only
         ├── FileLockedError            another process (or object) has the tree open
         ├── TreeNotFoundError          no tree there, and the caller did not ask to create one
@@ -89,7 +89,7 @@ class RotorTreeError(Exception):
 
 
 class TreeError(RotorTreeError):
-    """The call was wrong: its arguments do not fit the tree.  Nothing changed."""
+    """The call was wrong: its arguments, or its moment, do not fit the tree.  Nothing changed."""
 
 
 class InvalidConfigError(TreeError, ValueError):
@@ -168,20 +168,20 @@ class NoUpdateNeededError(InvalidProofError):
         self.size = size
 
 
+class ReentrantError(TreeError):
+    """A signal handler, a finalizer or a callback called the tree where that could never end.
+
+    It interrupted an insert of the same thread, which holds the lock that the call would wait for;
+    or it runs on the tree's own background thread, for which the call would wait.  Nothing changed.
+    """
+
+
 class StorageError(RotorTreeError):
     """The durable tree cannot do what the caller asked for."""
 
 
 class ClosedError(StorageError):
     """The tree was closed, or belongs to the parent process of a fork."""
-
-
-class ReentrantError(StorageError):
-    """A signal handler, a finalizer or a callback called the tree where that could never end.
-
-    It interrupted an insert of the same thread, which holds the lock that the call would wait for;
-    or it runs on the tree's own background thread, for which the call would wait.  Nothing changed.
-    """
 
 
 class ReadOnlyError(StorageError):

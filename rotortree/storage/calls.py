@@ -271,7 +271,7 @@ def write_all(file: File, path: str, buffers: Sequence[bytes | memoryview], offs
 
 
 def check_written(
-    file: File, path: str, buffers: Sequence[bytes | memoryview], offset: int
+    file: ReadableFile, path: str, buffers: Sequence[bytes | memoryview], offset: int
 ) -> None:
     """Read back what was written from ``offset`` on.
 

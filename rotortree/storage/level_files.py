@@ -337,7 +337,8 @@ class LevelFiles:
     def map_segments(self, tree: Accumulator, size: int, tiering: TieringConfig) -> None:
         """Read whole segments below ``size`` through their files, which frees their memory.
 
-        Raises IoFailedError; the segments then stay in memory until the next time.
+        Raises IoFailedError, also where a file's name leads to another tree's file by now, or to
+        one of another history of this tree; the segments then stay in memory until the next time.
         """
         for level, count in self._counts(size):
             whole = count - count % self._segment_nodes if tiering.is_mapped(level) else 0
@@ -345,8 +346,12 @@ class LevelFiles:
                 file = self._open(level, shard)
                 if file is None:
                     continue
+                path, last = self.path(level, shard), tree.views(level, stop - 1, stop)
+                header = shard_header(self._identity, level, shard)
                 try:
-                    nodes = self._map(file, self.path(level, shard), stop)
+                    calls.check_written(file, path, [header], 0)
+                    calls.check_written(file, path, last, self._offset(stop - 1))
+                    nodes = self._map(file, path, stop)
                 finally:
                     calls.close(file)
                 # All of the shard, so that what was mapped of it before is given up.

@@ -166,6 +166,18 @@ def test_after_a_checkpoint_what_is_new_and_whole_is_mapped(
     assert tree.insert(leaf(size)) == model_root(size + 1, N)
 
 
+@pytest.mark.parametrize("at", [9, -32], ids=["another tree's", "another history's"])
+def test_a_file_that_was_replaced_since_it_was_written_is_not_mapped(at: int) -> None:
+    """Its header or its last node says so.  The segments stay in memory."""
+    tree, path = tree_of(8), path_of(0, 1)
+    disk = disk_of(flip(files_of(8), path, at % len(files_of(8)[path])))
+    with pytest.raises(IoFailedError, match="not what was written at offset") as caught:
+        stored_on(disk).map_segments(tree, 8, TieringConfig())
+    assert caught.value.path == path
+    assert maps(disk) == [path_of(0, 0)]
+    check_nodes(tree, 8)
+
+
 @pytest.mark.evidence("fault", "FORMAT-66")
 @pytest.mark.parametrize(
     ("kind", "operation"), [("map", "map"), ("open", "open"), ("size", "stat")]
