@@ -226,8 +226,9 @@ class DurabilityToken:
         """Have ``callback`` called once: with None when the leaves are durable, or with the error.
 
         The errors are those of `wait`.  It is called by the thread that flushes, which waits for
-        it, or at once; it must return soon, and may not wait for the tree (ReentrantError).  An
-        exception that it raises is reported by `sys.excepthook`.
+        it, or at once; it must return soon, and may not wait for the tree (ReentrantError), nor
+        for anything that waits for this one, such as a tree whose callback does.  An exception that
+        it raises is reported by `sys.excepthook`.
         """
         self._tree._watch(self._size, callback)
 
