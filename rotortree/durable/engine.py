@@ -131,7 +131,10 @@ class Engine:
     # Insertion.
 
     def add(self, store: Callable[[_Given], _T], leaves: _Given) -> tuple[int, _T]:
-        """Append by a method of the tree; return the size with the leaves, and what it returned."""
+        """Append leaves by ``store``, a method of the tree in memory; have them flushed in time.
+
+        Returns the size with these leaves, and what ``store`` returned.  Raises what it raises.
+        """
         if self._is_inserting():
             self._check_not_inserting()
         state, flusher, checkpointer = self.state, self._flusher, self._checkpointer

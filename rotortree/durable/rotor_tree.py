@@ -45,13 +45,22 @@ class RotorTree(TreeReads):
     when ``flush``, ``checkpoint`` or ``close`` returned after it.
     """
 
-    __slots__ = ("__weakref__", "_add", "_append", "_engine", "_finalizer", "_insert", "_recovery")
+    __slots__ = (
+        "__weakref__",
+        "_engine",
+        "_engine_add",
+        "_finalizer",
+        "_recovery",
+        "_tree_append",
+        "_tree_insert",
+    )
 
     def __init__(self, engine: Engine, recovery: RecoveryReport) -> None:
         self._engine = engine
         self._recovery = recovery
-        # What is inserted one by one should not have to look for the method each time.
-        self._add, self._append, self._insert = engine.add, engine.tree.append, engine.tree.insert
+        # Bound once, because looking up these methods would be a large part of inserting one leaf.
+        self._engine_add = engine.add
+        self._tree_append, self._tree_insert = engine.tree.append, engine.tree.insert
         self._finalizer = weakref.finalize(self, _close_forgotten, engine)
 
     @classmethod
@@ -165,7 +174,7 @@ class RotorTree(TreeReads):
         Raises InvalidLeafError, MaxDepthExceededError, CapacityExceededError; ClosedError,
         ReadOnlyError; FlushFailedError once the tree is failed.  Then nothing changed.
         """
-        size, root = self._add(self._insert, leaf)
+        size, root = self._engine_add(self._tree_insert, leaf)
         return root, DurabilityToken(self, size)
 
     def insert_many(self, leaves: LeafBatch) -> tuple[bytes, DurabilityToken]:
@@ -176,7 +185,7 @@ class RotorTree(TreeReads):
         leaves in order.  Raises EmptyBatchError and what `insert` raises.
         """
         row = leaf_row(leaves)  # may be a generator, which is asked before a lock is taken
-        size, root = self._add(self._engine.tree.insert_many, row)
+        size, root = self._engine_add(self._engine.tree.insert_many, row)
         return root, DurabilityToken(self, size)
 
     def insert_durable(self, leaf: Leaf) -> bytes:
@@ -186,18 +195,18 @@ class RotorTree(TreeReads):
         after FlushFailedError(retryable=True) the leaf is in the tree, and pending.
         """
         self._engine.check_may_flush()
-        size, root = self._add(self._insert, leaf)
+        size, root = self._engine_add(self._tree_insert, leaf)
         self._engine.flush(size)
         return root
 
     def append(self, leaf: Leaf) -> DurabilityToken:
         """Append a leaf without computing the root.  Raises what `insert` raises."""
-        size, _ = self._add(self._append, leaf)
+        size, _ = self._engine_add(self._tree_append, leaf)
         return DurabilityToken(self, size)
 
     def extend(self, leaves: LeafBatch) -> DurabilityToken:
         """Append a batch without computing the root.  Raises what `insert_many` raises."""
-        size, _ = self._add(self._engine.tree.extend, leaf_row(leaves))
+        size, _ = self._engine_add(self._engine.tree.extend, leaf_row(leaves))
         return DurabilityToken(self, size)
 
     # Durability.

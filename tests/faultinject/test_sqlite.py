@@ -22,7 +22,7 @@ from rotortree_faultinject.exploring.explorer import Bounds, Exploration, explor
 from rotortree_faultinject.subjects.sqlite import (
     JOURNAL_MODES,
     SYNCHRONOUS,
-    Found,
+    RecoveredRows,
     SqliteFileSystem,
     SqliteSubject,
     connected,
@@ -283,14 +283,14 @@ def test_the_judge_knows_right_from_wrong() -> None:
     assert subject.judge(marks, found) is None
     assert subject.judge(marks[:-1], found) is None
     assert "of which 3 were" in (subject.judge(marks[:-2], found) or "")
-    assert "of which 5 were" in (subject.judge(marks, Found("ok", None)) or "")
+    assert "of which 5 were" in (subject.judge(marks, RecoveredRows("ok", None)) or "")
     assert subject.judge(marks, found._replace(integrity="bad")) == "corrupt: bad"
-    assert subject.judge(marks, Found("ok", ((1, "a", "b"),))) == "rows that no commit made"
+    assert subject.judge(marks, RecoveredRows("ok", ((1, "a", "b"),))) == "rows that no commit made"
     subject.go_on(disk, found)
     with pytest.raises(AssertionError, match="something else"):
-        subject.go_on(disk, Found("ok", None))
+        subject.go_on(disk, RecoveredRows("ok", None))
     forgiving = SqliteSubject(durable=False)
-    assert forgiving.judge(marks, Found("ok", None)) is None
+    assert forgiving.judge(marks, RecoveredRows("ok", None)) is None
 
 
 def test_parameters_make_the_same_subject_again() -> None:

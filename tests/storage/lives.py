@@ -30,7 +30,7 @@ N = 2
 MOMENTS: tuple[Moment, ...] = ("before", "half", "after")
 
 
-class Life:
+class WatchedTree:
     """A tree on a disk, and the history of what was issued and acknowledged."""
 
     def __init__(
@@ -108,32 +108,32 @@ class Life:
         self.acknowledge()
 
 
-Step = Callable[[Life], None]
+Step = Callable[[WatchedTree], None]
 
 SCRIPT: tuple[Step, ...] = (
-    Life.open,
+    WatchedTree.open,
     lambda life: life.insert(1),
-    Life.flush,
+    WatchedTree.flush,
     lambda life: life.insert(2),
     lambda life: life.insert(1),
-    Life.flush,
+    WatchedTree.flush,
     lambda life: life.insert(8),  # three frames, and nodes in two shards
-    Life.flush,
-    Life.checkpoint,
-    Life.wait,
+    WatchedTree.flush,
+    WatchedTree.checkpoint,
+    WatchedTree.wait,
     lambda life: life.insert(4),
-    Life.checkpoint,
+    WatchedTree.checkpoint,
     lambda life: life.insert(1),
-    Life.close,
-    Life.open,
+    WatchedTree.close,
+    WatchedTree.open,
     lambda life: life.insert(1),
-    Life.flush,
+    WatchedTree.flush,
     lambda life: life.insert(7),
-    Life.checkpoint,  # when an older commit record is durable
+    WatchedTree.checkpoint,  # when an older commit record is durable
     lambda life: life.insert(1),
-    Life.checkpoint,
+    WatchedTree.checkpoint,
     lambda life: life.insert(1),
-    Life.close,
+    WatchedTree.close,
 )
 
 
@@ -143,7 +143,7 @@ def fault_free_calls(
 ) -> tuple[Call, ...]:
     """The calls that the script makes where nothing goes wrong."""
     disk = SimulatedDisk()
-    life = Life(disk, record=record, on_close=on_close, zeros_ahead=zeros_ahead)
+    life = WatchedTree(disk, record=record, on_close=on_close, zeros_ahead=zeros_ahead)
     for step in SCRIPT:
         step(life)
     calls = tuple(disk.calls)
@@ -165,7 +165,7 @@ def run_until_death(
     disk: SimulatedDisk, *, record: bool = False, zeros_ahead: int = 0
 ) -> model.History:
     """Run the script on a disk that dies at some call; return what must be true of the rest."""
-    life = Life(disk, record=record, zeros_ahead=zeros_ahead)
+    life = WatchedTree(disk, record=record, zeros_ahead=zeros_ahead)
     with contextlib.suppress(Died):
         for step in SCRIPT:
             step(life)

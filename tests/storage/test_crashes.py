@@ -15,8 +15,8 @@ from rotortree_faultinject.disk.faults import KINDS, Died
 from tests.storage.disk import CRASHES, after_crash, after_crashes, go_wrong
 from tests.storage.lives import (
     SCRIPT,
-    Life,
     N,
+    WatchedTree,
     check_recovered,
     die_at,
     fault_free_calls,
@@ -74,7 +74,7 @@ def crash_states(
                 yield left, history
 
 
-def killed_and_opened(life: Life) -> None:
+def killed_and_opened(life: WatchedTree) -> None:
     """The process is killed again, between two calls, and the tree opened."""
     assert life.tree is not None
     abandon(life.tree)
@@ -93,7 +93,7 @@ def test_what_a_killed_process_left_in_the_cache_is_not_taken_for_durable() -> N
     seen = set()
     for number, call in enumerate(fault_free_calls()):
         disk = SimulatedDisk()
-        life = Life(disk)
+        life = WatchedTree(disk)
         die_at(disk, number)
         if number % 2 and call.kind == "sync":
             go_wrong(disk, "xD", number)
@@ -104,7 +104,11 @@ def test_what_a_killed_process_left_in_the_cache_is_not_taken_for_durable() -> N
         if life.tree is not None:
             abandon(life.tree)
         disk.restart()
-        promises = (Life.open, killed_and_opened, (Life.checkpoint, Life.flush)[number % 2])
+        promises = (
+            WatchedTree.open,
+            killed_and_opened,
+            (WatchedTree.checkpoint, WatchedTree.flush)[number % 2],
+        )
         for promise in promises:
             promise(life)
             for left in after_crashes(disk, (CRASHES[1], CRASHES[-1])):

@@ -31,9 +31,9 @@ from tests.storage.disk import (
 from tests.storage.lives import (
     MOMENTS,
     SCRIPT,
-    Life,
     N,
     Step,
+    WatchedTree,
     check_recovered,
     fault_free_calls,
 )
@@ -48,7 +48,7 @@ from tests.storage.trees import (
 )
 
 
-def live_through(life: Life, outcome: Counter[str]) -> None:
+def live_through(life: WatchedTree, outcome: Counter[str]) -> None:
     """Run the script; where a step fails, check what the error promises, and try it again."""
     for step in SCRIPT:
         try:
@@ -61,13 +61,13 @@ def live_through(life: Life, outcome: Counter[str]) -> None:
     assert life.tree.closed
 
 
-def recover_from(life: Life, step: Step, error: StorageError, outcome: Counter[str]) -> bool:
+def recover_from(life: WatchedTree, step: Step, error: StorageError, outcome: Counter[str]) -> bool:
     """Check the promises of an error; whether the life goes on with the next step."""
-    if life.tree is None or step is Life.open:
+    if life.tree is None or step is WatchedTree.open:
         assert isinstance(error, IoFailedError)
         life.open()
         return True
-    if step is Life.close:
+    if step is WatchedTree.close:
         assert life.tree.closed
         if isinstance(error, FlushFailedError) and not error.retryable:
             return False
@@ -91,7 +91,7 @@ def recover_from(life: Life, step: Step, error: StorageError, outcome: Counter[s
     return True
 
 
-def check_failed_for_good(life: Life) -> None:
+def check_failed_for_good(life: WatchedTree) -> None:
     """Every change and every token raises, reads go on, closing ends it."""
     tree = life.tree
     assert tree is not None
@@ -150,7 +150,7 @@ def test_a_failing_call_fails_its_operation_or_nothing(options: dict[str, Any]) 
         disk = SimulatedDisk()
         spare_creation(disk)
         go_wrong(disk, letter, number, code=code)
-        life = Life(disk, **options)
+        life = WatchedTree(disk, **options)
         live_through(life, outcome)
         assert disk.faults.hits
         outcome["runs"] += 1
@@ -178,7 +178,7 @@ def test_what_a_failed_fsync_left_in_the_cache_alone_is_not_believed(closed: boo
     a power cut.
     """
     disk = SimulatedDisk()
-    life = Life(disk)
+    life = WatchedTree(disk)
     life.open()
     life.insert(3)
     life.flush()
@@ -205,7 +205,7 @@ def test_short_reads_and_writes_are_finished(most: int) -> None:
     whole, short = SimulatedDisk(), SimulatedDisk()
     short.most = most
     for disk in (whole, short):
-        life = Life(disk)
+        life = WatchedTree(disk)
         for step in SCRIPT:
             step(life)
     assert short.counts["pwritev"] > whole.counts["pwritev"]
@@ -231,7 +231,7 @@ def test_a_write_that_moves_nothing_is_an_error() -> None:
 def test_a_disk_that_stays_broken_loses_nothing(kind: str, number: int) -> None:
     """From one of the first calls of a kind on, every one fails: typed errors, and the oracle."""
     disk = SimulatedDisk()
-    life = Life(disk)
+    life = WatchedTree(disk)
     life.open()
     seen = disk.counts[kind] + number
 
@@ -268,7 +268,7 @@ def test_opening_fails_typed_and_unlocks() -> None:
     Both for a clean tree and for one that needs recovery and repair.
     """
     disk = SimulatedDisk()
-    life = Life(disk)
+    life = WatchedTree(disk)
     for step in SCRIPT[:13]:
         step(life)
     assert life.tree is not None

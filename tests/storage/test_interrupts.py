@@ -26,7 +26,7 @@ from rotortree import (
 from rotortree_faultinject.disk import Call, SimulatedDisk
 from tests.storage.disk import CRASHES, INTERRUPTED, Moment, after_crashes, go_wrong
 from tests.storage.interrupting import everywhere, interrupted_while
-from tests.storage.lives import MOMENTS, SCRIPT, Life, check_recovered
+from tests.storage.lives import MOMENTS, SCRIPT, WatchedTree, check_recovered
 from tests.storage.threads import (
     SOON,
     Gate,
@@ -86,7 +86,7 @@ def interrupted(number: int, moment: Moment) -> tuple[SimulatedDisk, model.Histo
     """A life in which one call is interrupted, and which then goes on."""
     disk = SimulatedDisk()
     go_wrong(disk, INTERRUPTED[moment], number)
-    life = Life(disk)
+    life = WatchedTree(disk)
     for step in SCRIPT:
         try:
             step(life)

@@ -153,7 +153,7 @@ STEPS = st.lists(
 )
 
 
-class Life:
+class BoundedTree:
     """One directory through a list of steps, checked against the bound after each."""
 
     def __init__(self, fold_leaves: int) -> None:
@@ -216,7 +216,7 @@ class Life:
 @pytest.mark.evidence("property", "DURABLE-54", "DURABLE-55")
 def test_any_history_stays_within_the_bound(steps: list[str], spare: int, fold: int) -> None:
     """Up to 40 inserts, flushes, checkpoints, kills, power failures and full disks."""
-    life = Life(fold)
+    life = BoundedTree(fold)
     for step in steps:
         life.do(step, spare)
     life.end()

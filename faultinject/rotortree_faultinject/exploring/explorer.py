@@ -22,7 +22,7 @@ from rotortree_faultinject.disk.crashes import Enumeration, Unsynced
 from rotortree_faultinject.disk.image import fingerprint
 from rotortree_faultinject.disk.profiles import Profile
 from rotortree_faultinject.exploring.recording import Recording
-from rotortree_faultinject.exploring.recovering import End, Recovered, Start, recover_all
+from rotortree_faultinject.exploring.recovering import End, Recovery, Start, recover_all
 from rotortree_faultinject.exploring.results import (
     DEFAULT_BOUNDS,
     Bounds,
@@ -46,7 +46,7 @@ __all__ = [
     "explore_recording",
 ]
 
-Known: TypeAlias = dict[bytes, Recovered | None]
+Known: TypeAlias = dict[bytes, Recovery | None]
 """What came of the recovery from each image, by its fingerprint; None while it is under way."""
 
 
@@ -77,7 +77,7 @@ class _Piece(NamedTuple):
     statistics: Statistics
 
 
-_Submitted: TypeAlias = tuple[_Piece, Future[list[Recovered]] | None]
+_Submitted: TypeAlias = tuple[_Piece, Future[list[Recovery]] | None]
 
 
 def explore(
@@ -143,7 +143,7 @@ class _Explorer:
         self._executor = executor
         self._progress = progress
         self._started = time.monotonic()
-        self._killed: dict[int, Recovered] = {}
+        self._killed: dict[int, Recovery] = {}
 
     def explore(self) -> Exploration:
         result = self.result
@@ -182,7 +182,7 @@ class _Explorer:
                 if future is not None:
                     future.cancel()
 
-    def _submit(self, piece: _Piece) -> Future[list[Recovered]] | None:
+    def _submit(self, piece: _Piece) -> Future[list[Recovery]] | None:
         if self._executor is None:
             return None
         result = self.result
@@ -237,7 +237,7 @@ class _Explorer:
 
     # What came of it.
 
-    def _finish(self, piece: _Piece, future: Future[list[Recovered]] | None) -> None:
+    def _finish(self, piece: _Piece, future: Future[list[Recovery]] | None) -> None:
         result, before = self.result, self.result.statistics
         starts = list(piece.starts.values())
         if future is None:

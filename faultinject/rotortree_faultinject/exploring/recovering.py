@@ -16,7 +16,7 @@ from rotortree_faultinject.disk.profiles import Profile
 from rotortree_faultinject.exploring.results import Bounds, Crash, describe_error
 from rotortree_faultinject.subjects.subject import Checker
 
-__all__ = ["End", "Outcome", "Recovered", "Start", "recover_all"]
+__all__ = ["End", "Outcome", "Recovery", "Start", "recover_all"]
 
 
 class Start(NamedTuple):
@@ -43,7 +43,7 @@ class End(NamedTuple):
     error: str
 
 
-class Recovered(NamedTuple):
+class Recovery(NamedTuple):
     """What came of one recovery, and every different end of crashes in it."""
 
     outcome: Outcome
@@ -64,7 +64,7 @@ class _Recoverer:
         self._seen: dict[bytes, tuple[Outcome, str, int]] = {}
         self._recoveries = 0
 
-    def recover(self, start: Start) -> Recovered:
+    def recover(self, start: Start) -> Recovery:
         """Recover from a start, and from every crash in that."""
         bounds = self._bounds
         disk = SimulatedDisk(start.image, sector_bytes=bounds.sector_bytes)
@@ -89,7 +89,7 @@ class _Recoverer:
             ends.setdefault(found[1:], found)
             nested += 1
         recoveries, self._recoveries = self._recoveries, 0
-        return Recovered(outcome, error, progress_error, tuple(ends.values()), nested, recoveries)
+        return Recovery(outcome, error, progress_error, tuple(ends.values()), nested, recoveries)
 
     def _attempt(self, disk: SimulatedDisk) -> tuple[Outcome, str]:
         self._recoveries += 1
@@ -144,7 +144,7 @@ class _Recoverer:
 
 def recover_all(
     checker: Checker, profile: Profile, bounds: Bounds, starts: Sequence[Start]
-) -> list[Recovered]:
+) -> list[Recovery]:
     """Recover from a batch of starts.  Module-level, so that processes can be sent it."""
     recoverer = _Recoverer(checker, profile, bounds)
     return [recoverer.recover(start) for start in starts]

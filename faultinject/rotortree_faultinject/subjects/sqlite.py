@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "JOURNAL_MODES",
     "SYNCHRONOUS",
-    "Found",
+    "RecoveredRows",
     "SqliteFileSystem",
     "SqliteSubject",
     "connected",
@@ -290,7 +290,7 @@ def connected(
 _Row: TypeAlias = tuple[int | float | bytes | str | None, ...]
 
 
-class Found(NamedTuple):
+class RecoveredRows(NamedTuple):
     """What recovery finds: the words of ``PRAGMA integrity_check``, and all rows, or no table."""
 
     integrity: str
@@ -320,12 +320,12 @@ _TRANSACTIONS: Sequence[Callable[[apsw.Connection], object]] = (
 """The workload, a commit each."""
 
 
-def _find(db: apsw.Connection) -> Found:
+def _find(db: apsw.Connection) -> RecoveredRows:
     integrity = str(db.execute("PRAGMA integrity_check(1)").get)
     if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'items'").fetchone():
-        return Found(integrity, None)
+        return RecoveredRows(integrity, None)
     rows = db.execute("SELECT id, kind, body FROM items ORDER BY id").fetchall()
-    return Found(integrity, tuple(rows))
+    return RecoveredRows(integrity, tuple(rows))
 
 
 class SqliteSubject(Subject):
@@ -354,14 +354,14 @@ class SqliteSubject(Subject):
                 db.execute("COMMIT")
                 disk.mark(number + 1)
 
-    def recover(self, disk: SimulatedDisk) -> Found:
+    def recover(self, disk: SimulatedDisk) -> RecoveredRows:
         """Open the database, which rolls back or replays, check it and read it."""
         with connected(disk, self.journal, self.synchronous) as db:
             return _find(db)
 
     def judge(self, marks: Sequence[object], outcome: Hashable) -> str | None:
         """Consistent, with all acknowledged commits and at most the one in flight."""
-        assert isinstance(outcome, Found)
+        assert isinstance(outcome, RecoveredRows)
         if outcome.integrity != "ok":
             return f"corrupt: {outcome.integrity}"
         if outcome.rows not in self._states:

@@ -32,7 +32,7 @@ from rotortree_faultinject.subjects.tree.life import (
     open_tree,
     verdict,
 )
-from rotortree_faultinject.subjects.tree.oracle import Recovered, check_proofs, check_root, leaf
+from rotortree_faultinject.subjects.tree.oracle import RecoveredTree, check_proofs, check_root, leaf
 from rotortree_model import layouts
 from tests.campaigns.exhaustive.state import fingerprint_of
 
@@ -126,7 +126,7 @@ class Explored:
 class _Known(NamedTuple):
     """What was looked at: disks and what was recovered from them, and states of open trees."""
 
-    recovered: dict[bytes, Recovered]
+    recovered: dict[bytes, RecoveredTree]
     proved: set[bytes]
 
 
@@ -286,7 +286,7 @@ def _crashes(log: Sequence[Operation], begin: int) -> int:
     return sum(added or left + 1 for added, left in list(zip(changes, after, strict=True))[begin:])
 
 
-def _recover(options: Options, image: Image) -> Recovered:
+def _recover(options: Options, image: Image) -> RecoveredTree:
     """What readers and writers find; they, the next one, and the model's reader find the same.
 
     The tree then goes on: a leaf more, made durable, is there for the one after that.
@@ -300,7 +300,7 @@ def _recover(options: Options, image: Image) -> Recovered:
     return found
 
 
-def _write(options: Options, disk: SimulatedDisk, found: Recovered, more: bytes) -> None:
+def _write(options: Options, disk: SimulatedDisk, found: RecoveredTree, more: bytes) -> None:
     """A process opens the tree, finds the same, makes a leaf durable if there is one, and dies."""
     tree = open_tree(disk, options)
     abandon(tree)
@@ -312,12 +312,12 @@ def _write(options: Options, disk: SimulatedDisk, found: Recovered, more: bytes)
     disk.restart()
 
 
-def _read(options: Options, image: Image) -> Recovered:
+def _read(options: Options, image: Image) -> RecoveredTree:
     disk = SimulatedDisk(image)
     try:
         tree = open_tree(disk, options, read_only=True)
     except TreeNotFoundError:
-        found = Recovered(b"")
+        found = RecoveredTree(b"")
     else:
         found = check_root(tree)
         check_proofs(tree, found.leaves)
@@ -325,7 +325,7 @@ def _read(options: Options, image: Image) -> Recovered:
     assert disk.image == image, "a reader changed the disk"
     contents = model.read_directory(_files(image))
     by_model = b"".join(contents.leaves) if contents else b""
-    assert found.leaves == by_model, f"{found!r}, and by the text {Recovered(by_model)!r}"
+    assert found.leaves == by_model, f"{found!r}, and by the text {RecoveredTree(by_model)!r}"
     return found
 
 

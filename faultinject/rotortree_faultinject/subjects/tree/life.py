@@ -60,7 +60,7 @@ from rotortree_faultinject.disk.schedule import StepScheduler
 from rotortree_faultinject.subjects.tree.oracle import (
     LEAF_BYTES,
     OracleError,
-    Recovered,
+    RecoveredTree,
     check_checkpoint,
     check_proofs,
     check_root,
@@ -297,7 +297,7 @@ class Life:
         self.disk.mark(("open", found.leaves))
         check_proofs(self.tree, found.leaves)
 
-    def _judge(self, found: Recovered) -> None:
+    def _judge(self, found: RecoveredTree) -> None:
         message = verdict(self.history, found)
         if message is not None:
             raise OracleError(message)
@@ -498,7 +498,7 @@ def history_of(marks: Iterable[object]) -> model.History:
     return history
 
 
-def verdict(history: model.History, found: Recovered) -> str | None:
+def verdict(history: model.History, found: RecoveredTree) -> str | None:
     """What is wrong with what a crash left; None if it is legal."""
     leaves = split(found.leaves)
     if model.allowed(history, leaves):

@@ -15,7 +15,7 @@ from rotortree_faultinject.disk.image import Image, file_in
 __all__ = [
     "LEAF_BYTES",
     "OracleError",
-    "Recovered",
+    "RecoveredTree",
     "check_checkpoint",
     "check_proofs",
     "check_root",
@@ -33,7 +33,7 @@ class OracleError(AssertionError):
     """Something that must be true of a tree is not."""
 
 
-class Recovered(NamedTuple):
+class RecoveredTree(NamedTuple):
     """All leaves of a tree in one row, as a crash left it."""
 
     leaves: bytes
@@ -70,10 +70,10 @@ def model_root(leaves: bytes, n: int) -> bytes | None:
     return model.root(split(leaves), n, model.SCHEMES["blake3"])
 
 
-def check_root(tree: RotorTree) -> Recovered:
+def check_root(tree: RotorTree) -> RecoveredTree:
     """All leaves of a tree, whose root and size must be theirs."""
     snapshot = tree.snapshot()
-    found = Recovered(snapshot.leaves())
+    found = RecoveredTree(snapshot.leaves())
     if (tree.size, snapshot.root) != (found.size, model_root(found.leaves, tree.n)):
         raise OracleError(f"{found!r}: size {tree.size} or root {snapshot.root!r} is not theirs")
     return found

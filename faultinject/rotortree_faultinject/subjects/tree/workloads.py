@@ -20,7 +20,7 @@ from rotortree_faultinject.subjects.tree.life import (
 )
 from rotortree_faultinject.subjects.tree.oracle import (
     OracleError,
-    Recovered,
+    RecoveredTree,
     check_checkpoint,
     check_proofs,
     check_root,
@@ -54,7 +54,7 @@ class TreeSubject(Subject):
         finally:
             life.end()
 
-    def recover(self, disk: SimulatedDisk) -> Recovered:
+    def recover(self, disk: SimulatedDisk) -> RecoveredTree:
         """Open what is left; its root must be that of its leaves."""
         tree = open_tree(disk, self.options)
         abandon(tree)
@@ -62,12 +62,12 @@ class TreeSubject(Subject):
 
     def judge(self, marks: Sequence[object], outcome: Hashable) -> str | None:
         """The leaves acknowledged, or more of those issued, no batch split; by the model."""
-        assert isinstance(outcome, Recovered)
+        assert isinstance(outcome, RecoveredTree)
         return verdict(history_of(marks), outcome)
 
     def go_on(self, disk: SimulatedDisk, outcome: Hashable) -> None:
         """Opened again it is the same, every proof verifies, and it can be worked with."""
-        assert isinstance(outcome, Recovered)
+        assert isinstance(outcome, RecoveredTree)
         leaves = outcome.leaves
         disk.restart()
         tree = self._reopen(disk, leaves)
@@ -87,7 +87,7 @@ class TreeSubject(Subject):
         found = check_root(tree)
         if found.leaves != leaves:
             abandon(tree)
-            raise OracleError(f"{found!r} at the next open, and before {Recovered(leaves)!r}")
+            raise OracleError(f"{found!r} at the next open, and before {RecoveredTree(leaves)!r}")
         return tree
 
     def _work(self, tree: RotorTree) -> bytes:
