@@ -328,7 +328,8 @@ def contents(
     """Rows 12 to 14: the tree. Requirements: FORMAT-33, FORMAT-46, FORMAT-70."""
     last, commit = log.counting[-1], log.commit
     torn = (last.path, last.end, last.used) if last.used > last.end else None
-    closed = commit is not None and (commit.acknowledged, commit.last) == (log.end, last.number)
+    recorded = commit is not None and commit.last == last.number
+    closed = recorded and commit is not None and commit.acknowledged == log.end
     damaged = (COMMIT,) if commit is None and COMMIT in files else ()
     return Contents(
         identity=last.identity,
@@ -338,5 +339,5 @@ def contents(
         torn=torn,
         repaired=damaged + repaired,
         checkpoint=log.counting[0].base.size,
-        durable=last.durable(commit.acknowledged.size if commit else 0),
+        durable=last.durable(commit.acknowledged.size if commit else 0, recorded=recorded),
     )

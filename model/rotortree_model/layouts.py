@@ -125,14 +125,16 @@ class Unit(NamedTuple):
 class Segment(NamedTuple):
     """A segment of the log: its header, its units, and what lies behind them.
 
-    ``invalid`` is the offset behind the last valid frame (X in the text), ``used`` the offset where
-    the bytes in use end, ``promise`` the largest promise of the header and of any sealed frame.
+    ``begun`` is the promise of the header, ``invalid`` the offset behind the last valid frame (X in
+    the text), ``used`` the offset where the bytes in use end, ``promise`` the largest promise of
+    the header and of any sealed frame.
     """
 
     path: str
     number: int
     identity: Identity
     base: Head
+    begun: int
     units: tuple[Unit, ...]
     invalid: int
     used: int
@@ -143,13 +145,16 @@ class Segment(NamedTuple):
         """The offset behind the last unit, or behind the header if there is no unit."""
         return self.units[-1].end if self.units else SEGMENT_HEADER_BYTES
 
-    def durable(self, acknowledged: int) -> int:
+    def durable(self, acknowledged: int, *, recorded: bool) -> int:
         """The largest size known to be durable, if ``acknowledged`` leaves are acknowledged.
 
-        It is the base, or a size at which a unit ends: an acknowledged size that is inside a unit
-        makes none of that unit's leaves known to be durable.
+        ``recorded`` is whether the commit record names this segment as its last one. The size is
+        the base, or one at which a unit ends: an acknowledged size that is inside a unit makes none
+        of that unit's leaves known to be durable.
         Requirements: FORMAT-70.
         """
+        if not recorded and self.end <= self.begun:
+            return self.base.size
         known = (
             unit.head.size
             for unit in self.units
@@ -274,7 +279,7 @@ def segment(path: str, data: bytes, name: int) -> Segment:
     behind = range(invalid, len(data), ALIGNMENT)
     promises = [promise(data, at) for at in behind if is_sealed(key, data, at)]
     promised = max([own, *promises, *(frame.promise for frame in valid)])
-    return Segment(path, name, tree, base, tuple(units(valid)), invalid, used, promised)
+    return Segment(path, name, tree, base, own, tuple(units(valid)), invalid, used, promised)
 
 
 def is_sealed(key: bytes, data: bytes, at: int) -> bool:

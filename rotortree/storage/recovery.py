@@ -180,7 +180,7 @@ class Decision(NamedTuple):
     the disk; the rest may be in memory only, if a process was killed or its fsync failed.  Behind
     the units, ``torn_bytes`` with ``torn_leaves`` whole leaves were written but never acknowledged;
     the zeros that the log ends with are not among them.  ``clean``: the last process closed the
-    tree.  ``is_named``: the commit record names the last segment, so that its name was durable.
+    tree.  ``is_named``: the last segment's name is known to be durable.
     """
 
     identity: Identity
@@ -239,16 +239,16 @@ def decide(found: Survey) -> Decision | None:
     _check_capacity(last.scan, identity, last.head)
     _check_acknowledged(last.scan, commit, last.head)
     torn_bytes = last.scan.used - last.end
-    is_named = commit is not None and commit.last_segment == last.scan.number
+    is_named = _is_named(last.scan, commit)
     return Decision(
         identity=identity,
         links=links,
         must_prove=commit is None,
-        durable_size=_durable_size(links, commit),
+        durable_size=_durable_size(last, commit) if is_named else last.base.size,
         torn_bytes=torn_bytes,
         torn_leaves=last.scan.dropped,
-        clean=is_named
-        and commit is not None
+        clean=commit is not None
+        and commit.last_segment == last.scan.number
         and commit.acknowledged == last.head
         and not torn_bytes,
         is_named=is_named,
@@ -294,9 +294,19 @@ def _links(
     return (*links, Link(scan, scan.units))
 
 
-def _durable_size(links: tuple[Link, ...], commit: Commit | None) -> int:
+def _is_named(last: SegmentScan, commit: Commit | None) -> bool:
+    """Whether the last segment's name is known to be durable, and so what it promises.
+
+    The commit record says so; so does a unit that came when the segment had its name, because its
+    writer had synced that.  Otherwise the sync may have failed, and then another proves nothing.
+    """
+    if commit is not None and commit.last_segment == last.number:
+        return True
+    return last.header is not None and last.end > last.header.promise
+
+
+def _durable_size(last: Link, commit: Commit | None) -> int:
     """The largest size, of those at which a unit ends, that something says was durable."""
-    last = links[-1]
     known = max(last.scan.durable_size, commit.acknowledged.size if commit else 0)
     ends = [unit.stop for unit in last.units if unit.stop <= known]
     return ends[-1] if ends else last.base.size

@@ -379,9 +379,7 @@ FAULTS = (
     Edit(directory.shards_at, "number = first // tree.shard_nodes", "number = first"),
     Edit(directory.loaded, "not verify", "True"),
     Edit(directory.untrusted, "if wrong", "if False"),
-    Edit(
-        directory.contents, "commit.acknowledged, commit.last", "commit.acknowledged, last.number"
-    ),
+    Edit(directory.contents, "commit.last == last.number", "commit.last != last.number"),
     Edit(directory.contents, "commit.acknowledged.size if commit else 0", "0"),
     Edit(directory.grown, "len(below) - rows.n + 1", "len(below)"),
     Edit(directory.root_at, "*edge)", "*())"),

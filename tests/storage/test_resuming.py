@@ -22,9 +22,10 @@ from rotortree.storage.format import (
     SegmentHeader,
     segment_number,
 )
+from rotortree_faultinject import PROFILES
 from rotortree_faultinject.disk import SimulatedDisk
 from rotortree_faultinject.disk.faults import Died, Rule
-from tests.storage.disk import after_crashes, disk_of, flip, record
+from tests.storage.disk import after_crashes, disk_of, flip, go_wrong, record
 from tests.storage.logs import Written, log_of
 from tests.storage.taken import WRITE_COMMIT, taken, write_segment
 from tests.storage.trees import (
@@ -411,6 +412,33 @@ def test_a_failure_at_any_step_changes_nothing_that_the_next_open_does_not_do(
         if not hit:
             break
     assert failed > 10
+
+
+@EVERY_SITUATION
+@pytest.mark.evidence("crash", "FORMAT-70", "DURABLE-5", "DURABLE-30")
+def test_what_is_shown_after_a_directory_could_not_be_synced_survives(situation: Situation) -> None:
+    """Each sync of a directory fails in one open; the next one shows the tree; power fails.
+
+    The names that the failed sync covered count as clean: no later sync makes them durable.  Every
+    subset of what may survive is opened.
+    """
+    for number in itertools.count():
+        disk = disk_of(situation.files())
+        go_wrong(disk, "x", number, kind="sync_directory")
+        try:
+            abandon(resumed(disk, situation))
+        except IoFailedError:
+            disk.restart()
+        else:
+            assert not disk.faults.hits
+            break
+        disk.faults.rules.clear()
+        abandon(resumed(disk, situation))
+        choices = disk.unsynced(PROFILES["posix"]).enumerate(200)
+        assert choices.subsets
+        for choice in choices.choices:
+            check_goes_on(disk.crash(choice, PROFILES["posix"]), 2, situation.size)
+    assert number >= len(NAMES)
 
 
 @pytest.mark.evidence("fault", "FORMAT-80")

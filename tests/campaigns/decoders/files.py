@@ -150,7 +150,7 @@ def segment(data: bytes) -> bool:
         return False
     assert scan.error is None, f"{scan.error!r}, and by the text none"
     said = (scan.end, scan.stop, scan.used, scan.promise, scan.durable_size)
-    durable = expected.durable(acknowledged=0)
+    durable = expected.durable(acknowledged=0, recorded=True)
     by_model = (expected.end, expected.invalid, expected.used, expected.promise, durable)
     assert said == by_model, f"{said}, and by the text {by_model}"
     ends = [(unit.end, unit.stop, unit.root) for unit in scan.units]

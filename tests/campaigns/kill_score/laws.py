@@ -332,6 +332,17 @@ def _lost_segment_is_named() -> str | None:
     return None
 
 
+def _lost_name_of_a_segment_loses_no_leaf() -> str | None:
+    """An open cannot sync the new segment's name, the next one shows the tree, power fails."""
+    life = Life(_PLAIN)
+    life.live(["open", "insert 3", "flush", "kill", "fault sync_directory */wal wx", "open"])
+    if life.tree is not None:
+        return "opened, though a name could not be synced"
+    life.live(["mend", "open"])
+    error = _raised(partial(life.live, ["crash", "open"]))
+    return None if error is None else f"the next open, and power fails: {error!r}"
+
+
 def _lost_log_is_no_new_tree() -> str | None:
     """A tree that was never closed, and whose only segment is missing, is not created anew."""
     life = Life(_PLAIN)
@@ -437,6 +448,7 @@ LAWS: Mapping[str, Callable[[], str | None]] = MappingProxyType(
             _rebuilt_commit_acknowledges_everything,
             _leaves_prove_a_lost_commit,
             _lost_segment_is_named,
+            _lost_name_of_a_segment_loses_no_leaf,
             _lost_log_is_no_new_tree,
             _segments_of_another_tree_are_refused,
             _frames_that_do_not_fit_end_the_log,

@@ -233,8 +233,8 @@ _DECIDED = (
         (
             Edit(
                 recovery.decide,
-                "clean=is_named\n        and commit is not None",
-                "clean=commit is not None",
+                "and commit.last_segment == last.scan.number\n",
+                "",
             ),
         ),
     ),
@@ -242,6 +242,17 @@ _DECIDED = (
         "goes on in a segment that may lose its name",
         "recovery appends to a last segment that no commit record names",
         (Edit(recovery.Decision.is_known, "self.is_named and", ""),),
+    ),
+    PlantedFault(
+        "leaves in a segment that may lose its name taken for durable",
+        "recovery believes the promise of a last segment whose name may not be durable",
+        (
+            Edit(
+                recovery.decide,
+                "_durable_size(last, commit) if is_named else last.base.size",
+                "_durable_size(last, commit)",
+            ),
+        ),
     ),
     PlantedFault(
         "named segments removed early",

@@ -298,8 +298,8 @@ PLANTS = (
     ),
     Plant(
         _RECOVERY,
-        "clean=is_named\n        and commit is not None",
-        "clean=commit is not None",
+        "and commit.last_segment == last.scan.number\n",
+        "",
         "decision.a_commit_record_means_the_same",
     ),
     Plant(

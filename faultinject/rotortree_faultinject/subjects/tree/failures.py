@@ -26,6 +26,7 @@ _ENDS = (
     ("mend", "crash"),
     ("mend", "crash " + "k" * 200),
     ("mend", "checkpoint", "crash"),
+    ("mend", "kill", "open", "crash"),
 )
 
 
@@ -55,13 +56,14 @@ def _whole_life(steps: Sequence[str], options: Options) -> SimulatedDisk:
 def lives_with_a_fault(
     steps: Sequence[str], options: Options, letters: str = HONEST
 ) -> Iterator[TreeSubject]:
-    """Every call behind the first step × every letter; four ends, in turn."""
+    """Every call behind the first step × every letter; the ends in turn."""
     number = 0
     for call in range(calls_of(steps, options)):
         for letter in letters:
             number += 1
-            fault = f"fault * * {'w' * call}{letter} {'ENOSPC' if number % 2 else 'EIO'}"
-            end = _ENDS[number % len(_ENDS)]
+            turn, which = divmod(number, len(_ENDS))
+            fault = f"fault * * {'w' * call}{letter} {'ENOSPC' if turn % 2 else 'EIO'}"
+            end = _ENDS[which]
             life = (steps[0], fault, *steps[1:], *end, "open", "insert", "flush", "close", "open")
             yield TreeSubject(life, options.changes(), f"call {call}, {letter}")
 

@@ -52,6 +52,7 @@ from rotortree import (
 from rotortree.config import AnyCheckpointPolicy
 from rotortree.scheduler import Scheduler
 from rotortree.storage.environment import Environment
+from rotortree.storage.format import WAL
 from rotortree_faultinject.disk import FsyncFailure, SimulatedDisk
 from rotortree_faultinject.disk.faults import Died, Rule
 from rotortree_faultinject.disk.image import fingerprint
@@ -218,6 +219,7 @@ class Life:
         self.lied_to = False
         self._sound = 0
         self._truly_durable = 0
+        self._created = False
         self._names_at_risk = False
         self._names_in_doubt = False
 
@@ -281,11 +283,14 @@ class Life:
     def _step_open(self) -> None:
         if self._open_tree() is not None:
             return
-        # Section 8 of specs/durability.md: what comes now may build on names that were lost.
-        failed = any(entry.kind == "failed_sync_directory" for entry in self.disk.log)
-        self._names_at_risk = self._names_at_risk or failed
+        # Section 8 of specs/durability.md: what comes now may build on names that were lost, those
+        # of level files, and while the tree is created any.
+        failed = (entry for entry in self.disk.log if entry.kind == "failed_sync_directory")
+        covered = (f"{PATH}/{WAL}", PATH) if self._created else ()
+        self._names_at_risk |= any(entry.path not in covered for entry in failed)
         self.tree = open_tree(self.disk, self.options, self.scheduler)
         self._names_in_doubt = False
+        self._created = True
         if self.disk.room is None:
             self._sound = self.disk.faults.hits
         self.tokens.clear()

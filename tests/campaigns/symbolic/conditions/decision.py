@@ -41,6 +41,7 @@ class Found(NamedTuple):
     root: Any = 0
     """Of the base; the units' are 0."""
     promise: int = 0
+    begun: int = 160
     torn: int = 0
     damaged: bool = False
     foreign: bool = False
@@ -73,7 +74,8 @@ class Found(NamedTuple):
             Unit(160 + 160 * at, 320 + 160 * at, stop - self.units[at], self.units[at], root(0), ())
             for at, stop in enumerate(self.stops())
         )
-        header = SegmentHeader(self.identity, self.number, Head(self.base, self.root), b"")
+        base = Head(self.base, self.root)
+        header = SegmentHeader(self.identity, self.number, base, b"", self.begun)
         used = self.end + self.torn
         return SegmentScan(
             self.number, f"/{self.path}", used, header, None, units, self.end, 0, self.promise, used
@@ -92,6 +94,7 @@ class Found(NamedTuple):
             self.number,
             layouts.Identity(*self.identity),
             layouts.Head(self.base, self.root),
+            self.begun,
             units,
             self.end,
             self.end + self.torn,
@@ -229,19 +232,26 @@ def damaged_and_foreign_headers_mean_the_same(
 
 
 def the_end_of_a_log_means_the_same(
-    base: int, units: tuple[int, int], promise: int, torn: int, acknowledged: int, present: bool
+    base: int,
+    units: tuple[int, int],
+    promise: int,
+    begun: int,
+    torn: int,
+    acknowledged: int,
+    present: bool,
 ) -> bool:
     """Torn or corrupt, clean or not, and how much is known to be durable.
 
-    An acknowledged size may be one at which no unit ends.
+    An acknowledged size may be one at which no unit ends.  Without a commit record the segment's
+    name may not be durable.
 
     Requirements: FORMAT-33, FORMAT-46, FORMAT-54, FORMAT-70.
 
     pre: base >= 0 and units[0] > 0 and units[1] > 0 and acknowledged >= base
-    pre: promise >= 0 and torn >= 0
+    pre: promise >= begun >= 160 and torn >= 0
     post: _
     """
-    log = (Found(1, base, units, promise=promise, torn=torn),)
+    log = (Found(1, base, units, promise=promise, begun=begun, torn=torn),)
     commit = commit_record((base, 0), (acknowledged, 0), 1, 1) if present else None
     return production_says(log, commit) == model_says(log, commit)
 
