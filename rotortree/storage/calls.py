@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Hashable, Iterator, Sequence
-from typing import overload
+from typing import TypeVar
 
 from rotortree.errors import DetachedError, FileLockedError, IoFailedError, SyncFailedError
 from rotortree.storage.directory import (
@@ -58,6 +58,8 @@ __all__ = [
 
 TEMPORARY = ".tmp"
 """The end of the name of a file that is not yet what it will be.  Such files mean nothing."""
+
+_Directory = TypeVar("_Directory", ReadableDirectory, WritableDirectory)
 
 _MAX_BUFFERS = 512
 """Buffers per write; every system that has pwritev takes at least this many (IOV_MAX)."""
@@ -126,15 +128,7 @@ def open_root(fs: FileSystem, path: str) -> Directory | None:
             return None
 
 
-@overload
-def open_directory(directory: WritableDirectory, name: str) -> WritableDirectory | None: ...
-
-
-@overload
-def open_directory(directory: ReadableDirectory, name: str) -> ReadableDirectory | None: ...
-
-
-def open_directory(directory: ReadableDirectory, name: str) -> ReadableDirectory | None:
+def open_directory(directory: _Directory, name: str) -> _Directory | None:
     """Open a directory in another one; None if it does not exist."""
     with translated(path_of(directory, name), "open"):
         try:
