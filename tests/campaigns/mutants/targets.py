@@ -44,7 +44,7 @@ TARGETS = (
         "storage/log.py",
         "storage",
         *("zeros", "layout", "repair", "open_and_close", "promises", "engine", "space", "names"),
-        *("resuming", "lost_locks"),
+        *("log", "resuming", "lost_locks"),
     ),
     _target("encoding.py", "tree", "encoding", "what_is_wrong"),
     _target(
