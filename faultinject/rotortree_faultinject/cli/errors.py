@@ -19,7 +19,7 @@ __all__ = ["FOUND", "USAGE", "CommandError", "judge", "tell"]
 
 
 def judge(error: BaseException) -> tuple[int, str] | None:
-    """What this program makes of errors, beside what every program does."""
+    """The exit status and message of errors that only this program knows; None for others."""
     if isinstance(error, OSError):
         return USAGE, f"{error.filename or 'output'}: {error.strerror}"
     return None

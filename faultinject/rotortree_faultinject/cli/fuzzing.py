@@ -111,7 +111,7 @@ class _Fuzzer:
 def trials(
     lives: Iterator[tuple[int, Profile]], executor: Executor | None, ahead: int
 ) -> Iterator[tuple["Trial", Profile]]:
-    """What becomes of each life, in order; a pool of processes is that far ahead."""
+    """The result of each life, in order.  A pool of processes works ahead of the reader."""
     from rotortree_faultinject.subjects.tree.fuzz import trial
 
     waiting: deque[tuple[Future[Trial], Profile]] = deque()

@@ -28,7 +28,7 @@ _WIDEST = 1000
 class Outputs:
     """The output files of a command.
 
-    They are opened before the work begins: whoever named one wrongly learns it at once.  Raises
+    They are opened before the work begins, so that a wrong name is an error at once.  Raises
     OSError.
     """
 
@@ -79,7 +79,7 @@ def _opened(name: str | None, stack: ExitStack) -> IO[str] | None:
 
 
 class Monitor:
-    """How far an exploration is, with the rate, on stderr if somebody looks at it."""
+    """Shows on stderr how far an exploration is, and its rate, if that is a terminal."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
@@ -130,7 +130,7 @@ class Monitor:
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on stdout, as wide as it has to be: what is piped or searched is never cut."""
+    """Print a table on stdout, as wide as it needs: output for a pipe or a search is never cut."""
     from rich import box
     from rich.console import Console
     from rich.table import Table

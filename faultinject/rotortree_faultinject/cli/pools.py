@@ -12,7 +12,7 @@ __all__ = ["pool"]
 
 @contextlib.contextmanager
 def pool(jobs: int) -> Iterator[Executor | None]:
-    """A pool of processes; None for one job.  It outlives neither an interrupt nor this process."""
+    """A pool of processes; None for one job.  It ends with an interrupt, and with this process."""
     if jobs == 1:
         yield None
         return

@@ -33,7 +33,7 @@ def replay(
 
 
 def smaller(finding: Finding) -> Finding:
-    """A finding, minimised; stderr learns if it does not fail again."""
+    """The finding, minimised.  Says on stderr if it does not fail any more."""
     minimised = minimise(finding)
     if replay_finding(minimised) is None:
         tell(f"{finding.subject}: its parameters do not make it again as it failed")

@@ -59,7 +59,7 @@ _AHEAD = 4
 
 
 class _Check(NamedTuple):
-    """What came of a start is to be judged for a crash before which there were so many marks.
+    """One judgement to make: of the recovery from a start, for a crash after so many marks.
 
     ``key`` names the start: an image's fingerprint, or the point at which the process was killed.
     """

@@ -1,4 +1,4 @@
-"""Findings: failures on paper, with everything that it takes to see them again.
+"""Findings: failures as JSON, with everything that it takes to see them again.
 
 A finding is a JSON object of a fixed form, one in a file.  Replaying it makes the subject again
 from its class and parameters, runs its workload, and applies the crashes one in the other: the

@@ -31,7 +31,7 @@ Outcome: TypeAlias = tuple[Hashable] | None
 
 
 class End(NamedTuple):
-    """What crashes in a recovery end in.
+    """The outcome of crashes during a recovery.
 
     ``crashes``: those after the first.  ``expected``: what the outcome must be the same as; None if
     any legal one will do.
@@ -44,7 +44,7 @@ class End(NamedTuple):
 
 
 class Recovery(NamedTuple):
-    """What came of one recovery, and every different end of crashes in it."""
+    """The outcome of one recovery, and the different outcomes of crashes during it."""
 
     outcome: Outcome
     error: str
@@ -101,7 +101,7 @@ class _Recoverer:
     def _within(
         self, disk: SimulatedDisk, start: Start, end: int, depth: int, outcome: Outcome
     ) -> Iterator[End]:
-        """What power failures in a recovery that did the log up to ``end``, and after it, end in.
+        """The outcomes of power failures in a recovery whose log goes up to ``end``, and after it.
 
         Nobody knew the outcome before it returned.  But what a power failure left is all durable,
         so that recovery from it finds the same however often it is cut short.

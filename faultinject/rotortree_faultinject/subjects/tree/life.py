@@ -250,7 +250,7 @@ class Life:
         self.acknowledge()
 
     def _may_fail(self, step: str, hits: int) -> bool:
-        """Whether a step may raise, before which ``hits`` calls had gone wrong.
+        """Whether a step may raise.  ``hits`` calls had gone wrong before it.
 
         A tree may be failed by what went wrong since it was known to be sound.  But whatever
         happened before, opening it on a disk that works must succeed.
