@@ -192,7 +192,7 @@ def test_a_name_leads_to_its_file_or_the_tree_is_detached() -> None:
         with pytest.raises(DetachedError) as caught:
             calls.check_named(answering(identify=answer), NAME, "us")
         assert caught.value.path == PATH
-        assert words in str(caught.value)
+        assert str(caught.value).endswith(f"{PATH} {words}")
     with pytest.raises(IoFailedError):
         calls.check_named(answering(identify=failing(errno.EACCES)), NAME, "us")
 
@@ -208,6 +208,8 @@ def test_a_path_of_an_open_tree_that_leads_nowhere_was_moved_or_removed() -> Non
         with pytest.raises(expected, match=f"{PATH}") as caught, calls.owning():
             calls.open_writable(answering(open_writable=failing(code)), NAME)
         assert type(caught.value) is expected
+        if expected is DetachedError:
+            assert str(caught.value).endswith(f"{PATH} was removed or moved")
 
 
 def test_reading_goes_on_until_all_is_there_or_the_file_ends() -> None:

@@ -191,6 +191,33 @@ def test_a_call_that_fails_is_an_error_that_says_which(kind: str, operation: str
     assert (caught.value.path, caught.value.operation) == (path_of(0, 0), operation)
 
 
+def test_files_are_measured_and_read_in_parts_as_they_are() -> None:
+    """One that is not there has no bytes; what was opened for that is closed again."""
+    files, path = files_of(8), path_of(1, 0)
+    disk, opened = disk_of(files), list[Any]()
+
+    def remembered(original: ReadableDirectory) -> ReadableDirectory:
+        def open_file(name: str) -> ReadableFile:
+            opened.append(original.open(name))
+            return opened[-1]  # type: ignore[no-any-return]  # it was opened just now
+
+        found: Any = Replaced(
+            original, open=open_file, directory=lambda name: remembered(original.directory(name))
+        )
+        return found  # type: ignore[no-any-return]  # it is a directory, but for these methods
+
+    stored = LevelFiles(remembered(disk.directory(PATH)), IDENTITY)
+    assert stored.file_size(1, 0) == len(files[path])
+    assert stored.read(1, 0, 40, 100) == files[path][100:140]
+    assert stored.file_size(1, 7) == stored.file_size(5, 0) == 0
+    assert stored.read(1, 7, 40, 100) == stored.read(5, 0, 40, 100) == b""
+    assert [file._closed for file in opened] == [True, True]
+    go_wrong(disk, "x", kind="size")
+    with pytest.raises(IoFailedError) as caught:
+        stored.file_size(1, 0)
+    assert (caught.value.path, caught.value.operation) == (path, "stat")
+
+
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_a_damaged_header_is_found_in_these_words(level: int) -> None:
     for shard in range(complete_count(21, N, level) // SHARD):
