@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from rotortree import Blake3Hasher, DataCorruptionError, IoFailedError, TieringConfig
+from rotortree import (
+    Blake3Hasher,
+    DataCorruptionError,
+    DetachedError,
+    IoFailedError,
+    TieringConfig,
+)
 from rotortree.geometry import complete_count, depth
 from rotortree.storage import level_files
 from rotortree.storage.directory import ReadableDirectory, ReadableFile
@@ -216,6 +222,32 @@ def test_files_are_measured_and_read_in_parts_as_they_are() -> None:
     with pytest.raises(IoFailedError) as caught:
         stored.file_size(1, 0)
     assert (caught.value.path, caught.value.operation) == (path, "stat")
+
+
+def test_a_writer_makes_directories_of_levels_and_gives_them_back() -> None:
+    """And no others; the tree's own directory is not its to close."""
+    disk = disk_of({f"{PATH}/LOCK": b""})
+    root: Any = disk.directory(PATH)
+    writer = LevelWriter(root, IDENTITY)
+    writer.write(tree_of(8), 0, 8)
+    assert sorted(root.listdir()) == ["LOCK", "levels"]
+    assert sorted(root.directory("levels").listdir()) == ["0", "1", "2", "3"]
+    handles: list[Any] = [found for found in writer._directories.values() if found is not root]
+    assert len(handles) == 5
+    assert not any(handle._closed for handle in handles)
+    writer.close()
+    assert all(handle._closed for handle in handles)
+    assert not root._closed
+
+
+@pytest.mark.evidence("fault", "DURABLE-58")
+def test_a_file_that_became_shorter_was_replaced() -> None:
+    """It held all that a checkpoint counted."""
+    path = path_of(0, 1)
+    disk = disk_of({**files_of(7), path: files_of(7)[path][:150]})
+    with pytest.raises(DetachedError) as caught:
+        written_on(disk).write(tree_of(8), 7, 8)
+    assert str(caught.value) == f"the tree is failed: {path} was replaced by a shorter file"
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
