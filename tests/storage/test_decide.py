@@ -15,7 +15,7 @@ from rotortree.storage.format import (
     Head,
     segment_name,
 )
-from rotortree.storage.log_reader import SegmentScan
+from rotortree.storage.log_reader import SegmentScan, Unit
 from rotortree.storage.recovery import Decision, Survey, decide
 from tests.storage.logs import IDENTITY, scan, some_head
 
@@ -250,6 +250,19 @@ def check_decision(decision: Decision, situation: Situation, found: Survey) -> N
     assert decision.head == last.head
     assert decision.head.size == found.segments[-1].units[-1].stop
     assert decision.torn_bytes == 0
+
+
+@pytest.mark.evidence("example", "FORMAT-70")
+@pytest.mark.parametrize("said", range(4))
+def test_without_a_commit_record_only_promises_say_what_is_durable(said: int) -> None:
+    """So many leaves, each a unit: all that end at or below the promise, and no more."""
+    units = tuple(
+        Unit(160 + 160 * at, 320 + 160 * at, at, 1, some_head(at + 1).root, ()) for at in range(3)
+    )
+    found = scan(1, EMPTY)._replace(units=units, stop=640, used=640, promise=160 + 160 * said)
+    decision = decide(Survey("tree", None, None, (found,), False))
+    assert decision is not None
+    assert decision.durable_size == said
 
 
 def place(expected: str, situation: Situation, found: Survey) -> tuple[str, int, object]:

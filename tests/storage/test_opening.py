@@ -22,7 +22,8 @@ from rotortree import (
 )
 from rotortree.storage.environment import Environment
 from rotortree.storage.format import SegmentHeader
-from rotortree_faultinject.disk import SimulatedDisk
+from rotortree_faultinject.disk import Call, SimulatedDisk
+from tests.storage.clocks import Clock
 from tests.storage.disk import disk_of, go_wrong
 from tests.storage.logs import Written, log_of
 from tests.storage.taken import WRITE_COMMIT, taken, write_segment
@@ -92,6 +93,48 @@ def test_a_tree_is_created_as_it_was_asked_for() -> None:
         identity = header.identity
         assert (identity.n, identity.max_depth, identity.scheme) == stored
         assert lengths == [16, 16]
+
+
+def test_opening_takes_so_long_by_the_clock() -> None:
+    """From the first look at the directory to the end."""
+    clock, disk = Clock(), SimulatedDisk()
+    clock.time = 100.0
+
+    def tick(call: Call) -> None:
+        clock.time += 1.0 if call.kind == "rename" else 0.0
+
+    disk.on_call = tick
+    with open_tree(disk, 2, environment=Environment(files=disk, scheduler=clock)) as tree:
+        assert tree.recovery.seconds == disk.counts["rename"] == 2
+
+
+@pytest.mark.evidence("fault", "DURABLE-33")
+@pytest.mark.parametrize("keywords", [{"read_only": True}, {"create": False}], ids=str)
+@pytest.mark.parametrize("names", [[], ["LOCK"]], ids=str)
+def test_where_no_tree_may_be_made_an_empty_directory_stays_as_it_is(
+    keywords: dict[str, bool], names: list[str]
+) -> None:
+    """Nothing is locked, and no lock file is made."""
+    disk = SimulatedDisk()
+    disk.mkdir(PATH)
+    for name in names:
+        disk.directory(PATH).open_writable(name, create=True).close()
+    disk.calls.clear()
+    with pytest.raises(TreeNotFoundError):
+        open_tree(disk, **keywords)
+    assert disk.listdir(PATH) == names
+    assert "lock" not in disk.counts
+
+
+@pytest.mark.evidence("fault", "FORMAT-66")
+@pytest.mark.parametrize(("kind", "operation"), [("mkdir", "mkdir"), ("open_directory", "open")])
+def test_a_directory_that_cannot_be_made_or_opened_says_which(kind: str, operation: str) -> None:
+    """The second open of it is that of what was made."""
+    disk = SimulatedDisk()
+    go_wrong(disk, "x", int(kind == "open_directory"), kind=kind)
+    with pytest.raises(IoFailedError) as caught:
+        open_tree(disk, 2)
+    assert (caught.value.path, caught.value.operation) == (PATH, operation)
 
 
 @pytest.mark.evidence("example", "FORMAT-15")

@@ -90,7 +90,7 @@ TARGETS = (
         "repair",
         "promises",
     ),
-    _target("durable/state.py", "storage", "engine", "life", "tokens", "open_and_close"),
+    _target("durable/state.py", "storage", "state", "engine", "life", "tokens"),
     _target("durable/watermark.py", "storage", "tokens", "group_commit", "policies"),
     *(
         _target(
