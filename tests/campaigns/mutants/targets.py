@@ -91,7 +91,7 @@ TARGETS = (
         "promises",
     ),
     _target("durable/state.py", "storage", "state", "engine", "life", "tokens"),
-    _target("durable/watermark.py", "storage", "tokens", "group_commit", "policies"),
+    _target("durable/watermark.py", "storage", "watermark", "tokens"),
     *(
         _target(
             f"durable/{name}.py",
