@@ -7,10 +7,13 @@ the file.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
+
+from rotortree.console import CommandError
 
 __all__ = [
     "STANDARD",
@@ -37,8 +40,10 @@ def display_name(name: str) -> str:
 
 @contextlib.contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """Add the file's name to an OSError that has none."""
+    """Add the file's name to an OSError that has none; a NUL in it is one (EINVAL)."""
     try:
+        if "\0" in name:
+            raise OSError(errno.EINVAL, "a name cannot contain NUL")
         yield
     except OSError as error:
         if error.filename is None:
@@ -65,8 +70,13 @@ def read_small(name: str) -> bytes:
         return file.read(_SMALL_BYTES)
 
 
-def write_output(name: str, parts: Iterable[bytes]) -> int:
-    """Write to a file or to stdout; return the number of bytes."""
+def write_output(name: str, parts: Iterable[bytes], *, tree: str) -> int:
+    """Write to a file or to stdout; return the number of bytes.
+
+    Raises CommandError for a file of the tree that the output is of: it would be destroyed.
+    """
+    if name != STANDARD and _is_below(name, tree):
+        raise CommandError(f"{name}: is a file of the tree, or would be one")
     written = 0
     with contextlib.ExitStack() as stack:
         if name == STANDARD:
@@ -78,6 +88,12 @@ def write_output(name: str, parts: Iterable[bytes]) -> int:
             written += file.write(part)
         file.flush()
     return written
+
+
+def _is_below(name: str, directory: str) -> bool:
+    """Whether a path leads into a directory, whatever links are on the way."""
+    inside = os.path.realpath(directory)
+    return os.path.commonpath([inside, os.path.realpath(name)]) == inside
 
 
 def expand(names: Iterable[str]) -> Iterator[str]:

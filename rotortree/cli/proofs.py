@@ -66,7 +66,8 @@ def prove(
     }
     data = proof.encode() if binary else json.dumps(statement).encode() + b"\n"
     values = {"output": output, "index": index, "size": proof.size, "leaf": leaf.hex()}
-    _write(output, data, values, f"that leaf {index} is in the tree of {proof.size}", as_json)
+    text = f"that leaf {index} is in the tree of {proof.size}"
+    _write(directory, output, data, values, text, as_json)
 
 
 def prove_consistency(
@@ -92,11 +93,13 @@ def prove_consistency(
     data = proof.encode() if binary else proof.to_json().encode() + b"\n"
     values = {"output": output, "old_size": old, "size": proof.size}
     text = f"that the tree of {proof.size} begins with that of {old}"
-    _write(output, data, values, text, as_json)
+    _write(directory, output, data, values, text, as_json)
 
 
-def _write(output: str, data: bytes, values: Values, text: str, as_json: bool) -> None:
-    write_output(output, [data])
+def _write(
+    directory: Directory, output: str, data: bytes, values: Values, text: str, as_json: bool
+) -> None:
+    write_output(output, [data], tree=str(directory))
     if output != STANDARD:
         show(values, f"wrote {output}: a proof {text}", as_json=as_json)
 

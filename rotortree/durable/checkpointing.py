@@ -44,7 +44,7 @@ class Levels:
 
 
 class Checkpointer:
-    """Makes checkpoints, and closes the tree.  ``release`` gives its files and lock back."""
+    """Makes checkpoints, and closes the tree: ``end_tree`` flushes once more and releases all."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Checkpointer:
         log: Log,
         levels: Levels,
         flusher: Flusher,
-        close: Callable[[], StorageError | None],
+        end_tree: Callable[[], StorageError | None],
     ) -> None:
         self._on_close = isinstance(config.checkpoint_policy, CheckpointPolicy.OnClose)
         self._every = _entries(config, tree.n)
@@ -64,7 +64,7 @@ class Checkpointer:
         self._log = log
         self._levels = levels
         self._flusher = flusher
-        self._close = close
+        self._end_tree = end_tree
         self._closing = False
         self._is_last_run = False
         self._closed = Watermark(0, _nothing_forbids)
@@ -176,12 +176,12 @@ class Checkpointer:
                     if self._on_close and self._state.failure is None:
                         error = self._attempt()
                 finally:  # also where an interrupt ended the checkpoint
-                    self._last_error = self._close() or error
+                    self._last_error = self._end_tree() or error
             except BaseException as failure:  # nothing that this library knows of
                 self._last_error = CheckpointFailedError(f"not closed cleanly: {failure!r}")
                 raise
             finally:
-                self._close = _nothing_forbids  # it refers to the engine, and that to this
+                self._end_tree = _nothing_forbids  # it refers to the engine, and that to this
                 self._closed.rise(1)
 
     def _attempt(self) -> StorageError | None:

@@ -111,7 +111,8 @@ class Engine:
 
         Within an insert, too: what would be waited for may itself wait to insert.
         """
-        self._check_not_inserting()
+        if self._is_inserting():
+            self._check_not_inserting()
         flusher, checkpointer = self._flusher, self._checkpointer
         if (flusher is not None and flusher.is_mine()) or (
             checkpointer is not None and checkpointer.runs_here()
@@ -163,14 +164,12 @@ class Engine:
             flusher, _ = self._check_writable()
             target = self.tree.size
         if self.durable.value < target:
-            if flusher.is_mine() or self._is_inserting():
-                self._check_may_wait()
+            self._check_may_wait()
             flusher.flush(target)
 
     def check_may_flush(self) -> None:
         """Raise ReentrantError where `flush` would, before anything is inserted for it."""
-        if self._flusher is not None and self._flusher.is_mine():
-            self._check_may_wait()
+        self._check_may_wait()
 
     def wait_durable(self, target: int, timeout: float | None) -> None:
         """Return when ``target`` leaves are durable.  See `DurabilityToken.wait`."""

@@ -112,7 +112,8 @@ class Flusher:
             raise error
 
     def _step(self) -> None:
-        self._is_scheduled = self._seconds is None  # before the size is read: see `leaves_came`
+        # First: leaves that come from now on schedule another step, and none is missed.
+        self._is_scheduled = self._seconds is None
         with self._flushing:
             if self._state.failure is None and not self._state.ended:
                 stop = self._tree.size

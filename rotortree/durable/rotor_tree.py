@@ -88,9 +88,9 @@ class RotorTree(TreeReads):
         Raises InvalidConfigError; ConfigMismatchError when the tree was made with other
         parameters; FileLockedError at once when it is open elsewhere; TreeNotFoundError,
         NotATreeError; WalCorruptedError, ChecksumMismatchError, DataCorruptionError when
-        acknowledged data is damaged; UnsupportedFormatError; IoFailedError; RuntimeError when a
-        background thread is needed and cannot be started.  Then nothing that
-        counts was changed on disk.
+        acknowledged data is damaged; UnsupportedFormatError; IoFailedError; DetachedError when
+        files were moved or replaced meanwhile; RuntimeError when a background thread cannot be
+        started.  After an error the next open finds the same tree.
         """
         if not isinstance(config, RotorTreeConfig):
             path = config if isinstance(config, str) else str(PurePath(config))  # "" is not "."

@@ -74,8 +74,12 @@ class Watermark:
 
     def rise(self, value: int) -> None:
         """Raise the number, unless it is higher already."""
-        self.value = max(self.value, value)
-        self._each(lambda watch: self._settle(watch, None) if watch.target <= self.value else None)
+        try:
+            self.value = max(self.value, value)
+            self._each(self._settle_reached)
+        except BaseException:  # an interrupt may have come before anybody was told
+            self._each(self._settle_reached)
+            raise
 
     def fail(self, value: int, error: StorageError) -> None:
         """An attempt to rise to ``value`` failed: end the waits that it would have ended.
@@ -93,20 +97,25 @@ class Watermark:
     def _each(self, settle: Callable[[Watch], None]) -> None:
         """Do it to every wait, also if an interrupt comes meanwhile, which then goes on.
 
-        The one that it interrupted is done again: its callback may be called twice then, but never
-        not at all.
+        Those that may not have been told are told again: a callback may be called twice then, but
+        never not at all.
         """
-        failure: BaseException | None = None
-        for watch in list(self._watches):
-            try:
+        watches: list[Watch] = []
+        try:
+            watches += self._watches
+            for watch in watches:
                 settle(watch)
-            except BaseException as error:
-                failure = failure or error
+        except BaseException:
+            for watch in watches or list(self._watches):
                 if not watch.is_told:
                     self._watches[watch] = None
-                    settle(watch)
-        if failure is not None:
-            raise failure
+                    with contextlib.suppress(BaseException):  # the first one is raised
+                        settle(watch)
+            raise
+
+    def _settle_reached(self, watch: Watch) -> None:
+        if watch.target <= self.value:
+            self._settle(watch, None)
 
     def _look(self, watch: Watch) -> None:
         error = self._why_not()  # first: what rose before it was true has risen

@@ -128,11 +128,14 @@ def open_root(fs: FileSystem, path: str) -> Directory | None:
             return None
 
 
-def open_directory(directory: _Directory, name: str) -> _Directory | None:
-    """Open a directory in another one; None if it does not exist."""
+def open_directory(directory: _Directory, name: str, *, follow: bool = True) -> _Directory | None:
+    """Open a directory in another one; None if it does not exist.
+
+    Unless links are to be followed, one is an error: what is written must be of this tree.
+    """
     with translated(path_of(directory, name), "open"):
         try:
-            return directory.directory(name)
+            return directory.directory(name, follow=follow)
         except FileNotFoundError:
             return None
 
@@ -148,7 +151,7 @@ def make_directory(directory: WritableDirectory, name: str) -> WritableDirectory
     with translated(path_of(directory, name), "mkdir"), contextlib.suppress(FileExistsError):
         directory.mkdir(name)
     with translated(path_of(directory, name), "open"):
-        return directory.directory(name)
+        return directory.directory(name, follow=False)
 
 
 def listdir(directory: ReadableDirectory) -> list[str]:

@@ -83,10 +83,11 @@ class ReadableDirectory(Protocol):
     def path(self) -> str:
         """The path by which it was opened.  For messages: it may lead elsewhere by now."""
 
-    def directory(self, path: str) -> ReadableDirectory:
+    def directory(self, path: str, *, follow: bool = True) -> ReadableDirectory:
         """Open a directory below this one.  Symbolic links are followed, now and never again.
 
-        Raises FileNotFoundError, NotADirectoryError.
+        Without ``follow``, a path that ends in one is refused (ENOTDIR).  Raises FileNotFoundError,
+        NotADirectoryError.
         """
 
     def open(self, path: str) -> ReadableFile:
@@ -109,7 +110,7 @@ class ReadableDirectory(Protocol):
 class WritableDirectory(ReadableDirectory, Protocol):
     """A directory in which files may be changed."""
 
-    def directory(self, path: str) -> WritableDirectory:
+    def directory(self, path: str, *, follow: bool = True) -> WritableDirectory:
         """See `ReadableDirectory.directory`."""
 
     def parent(self) -> WritableDirectory:

@@ -57,7 +57,7 @@ from rotortree.storage.format import (
     segment_name,
     segment_number,
 )
-from rotortree.storage.log_reader import payload_seal
+from rotortree.storage.log_reader import SegmentScan, payload_seal
 from rotortree.storage.recovery import Decision, Link, Survey
 
 __all__ = ["Checkpoint", "Leaves", "Log", "Root", "create_log", "resume_log"]
@@ -408,7 +408,8 @@ class Log:
     def tidy(self) -> None:
         """Remove what the durable commit record made useless: segments, unfinished files.
 
-        Raises IoFailedError; then some are left, until the next time.
+        What cannot be removed is left, until the next time.  Raises IoFailedError if it cannot be
+        seen what there is.
         """
         with self._appending:
             first = self.checkpoint.first_segment
@@ -416,12 +417,17 @@ class Log:
             names = calls.listdir(self._wal)
             for name in names:
                 if name.endswith(calls.TEMPORARY):  # under the lock: nobody is writing it
-                    calls.unlink(self._wal, name)
+                    self._remove(name)
             kept, last = self._bases.keys(), max(self._bases)
         for name in names:
             number = segment_number(name)
             if number is not None and number < last and number not in kept:
-                calls.unlink(self._wal, name)
+                self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        """Remove a file of the log, if that works: it only frees space."""
+        with contextlib.suppress(IoFailedError):
+            calls.unlink(self._wal, name)
 
     def close(self) -> None:
         """Release the files.  Idempotent."""
@@ -454,9 +460,12 @@ def resume_log(
     the steps as section 7 of the format does.  Raises IoFailedError, DetachedError; whatever was
     changed then, the next open does again.
     """
-    wal = calls.open_directory(root, WAL)
+    wal = calls.open_directory(root, WAL, follow=False)
     if wal is None:
         raise DetachedError(calls.path_of(root, WAL), "was removed or moved")
+    if calls.identity_of(wal) != found.wal:
+        calls.close(wal)
+        raise DetachedError(calls.path_of(root, WAL), "was replaced by another directory")
     log = Log(root, wal, lock, environment, decision.identity)
     try:
         # 1. The names that were found become durable, those above the tree in its first life only.
@@ -504,6 +513,9 @@ def _reopen(log: Log, decision: Decision, *, is_new: bool) -> None:
     assert last.header is not None  # the decision found it sound
     log._bases = {link.scan.number: link.base for link in decision.links}
     file = calls.open_writable(log._wal, segment_name(last.number))
+    if not _is_that(file, last):
+        calls.close(file)
+        raise DetachedError(last.path, "was replaced by another file")
     end = _End(last.end, last.chain, last.frames)
     log.size, log._segment = decision.head.size, _Segment(file, last.path, last.header, end)
     log._segment.written = last.size
@@ -532,10 +544,9 @@ def _remove_unnamed(log: Log, found: Survey) -> None:
     if found.commit_error is not None:
         return  # nobody knows which ones it names: the disk may have it as it was
     named = 0 if found.commit is None else found.commit.last_segment
-    with contextlib.suppress(IoFailedError):
-        for scan in found.segments:
-            if scan.number > named and scan.number not in log._bases:
-                calls.unlink(log._wal, segment_name(scan.number))
+    for scan in found.segments:
+        if scan.number > named and scan.number not in log._bases:
+            log._remove(segment_name(scan.number))
 
 
 def _where_to_begin(decision: Decision, fold_leaves: int) -> tuple[int, int]:
@@ -561,10 +572,18 @@ def _cut_tails(log: Log, links: Iterable[Link]) -> None:
         if link.scan.number < log._number and link.scan.size > end:
             file = calls.open_writable(log._wal, segment_name(link.scan.number))
             try:
-                with calls.translated(link.scan.path, "truncate"):
-                    file.truncate(end)
+                if _is_that(file, link.scan):
+                    with calls.translated(link.scan.path, "truncate"):
+                        file.truncate(end)
             finally:
                 calls.close(file)
+
+
+def _is_that(file: File, scan: SegmentScan) -> bool:
+    """Whether a file that a name led to is the segment that was read, and not another one."""
+    assert scan.header is not None  # it counts
+    header = calls.read_exactly(file, scan.path, SEGMENT_BYTES, 0)
+    return file.identity == scan.identity and header == scan.header.encode()
 
 
 def _lock_file(root: WritableDirectory) -> Hashable:

@@ -15,7 +15,7 @@ Behind the last unit the open segment may have zeros, written ahead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -79,7 +79,7 @@ class SegmentScan(NamedTuple):
     how many leaves valid frames of an unfinished unit hold.  ``promise`` is the largest offset that
     the header, or any sealed frame before or behind ``stop``, says was durable.  From ``used`` on,
     which is not before ``stop``, there are only zeros.  ``chain`` and ``frames`` continue the last
-    unit.
+    unit.  ``identity`` is the file's.
     """
 
     number: int
@@ -94,6 +94,7 @@ class SegmentScan(NamedTuple):
     used: int = 0
     chain: bytes = b""
     frames: int = 0
+    identity: Hashable = None
 
     @property
     def durable_size(self) -> int:
@@ -222,6 +223,7 @@ class _Scanner:
             used=self._end_of_use(offset),
             chain=unit_chain,
             frames=unit_number,
+            identity=self._file.identity,
         )
 
     def _frame(

@@ -243,9 +243,10 @@ class OsDirectory(_Descriptor):
                 raise OSError(errno.EINVAL, "a link to nothing") from None
             raise
 
-    def directory(self, path: str) -> OsDirectory:
+    def directory(self, path: str, *, follow: bool = True) -> OsDirectory:
         """See `WritableDirectory.directory`."""
-        return OsDirectory(self._open(path, os.O_RDONLY | os.O_DIRECTORY), f"{self.path}/{path}")
+        flags = os.O_RDONLY | os.O_DIRECTORY | (0 if follow else os.O_NOFOLLOW)
+        return OsDirectory(self._open(path, flags), f"{self.path}/{path}")
 
     def parent(self) -> OsDirectory:
         """See `WritableDirectory.parent`."""

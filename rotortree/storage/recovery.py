@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import NamedTuple
 
 from rotortree.config import TieringConfig
@@ -61,7 +61,7 @@ class Survey(NamedTuple):
     """What was found in a directory.
 
     ``commit`` is None if the record is absent or damaged; ``commit_error`` then says how it is
-    damaged.  ``level_files``: whether there is any.
+    damaged.  ``level_files``: whether there is any.  ``wal``: the identity of the log's directory.
     """
 
     directory: str
@@ -69,6 +69,7 @@ class Survey(NamedTuple):
     commit_error: StorageError | None
     segments: tuple[SegmentScan, ...]
     level_files: bool
+    wal: Hashable = None
 
     @property
     def commit_path(self) -> str:
@@ -87,21 +88,26 @@ class Survey(NamedTuple):
 def survey(root: ReadableDirectory) -> Survey:
     """Read COMMIT and all of the log.  Raises IoFailedError only."""
     commit, commit_error = _read_commit(root)
-    segments = tuple(sorted(_scans(root), key=lambda scan: scan.number))
-    return Survey(root.path, commit, commit_error, segments, _has_level_files(root))
-
-
-def _scans(root: ReadableDirectory) -> Iterator[SegmentScan]:
+    segments: tuple[SegmentScan, ...] = ()
+    identity: Hashable = None
     with opened(root, WAL) as wal:
-        for name in calls.listdir(wal) if wal is not None else ():
-            number = segment_number(name)
-            file = None if number is None or wal is None else calls.open_file(wal, name)
-            if number is None or file is None or wal is None:
-                continue
-            try:
-                yield scan_segment(file, calls.path_of(wal, name), number)
-            finally:
-                calls.close(file)
+        if wal is not None:
+            identity = calls.identity_of(wal)
+            segments = tuple(sorted(_scans(wal), key=lambda scan: scan.number))
+    level_files = _has_level_files(root)
+    return Survey(root.path, commit, commit_error, segments, level_files, identity)
+
+
+def _scans(wal: ReadableDirectory) -> Iterator[SegmentScan]:
+    for name in calls.listdir(wal):
+        number = segment_number(name)
+        file = None if number is None else calls.open_file(wal, name)
+        if number is None or file is None:
+            continue
+        try:
+            yield scan_segment(file, calls.path_of(wal, name), number)
+        finally:
+            calls.close(file)
 
 
 @contextlib.contextmanager

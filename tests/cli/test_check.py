@@ -263,9 +263,9 @@ class UnreadableDirectory(OsDirectory):
         super().__init__(descriptor, path)
         self._name = name
 
-    def directory(self, path: str) -> OsDirectory:
+    def directory(self, path: str, *, follow: bool = True) -> OsDirectory:
         """See `WritableDirectory.directory`."""
-        found = super().directory(path)
+        found = super().directory(path, follow=follow)
         return UnreadableDirectory(os.dup(found.fileno()), found.path, self._name)
 
     def open(self, path: str) -> ReadableFile:

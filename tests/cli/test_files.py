@@ -54,7 +54,7 @@ def test_errors_name_the_file(fs: FakeFilesystem) -> None:
             files.read_small(name)
         assert caught.value.filename == name
     with pytest.raises(FileNotFoundError, match="/missing"):
-        files.write_output("/missing/file", [b""])
+        files.write_output("/missing/file", [b""], tree="/tree")
 
 
 def test_an_error_in_the_middle_of_a_file_names_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_an_error_in_the_middle_of_a_file_names_it_too(monkeypatch: pytest.Monke
 def test_what_is_written_is_what_is_read(fs: FakeFilesystem) -> None:
     """Parts one behind the other; an older file is replaced."""
     fs.create_file("/file", contents="much longer than what is written")
-    assert files.write_output("/file", [b"one", b"", b"two"]) == 6
+    assert files.write_output("/file", [b"one", b"", b"two"], tree="/tree") == 6
     assert files.read_small("/file") == b"onetwo"
 
 

@@ -269,3 +269,20 @@ def test_what_is_not_in_the_tree_cannot_be_proven(tree: Path) -> None:
     run("prove-consistency", tree, "30", "17", status=2)
     run("prove-consistency", tree, "17", "42", status=2)
     run("prove", tree, "--", "-1", status=2)
+
+
+@pytest.mark.parametrize("name", ["COMMIT", "LOCK", "wal/00000001.wal", "new", "wal/new"])
+@pytest.mark.parametrize("command", [("head",), ("export",), ("prove", "0"), ("link",)])
+def test_no_output_is_written_into_the_tree(
+    tmp_path: Path, command: tuple[str, ...], name: str
+) -> None:
+    """It would be destroyed: one line, exit status 2, nothing changed; by way of a link, too."""
+    tree = make_tree(tmp_path / "tree", 0, (5,))
+    before = {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+    output = tree / name
+    if command == ("link",):
+        command, output = ("head",), tmp_path / "link"
+        output.symlink_to(tree / name)
+    stderr = run(command[0], tree, *command[1:], "-o", output, status=2).stderr
+    assert stderr == f"rotortree: {output}: is a file of the tree, or would be one\n"
+    assert {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()} == before

@@ -7,6 +7,7 @@ import errno
 import re
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -178,7 +179,11 @@ def test_a_record_acknowledges_all_that_is_durable_when_it_is_written() -> None:
     disk = SimulatedDisk()
     tree = open_tree(disk, 2)
     tree.insert_durable(leaf(0))
-    within(disk, "sync", ".nodes", lambda: tree.insert_durable(leaf(1)))
+
+    def insert() -> None:
+        assert Running(partial(tree.insert_durable, leaf(1))).ends()
+
+    within(disk, "sync", ".nodes", insert)
     tree.checkpoint()
     commit = Commit.decode(disk.files()[f"{PATH}/COMMIT"], "")
     assert (commit.checkpoint.size, commit.acknowledged.size) == (1, 2)

@@ -208,7 +208,9 @@ def test_files_are_measured_and_read_in_parts_as_they_are() -> None:
             return opened[-1]  # type: ignore[no-any-return]  # it was opened just now
 
         found: Any = Replaced(
-            original, open=open_file, directory=lambda name: remembered(original.directory(name))
+            original,
+            open=open_file,
+            directory=lambda name, **how: remembered(original.directory(name)),
         )
         return found  # type: ignore[no-any-return]  # it is a directory, but for these methods
 
@@ -349,8 +351,8 @@ def shortening(files: dict[str, bytes], path: str, held: int, times: int) -> Rea
         is_it = f"{directory.path}/{name}" == path
         return Replaced(file, pread=partial(pread, file)) if is_it else file
 
-    def open_directory(name: str) -> Any:
-        directory = root.directory(name)
+    def open_directory(name: str, **how: bool) -> Any:
+        directory = root.directory(name, **how)
         return Replaced(directory, open=partial(open_file, directory))
 
     root: ReadableDirectory = disk_of(files).directory(PATH)

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import errno
+import os
+import shutil
+import struct
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
+from blake3 import blake3
 
-from rotortree import DetachedError, FlushFailedError, IoFailedError, RotorTree
+from rotortree import DetachedError, FlushFailedError, IoFailedError, RotorTree, StorageError
+from rotortree.durable import opening
 from rotortree.errors import SyncFailedError
+from rotortree.storage import recovery
+from rotortree.storage.directory import FileSystem
 from rotortree.storage.log import Log
+from rotortree.storage.os_directory import OsFileSystem
 from rotortree_faultinject.disk import Call, SimulatedDisk
 from rotortree_faultinject.disk.faults import Rule
 from tests.storage.disk import disk_of, go_wrong, record
 from tests.storage.trees import (
     PATH,
     abandon,
+    check_goes_on,
     check_tree,
     environment,
     leaf,
@@ -184,6 +195,97 @@ def test_an_open_whose_log_goes_says_so() -> None:
     assert str(caught.value) == f"the tree is failed: {PATH}/wal was removed or moved"
 
 
+@pytest.mark.evidence("fault", "DURABLE-57", "DURABLE-58")
+@pytest.mark.parametrize("what", ["segment", "log"])
+def test_what_is_replaced_between_reading_and_opening_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """The last segment, by a file of somebody else's; the log's directory, by a copy."""
+    path = tmp_path / "tree"
+    with RotorTree.open(path, n=2) as tree:
+        tree.insert_many(leaves(0, 3))
+    segment, away = path / "wal" / "00000001.wal", tmp_path / "away"
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"precious" * 1000)
+
+    def replace_it(*arguments: Any, **keywords: Any) -> Any:
+        loaded = load(*arguments, **keywords)
+        if what == "segment":
+            segment.rename(away)
+            segment.hardlink_to(precious)
+        else:
+            segment.parent.rename(away)
+            shutil.copytree(away, segment.parent)
+        return loaded
+
+    load = recovery.load
+    monkeypatch.setattr(opening, "load", replace_it)
+    with pytest.raises(DetachedError, match="was replaced by another"):
+        RotorTree.open(path)
+    monkeypatch.undo()
+    assert precious.read_bytes() == b"precious" * 1000
+    if what == "segment":
+        away.replace(segment)
+    else:
+        shutil.rmtree(segment.parent)
+        away.rename(segment.parent)
+    with RotorTree.open(path) as tree:
+        assert tree.recovery.clean
+        check_tree(tree, 2, 3)
+
+
+@pytest.mark.evidence("fault", "FORMAT-75", "DURABLE-57")
+@pytest.mark.parametrize("real", [True, False], ids=["real", "simulated"])
+@pytest.mark.parametrize("name", ["wal", "levels", "levels/0"])
+def test_no_directory_is_written_through_a_link(tmp_path: Path, name: str, real: bool) -> None:
+    """It may be another tree's: nothing is acknowledged there, and nothing is changed."""
+    disk = SimulatedDisk()
+    files: FileSystem = OsFileSystem() if real else disk
+    path, other = (f"{tmp_path}/tree", f"{tmp_path}/other") if real else ("tree", "other")
+    for place in (path, other):
+        with open_tree(files, 2, path=place, environment=environment(files, 2)) as tree:
+            tree.insert_many(leaves(0, 3))
+            if name == "levels/0" or place == other:
+                tree.checkpoint()
+            tree.insert(leaf(3))
+    if real:
+        shutil.rmtree(f"{path}/{name}")
+        os.symlink(f"{other}/{name}", f"{path}/{name}")
+        before: object = {
+            found: found.read_bytes() for found in Path(other).rglob("*") if found.is_file()
+        }
+    else:
+        disk.remove_tree(f"{path}/{name}")
+        disk.symlink(f"/{other}/{name}", f"{path}/{name}")
+        before = {found: data for found, data in disk.files().items() if found.startswith(other)}
+
+    def write() -> None:
+        with open_tree(files, path=path, environment=environment(files, 2)) as tree:
+            tree.insert(leaf(4))
+            tree.checkpoint()
+
+    with pytest.raises(StorageError):  # at the open, or when it is written to
+        write()
+    after: object = (
+        {found: found.read_bytes() for found in Path(other).rglob("*") if found.is_file()}
+        if real
+        else {found: data for found, data in disk.files().items() if found.startswith(other)}
+    )
+    assert after == before
+
+
+@pytest.mark.evidence("fault", "DURABLE-54", "FORMAT-4", "FORMAT-80")
+def test_a_name_that_cannot_be_removed_keeps_no_other_one(tmp_path: Path) -> None:
+    """A directory whose name ends as that of an unfinished file."""
+    path = tmp_path / "tree"
+    with RotorTree.open(path, n=2) as tree:
+        (path / "wal" / "00000000.tmp").mkdir()
+        for index in range(5):
+            tree.insert(leaf(index))
+            tree.checkpoint()
+        assert len(list((path / "wal").glob("*.wal"))) == 1
+
+
 @pytest.mark.evidence("example", "FORMAT-40", "DURABLE-54")
 def test_behind_an_interrupted_append_the_old_segment_is_cut_off() -> None:
     """Where the next one begins is where it ends, and what it holds behind that is given back."""
@@ -250,3 +352,33 @@ def test_a_lock_file_that_cannot_be_looked_at_is_an_error() -> None:
     with pytest.raises(IoFailedError) as caught:
         open_tree(disk)
     assert (caught.value.path, caught.value.operation) == (f"{PATH}/LOCK", "stat")
+
+
+@pytest.mark.evidence("example", "FORMAT-70", "DURABLE-5", "DURABLE-7")
+@pytest.mark.parametrize("fold_leaves", [0, 2048])
+@pytest.mark.parametrize("said", range(6))
+def test_an_acknowledged_head_within_a_unit_is_as_good_as_any(said: int, fold_leaves: int) -> None:
+    """A unit of five leaves, of which the record acknowledges the first so many.
+
+    The format allows it.  The new segment begins where a unit ends: a tree that was opened and
+    written to can be opened again.
+    """
+    disk = SimulatedDisk()
+    with open_tree(disk, 2) as tree:
+        tree.insert_many(leaves(0, 5))
+    files = disk.files()
+    data = bytearray(files[f"{PATH}/COMMIT"])
+    data[104:144] = struct.pack("<Q", said) + (model_root(said, 2) or bytes(32))
+    data[160:176] = blake3(bytes(data[:160])).digest(16)
+    disk = disk_of({**files, f"{PATH}/COMMIT": bytes(data)})
+    with open_tree(disk, read_only=True) as tree:
+        assert tree.recovery.clean == (said == 5)
+        check_tree(tree, 2, 5)
+    world = replace(environment(disk), fold_leaves=fold_leaves)
+    with open_tree(disk, environment=world) as tree:
+        check_tree(tree, 2, 5)
+        tree.insert_durable(leaf(5))
+    for read_only in (True, False):
+        with open_tree(disk, read_only=read_only) as tree:
+            check_tree(tree, 2, 6)
+    check_goes_on(disk, 2, 6)

@@ -49,8 +49,8 @@ UNREADABLE = """
     LEAVES = "levels/0/00000000.nodes"
 
     class Directory(OsDirectory):
-        def directory(self, path):
-            found = super().directory(path)
+        def directory(self, path, **keywords):
+            found = super().directory(path, **keywords)
             return Directory(os.dup(found.fileno()), found.path)
 
         def open(self, path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -98,6 +99,33 @@ class Stranger:
             return hashlib.sha256(b"".join(children)).digest()
 
         return CustomHasher("stranger", parent)
+
+
+@pytest.mark.evidence("example", "DURABLE-53")
+@pytest.mark.parametrize("name", [*WAITS, "insert_durable", "close"])
+def test_on_the_thread_of_a_checkpoint_nothing_waits(name: str) -> None:
+    """A hasher that runs there, as a finalizer might: within the switch to a new segment.
+
+    Another thread has inserted meanwhile, so that there is something to flush.
+    """
+    stranger = Stranger(USES[name])
+
+    def parent(children: Sequence[bytes]) -> bytes:
+        frames = traceback.extract_stack()
+        if stranger.tree is not None and any(frame.name == "switch" for frame in frames):
+            inserting = Running(partial(stranger.tree.append, leaf(7)))
+            assert inserting.ends()
+            stranger()
+        return hashlib.sha256(b"".join(children)).digest()
+
+    disk, hasher = SimulatedDisk(), CustomHasher("stranger", parent)
+    tree = open_threaded(disk, hasher=hasher, flush_policy=MANUAL)
+    tree.insert_many(leaves(0, 7))
+    stranger.tree = tree
+    calling = Running(tree.checkpoint)
+    assert calling.ends()
+    assert stranger.was_refused(), stranger.outcome
+    check_goes_on(disk, tree, hasher)
 
 
 def check_goes_on(disk: SimulatedDisk, tree: RotorTree, hasher: CustomHasher) -> None:

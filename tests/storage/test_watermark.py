@@ -12,6 +12,7 @@ import pytest
 from rotortree import ClosedError, FlushFailedError, InvalidConfigError, StorageError
 from rotortree.durable.watermark import Watch, Watermark, checked_timeout
 from rotortree_faultinject.disk import SimulatedDisk
+from tests.storage.interrupting import everywhere
 from tests.storage.trees import leaf, open_tree
 
 
@@ -101,6 +102,28 @@ def test_who_is_forgotten_is_told_nothing_though_an_interrupt_comes() -> None:
     watched.mark._why_not = lambda: None
     watched.mark.rise(1)
     assert watched.told == []
+
+
+@pytest.mark.evidence("exhaustive", "DURABLE-14", "DURABLE-34")
+def test_an_interrupt_anywhere_in_a_rise_keeps_nobody_from_being_told() -> None:
+    """Once the number has risen, whoever it reaches is told, without another rise."""
+    watched = Told()
+
+    def prepare() -> Callable[[], object]:
+        nonlocal watched
+        watched = Told()
+        for target in (1, 2, 3):
+            watched.watch(target)
+        return lambda: watched.mark.rise(2)
+
+    risen = 0
+    for place in everywhere(prepare):
+        told = {target for target, _ in watched.told}
+        assert told == ({1, 2} if watched.mark.value else set()), place
+        risen += bool(told)
+        watched.mark.rise(3)
+        assert {target for target, _ in watched.told} == {1, 2, 3}, place
+    assert risen > 10
 
 
 @pytest.mark.parametrize(

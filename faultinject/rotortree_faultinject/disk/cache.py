@@ -199,8 +199,13 @@ class Cache:
             if self.locate(start, path, follow=False).inode is not None:
                 raise OSError(errno.EINVAL, "a link to nothing", path)
 
-    def directory(self, start: Inode, path: str) -> Inode:
-        """The directory that a path leads to.  Raises as `open` does, and NotADirectoryError."""
+    def directory(self, start: Inode, path: str, *, follow: bool = True) -> Inode:
+        """The directory that a path leads to.  Raises as `open` does, and NotADirectoryError.
+
+        Without ``follow``, a link is no directory.
+        """
+        if not follow and _there(self.locate(start, path, follow=False), path).link is not None:
+            raise NotADirectoryError(errno.ENOTDIR, "not a directory", path)
         found = self.open(start, path, create=False)
         if found.entries is None:
             raise NotADirectoryError(errno.ENOTDIR, "not a directory", path)

@@ -32,11 +32,14 @@ def open_file(machine: Machine, inode: Inode, *, writable: bool) -> SimulatedFil
     raise OSError(errno.EINVAL, "not a regular file", inode.path)
 
 
-def open_directory(machine: Machine, start: Inode, path: str, opened_as: str) -> SimulatedDirectory:
+def open_directory(
+    machine: Machine, start: Inode, path: str, opened_as: str, *, follow: bool = True
+) -> SimulatedDirectory:
     """The directory at a path from ``start`` on, as one call of the process."""
 
     def operation() -> SimulatedDirectory:
-        return SimulatedDirectory(machine, machine.cache.directory(start, path), opened_as)
+        found = machine.cache.directory(start, path, follow=follow)
+        return SimulatedDirectory(machine, found, opened_as)
 
     return machine.call("open_directory", below(start, path), operation)
 
@@ -62,9 +65,10 @@ class SimulatedDirectory:
         here = self._here()
         return self._machine.call(kind, below(here, path), lambda: operation(here))
 
-    def directory(self, path: str) -> SimulatedDirectory:
+    def directory(self, path: str, *, follow: bool = True) -> SimulatedDirectory:
         """See `WritableDirectory.directory`."""
-        return open_directory(self._machine, self._here(), path, f"{self.path}/{path}")
+        opened_as = f"{self.path}/{path}"
+        return open_directory(self._machine, self._here(), path, opened_as, follow=follow)
 
     def parent(self) -> SimulatedDirectory:
         """See `WritableDirectory.parent`."""
