@@ -5,13 +5,21 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from rotortree import DetachedError, FileLockedError, FlushPolicy, RotorTree, StorageError
+from rotortree import (
+    DetachedError,
+    FileLockedError,
+    FlushPolicy,
+    ReentrantError,
+    RotorTree,
+    StorageError,
+)
 from rotortree_faultinject.disk import Call, SimulatedDisk
 from rotortree_faultinject.disk.image import Image
-from rotortree_faultinject.subjects.tree.life import PATH, Options, abandon, open_tree
+from rotortree_faultinject.subjects.tree.life import PATH, Life, Options, abandon, open_tree
 from rotortree_faultinject.subjects.tree.oracle import row
 from tests.storage.names import (
     EVENTS,
@@ -125,6 +133,87 @@ def _close_of_a_lost_log_raises() -> str | None:
     return None
 
 
+_LOG = f"{PATH}/wal"
+
+
+def _what_is_replaced_while_a_tree_opens_is_left_alone() -> str | None:
+    """The last segment, or the log's directory, is another one when it is opened to be written.
+
+    It goes on in the segment of a closed tree, and begins one behind that of a killed process.
+    """
+    for kind, path, end in (
+        ("open", f"{_LOG}/00000001.wal", ("close",)),
+        ("open_directory", _LOG, ("flush", "kill")),
+    ):
+        disk = _tree_of_three(end)
+        abandon(open_tree(disk, Options()))
+        times = disk.calls.count(Call(kind, path))
+        again = _tree_of_three(end)
+        again.on_call = partial(_replace_before, again, Call(kind, path), times, path)
+        with suppress(DetachedError):
+            abandon(open_tree(again, Options()))
+            return f"{path} was replaced before it was opened to be written, and nobody was told"
+        if any(data != b"other" for name, data in again.files().items() if "other" in name):
+            return f"{path} was replaced, and what took its place was changed"
+    return None
+
+
+def _tree_of_three(end: tuple[str, ...]) -> SimulatedDisk:
+    life = Life(Options())
+    life.live(["open", "insert 3", *end])
+    return SimulatedDisk(life.disk.image)
+
+
+def _replace_before(disk: SimulatedDisk, call: Call, times: int, path: str, _: Call) -> None:
+    """At the last of these calls, move away what is at a path, and put a copy there."""
+    if disk.calls.count(call) < times:
+        return
+    disk.on_call = None
+    disk.move(path, "away")
+    if call.kind == "open_directory":
+        disk.mkdir(path)
+    for name, data in disk.files().items():
+        if name.startswith("away"):
+            disk.open(path + name.removeprefix("away"), "create").pwritev([data], 0)
+
+
+def _nothing_is_written_through_a_link() -> str | None:
+    """A directory of level files that leads into another tree."""
+    disk = SimulatedDisk()
+    abandon(open_tree(disk, Options()))
+    disk.mkdir("elsewhere")
+    disk.rmdir(f"{PATH}/levels")
+    disk.symlink("/elsewhere", f"{PATH}/levels")
+    with suppress(StorageError):
+        tree = open_tree(disk.restarted(), Options())
+        tree.insert_many(row(0, 3))
+        tree.checkpoint()
+        abandon(tree)
+        return "level files were written through a link"
+    return None
+
+
+def _nothing_waits_on_the_thread_of_a_checkpoint() -> str | None:
+    """A flush that a checkpoint's thread calls while it begins a segment is refused."""
+    disk, refused = SimulatedDisk(), []
+    tree = open_tree(disk, Options())
+    tree.insert_many(row(0, 3))
+
+    def before(call: Call) -> None:
+        if call.kind == "rename" and call.path.endswith("00000002.wal"):
+            disk.on_call = None
+            _ = tree.append(row(3, 4))
+            with suppress(ReentrantError):
+                tree.flush()
+                return
+            refused.append(call)
+
+    disk.on_call = before
+    tree.checkpoint()
+    abandon(tree)
+    return None if refused else "a flush on the thread of a checkpoint got through"
+
+
 # Locks.
 
 
@@ -184,6 +273,9 @@ LAWS_OF_NAMES: Mapping[str, Callable[[], str | None]] = MappingProxyType(
         for law in (
             _lost_level_files_are_noticed,
             _close_of_a_lost_log_raises,
+            _what_is_replaced_while_a_tree_opens_is_left_alone,
+            _nothing_is_written_through_a_link,
+            _nothing_waits_on_the_thread_of_a_checkpoint,
             _deleted_lock_still_locks,
             _loss_of_lock_is_noticed,
             _lock_is_held_to_the_end,

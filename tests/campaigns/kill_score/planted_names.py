@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rotortree.durable.engine import Engine
 from rotortree.storage import calls
 from rotortree.storage import log as logs
 from rotortree.storage.level_writer import LevelWriter
@@ -41,6 +42,32 @@ _DETACHED = (
                 LevelWriter._write_durably,
                 'calls.check_named(self._root, f"{directory}/{name}", file.identity)',
                 "pass",
+            ),
+        ),
+    ),
+    PlantedFault(
+        "segment that was replaced is gone on in",
+        "an open appends to the file that the last segment's name leads to, whichever that is",
+        (Edit(logs._reopen, "if not _is_that(file, last):", "if False:"),),
+    ),
+    PlantedFault(
+        "log that was replaced is gone on in",
+        "an open writes to the directory that is called wal, whether or not it read that one",
+        (Edit(logs.resume_log, "if calls.identity_of(wal) != found.wal:", "if False:"),),
+    ),
+    PlantedFault(
+        "directories made through links",
+        "a checkpoint follows a symbolic link in the place of a directory",
+        (Edit(calls.make_directory, "follow=False", "follow=True"),),
+    ),
+    PlantedFault(
+        "waits on the thread of a checkpoint",
+        "a flush that a checkpoint's thread calls, in a finalizer, is not refused",
+        (
+            Edit(
+                Engine._check_may_wait,
+                "checkpointer is not None and checkpointer.runs_here()",
+                "False",
             ),
         ),
     ),
