@@ -29,7 +29,7 @@ class Mutex(Protocol):
     """What `threading.RLock` makes, as far as it is used here.
 
     It is taken by ``with`` only, and it is written in C: no interrupt comes between taking it and
-    being bound to give it back.  Nobody takes it twice.
+    entering the block that gives it back.  Nobody takes it twice.
     """
 
     def _is_owned(self) -> bool:

@@ -191,11 +191,11 @@ class Engine:
             self.state.check_readable()  # nobody flushes here
 
     def _flushes_when_asked(self) -> bool:
-        """Whether nothing is flushed by itself."""
+        """Whether the policy is manual, so that whoever waits must cause the flush."""
         return self._is_manual and self._flusher is not None and not self.state.closed
 
     def _ask(self) -> None:
-        """Somebody waits: where nothing is flushed by itself, have it flushed now."""
+        """Called when somebody waits: with the manual policy, have the background flush now."""
         if self._flusher is not None and self._flushes_when_asked():
             self._flusher.request()
 

@@ -38,7 +38,7 @@ RETRY_SECONDS = 1.0
 
 
 class _HasherError(Exception):
-    """A hasher raised; the message and the cause are what."""
+    """A hasher raised an exception, which is the cause; the message names it."""
 
 
 class Flusher:

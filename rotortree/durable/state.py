@@ -18,7 +18,7 @@ class TreeState:
     the tree refuses every use.  ``ended``: its last flush was made, or failed; from then on nothing
     becomes durable.
 
-    Whoever waits for a tree is told by `Watermark.end` when one of them is set.
+    The code that sets one of these must then call `Watermark.end`, which wakes all waiters.
     """
 
     def __init__(self, path: str) -> None:

@@ -118,7 +118,9 @@ class Watermark:
             self._settle(watch, None)
 
     def _look(self, watch: Watch) -> None:
-        error = self._why_not()  # first: what rose before it was true has risen
+        error = (
+            self._why_not()
+        )  # first: a rise before an end counts
         if self.value >= watch.target:
             self._settle(watch, None)
         elif error is not None:

@@ -87,9 +87,9 @@ def syncing(path: str, operation: str) -> Iterator[None]:
 
 
 def explained(error: IoFailedError) -> IoFailedError | DetachedError:
-    """What an error means where an open tree meets it with its own files.
+    """Turn "no such file", for a file of an open tree, into DetachedError.
 
-    A path that leads nowhere any more was removed or moved by somebody else.
+    Somebody else removed or moved it.  Other errors are returned as they are.
     """
     if error.errno in _LEADS_NOWHERE:
         return DetachedError(error.path, "was removed or moved")

@@ -14,7 +14,7 @@ from rotortree.storage.os_directory import OsFileSystem
 __all__ = ["Environment"]
 
 _LIMIT = 2**32
-"""What the format can store of nodes in one level file, and no size needs more."""
+"""Above all sizes: the format has 32 bits for nodes per level file, and no size needs more."""
 
 
 @dataclass(frozen=True, slots=True)

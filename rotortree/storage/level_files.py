@@ -48,7 +48,7 @@ def default_shard_nodes(n: int) -> int:
 
 
 def nodes_per_segment(identity: Identity) -> int:
-    """Nodes per segment in memory: the most of which a shard holds whole ones, for it is mapped."""
+    """Nodes per segment in memory: the largest size of which a level file holds whole ones."""
     most = min(segment_nodes(identity.n), identity.shard_nodes)
     return next(size for size in range(most, 0, -identity.n) if identity.shard_nodes % size == 0)
 

@@ -134,7 +134,7 @@ def _sync_with_parent(root: WritableDirectory) -> None:
 
 
 def _always() -> None:
-    """Nothing forbids it."""
+    """The default check of a commit: it is always allowed."""
 
 
 class Log:

@@ -17,7 +17,7 @@ _Item = TypeVar("_Item")
 def count_passing(passes: Callable[[_Item], bool], items: Sequence[_Item]) -> int:
     """How many items pass before the first that does not, tried by several threads.
 
-    Raises what the first one raises that does not return, if all before it pass.
+    If all items before it pass, the first exception that ``passes`` raises is raised.
     """
     count = min(len(items), kernel.THREADS)
     if count < 2:

@@ -150,7 +150,7 @@ def _has_names(directory: ReadableDirectory, name: str) -> bool:
 
 
 class Link(NamedTuple):
-    """A segment of the log that counts, and those of its units that do."""
+    """A log segment that counts, with those of its units that count."""
 
     scan: SegmentScan
     units: tuple[Unit, ...]

@@ -28,7 +28,7 @@ _SEGMENT_NODES = 65536
 """The largest number of nodes in a segment: 2 MiB of them, the size of a huge page."""
 
 _FIRST_BYTES = 32 * NODE_BYTES
-"""Bytes of a level's first segment at first; it doubles until it is a whole segment."""
+"""Initial size of a level's first segment, in bytes; it doubles until it has its full size."""
 
 
 def segment_nodes(n: int) -> int:

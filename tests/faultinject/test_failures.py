@@ -107,6 +107,8 @@ def test_an_error_that_comes_one_sync_late_is_a_lie_and_never_makes_anything_wro
         ("two-frames", 1),
         ("recorded", 3),
         ("second-checkpoint", 7),
+        pytest.param("recorded", 1, marks=pytest.mark.long),
+        pytest.param("second-checkpoint", 1, marks=pytest.mark.long),
     ],
 )
 def test_a_full_disk_loses_nothing(name: str, every: int) -> None:

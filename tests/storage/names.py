@@ -266,6 +266,11 @@ def _remove_lock(machine: Machine) -> None:
         machine.remove(f"{TREE}/LOCK")
 
 
+def _remove_record(machine: Machine) -> None:
+    if _exists(machine, f"{TREE}/COMMIT"):
+        machine.remove(f"{TREE}/COMMIT")
+
+
 def _remove_log(machine: Machine) -> None:
     machine.remove(f"{TREE}/wal")
 
@@ -323,6 +328,7 @@ EVENTS = (
         strangers=(OTHER, TREE),
     ),
     Event("the lock file is removed", _remove_lock, TREE),
+    Event("the commit record is removed", _remove_record, TREE),
     Event("the log is removed", _remove_log, None, detaches=True),
     Event("the open segment is removed", _remove_segment, None, detaches=True),
     Event("the open segment is moved away", _move_segment, None, detaches=True),

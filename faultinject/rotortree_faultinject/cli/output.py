@@ -115,7 +115,7 @@ class Monitor:
             self._progress.stop()
 
     def begin(self, title: str) -> None:
-        """Something else is looked at now."""
+        """Start the progress line of the next subject."""
         if self._progress is not None:
             self._progress.reset(self._progress.task_ids[0], description=title, rate="")
 

@@ -148,7 +148,7 @@ class Unsynced:
         return self._closed(mask)
 
     def _closed(self, mask: int) -> int:
-        """With the other halves of atomic renames, and everything that anything in it requires."""
+        """The set with all that its members require, and the other halves of atomic renames."""
         for unit in reversed(self._units):
             if unit.bits & mask:
                 mask |= unit.bits | unit.requires

@@ -231,7 +231,7 @@ class Judge:
             self._proven.add(nodes)
 
     def _check_repair(self, disk: SimulatedDisk) -> None:
-        """Nothing is left that could have been made right."""
+        """Check that the repair fixed everything that could be fixed."""
         damaged = self._specimen.damaged(plain(disk.image))
         if damaged:
             raise OracleError(f"opened, and still damaged: {damaged[0]}")

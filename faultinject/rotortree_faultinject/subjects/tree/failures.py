@@ -53,6 +53,17 @@ def _whole_life(steps: Sequence[str], options: Options) -> SimulatedDisk:
     return disk
 
 
+def _most_used(steps: Sequence[str], options: Options) -> int:
+    """The bytes of all files together when they are most, where nothing goes wrong."""
+    disk = SimulatedDisk()
+    used = list[int]()
+    disk.on_call = lambda call: used.append(disk.used())
+    life = Life(options, disk)
+    life.live(steps)
+    life.end()
+    return max(used)
+
+
 def lives_with_a_fault(
     steps: Sequence[str], options: Options, letters: str = HONEST
 ) -> Iterator[TreeSubject]:
@@ -69,9 +80,11 @@ def lives_with_a_fault(
 
 
 def full_disks(steps: Sequence[str], options: Options, every: int = 1) -> Iterator[TreeSubject]:
-    """Every number of bytes, or each that is a multiple, at which the disk could become full."""
-    disk = _whole_life(steps, options)
-    for number, room in enumerate(range(0, sum(map(len, disk.files().values())), every)):
+    """Every number of bytes, or each that is a multiple, at which the disk could become full.
+
+    Up to the most that the life ever takes, which may be more than what it leaves.
+    """
+    for number, room in enumerate(range(0, _most_used(steps, options), every)):
         end = _ENDS[number % len(_ENDS)]
         life = (f"room {room}", *steps, *end, "open", "insert", "flush", "close", "open")
         yield TreeSubject(life, options.changes(), f"room for {room} bytes")
