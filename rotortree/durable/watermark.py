@@ -118,9 +118,7 @@ class Watermark:
             self._settle(watch, None)
 
     def _look(self, watch: Watch) -> None:
-        error = (
-            self._why_not()
-        )  # first: a rise before an end counts
+        error = self._why_not()  # first: a rise before an end counts
         if self.value >= watch.target:
             self._settle(watch, None)
         elif error is not None:
