@@ -193,7 +193,7 @@ class _Scanner:
         return scan
 
     def _walk(self) -> SegmentScan:
-        """Scan the frames as if all large payloads were right; collect those for a check later."""
+        """Scan the frames as if all large payloads were right, and collect those for a check."""
         units: list[Unit] = []
         frames: list[tuple[int, int]] = []
         offset, number, chain = SEGMENT_BYTES, 0, self._header.encode()[-SEAL_BYTES:]
@@ -255,7 +255,7 @@ class _Scanner:
         return frame, data[-SEAL_BYTES:]
 
     def _is_sealed(self, payload: _Payload, reader: SegmentReader | None = None) -> bool:
-        """Whether a payload has its seal.  Threads share no reader: by default there is a new one."""
+        """Whether a payload has its seal.  Threads share no reader: by default it is a new one."""
         reader = reader or SegmentReader(self._file, self._path)
         parts = reader.payload(payload.frame_offset + FRAME_BYTES, payload.leaves)
         return payload_seal(parts, self._key) == payload.seal
