@@ -23,6 +23,7 @@ import rotortree.durable.opening
 import rotortree.durable.rotor_tree
 from rotortree import (
     DataCorruptionError,
+    DetachedError,
     FileLockedError,
     IoFailedError,
     NotATreeError,
@@ -38,6 +39,7 @@ from rotortree.storage.environment import Environment
 from rotortree.storage.os_directory import OsFileSystem
 from rotortree.storage.recovery import Decision, Survey
 from rotortree_faultinject.disk import SimulatedDisk
+from rotortree_faultinject.disk.cache import Cache, Inode
 from rotortree_model import SCHEMES, Contents, DamagedError, Scheme, read_directory
 
 __all__ = ["MOST_BYTES", "DisagreementError", "Reading", "files_of"]
@@ -63,12 +65,10 @@ class DisagreementError(AssertionError):
 def files_of(fs: FileSystem, directory: str) -> Mapping[str, bytes] | None:
     """The files of a directory by their paths in it; None if it cannot or should not be read."""
     if isinstance(fs, SimulatedDisk):
-        try:  # by way of links, where there are some
-            start = f"{fs.cache.directory(fs.cache.root, directory).path}/"
+        try:
+            return dict(_files_below(fs.cache, fs.cache.directory(fs.cache.root, directory), ""))
         except OSError:
             return {}
-        files = fs.files().items()
-        return {path.removeprefix(start): data for path, data in files if path.startswith(start)}
     root = Path(directory)
     if type(fs) is not OsFileSystem or not root.is_dir():
         return None
@@ -79,6 +79,19 @@ def files_of(fs: FileSystem, directory: str) -> Mapping[str, bytes] | None:
         return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
     except OSError:
         return None
+
+
+def _files_below(cache: Cache, directory: Inode, start: str) -> Iterator[tuple[str, bytes]]:
+    """Files by their paths, by way of links, too; no deeper than those of a tree ever are."""
+    for name in directory.names:
+        try:
+            found = cache.look_up(directory, name)
+        except OSError:  # a link to nothing
+            continue
+        if found.entries is None:
+            yield f"{start}{name}", found.data
+        elif start.count("/") < 2:
+            yield from _files_below(cache, found, f"{start}{name}/")
 
 
 class Reading:
@@ -175,9 +188,9 @@ def _hits(fs: FileSystem) -> int:
 
 
 def _is_of_no_file(config: RotorTreeConfig, outcome: Outcome) -> bool:
-    """Whether it is an error of what the call was given, or of the operating system."""
+    """Whether it is an error of what the call was given, of the system, or of what others did."""
     given = (config.n, config.max_depth, config.hasher) != (None, None, None)
-    return isinstance(outcome, IoFailedError | FileLockedError) or (
+    return isinstance(outcome, IoFailedError | FileLockedError | DetachedError) or (
         isinstance(outcome, ConfigMismatchError) and given
     )
 

@@ -337,6 +337,9 @@ def test_a_tree_is_read_by_way_of_a_link_as_it_is_opened() -> None:
     assert "COMMIT" in files
     assert files_of(disk, "link") == files
     assert files_of(disk, "lost") == files_of(disk, "nowhere") == {}
+    disk.move(f"{PATH}/wal", "log")
+    disk.symlink("/log", f"{PATH}/wal")
+    assert files_of(disk, PATH) == files
 
 
 def test_situations_are_what_they_say(reading: Reading) -> None:
