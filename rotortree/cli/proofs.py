@@ -99,7 +99,7 @@ def prove_consistency(
 def _write(
     directory: Directory, output: str, data: bytes, values: Values, text: str, as_json: bool
 ) -> None:
-    write_output(output, [data], tree=str(directory))
+    write_output(output, [data], tree=directory)
     if output != STANDARD:
         show(values, f"wrote {output}: a proof {text}", as_json=as_json)
 

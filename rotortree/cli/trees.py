@@ -146,7 +146,7 @@ def head(
     """
     with open_to_read(directory) as tree:
         found = tree.snapshot(size).head
-    write_output(output, [found.to_json().encode() + b"\n"], tree=str(directory))
+    write_output(output, [found.to_json().encode() + b"\n"], tree=directory)
     if output != STANDARD:
         values = {"output": output, "size": found.size, "root": hexadecimal(found.root)}
         show(values, f"wrote {output}: the head at size {found.size}", as_json=as_json)
@@ -182,9 +182,7 @@ def export(
         if as_json and not to_file:
             values["leaves"] = _hex_leaves(snapshot.leaves(start, end))
         else:
-            written = write_output(
-                output, _exported(snapshot, start, end, raw=raw), tree=str(directory)
-            )
+            written = write_output(output, _exported(snapshot, start, end, raw=raw), tree=directory)
             values |= {"output": output, "bytes": written}
     if to_file or as_json:
         show(values, f"wrote {output}: {end - start} leaves from {start} on", as_json=as_json)

@@ -106,13 +106,12 @@ class Engine:
         self.state.check_not_failed()
         return self._flusher, self._checkpointer
 
-    def _check_may_wait(self) -> None:
+    def check_may_wait(self) -> None:
         """Raise ReentrantError where waiting might never end.
 
         Within an insert, too: what would be waited for may itself wait to insert.
         """
-        if self._is_inserting():
-            self._check_not_inserting()
+        self._check_not_inserting()
         flusher, checkpointer = self._flusher, self._checkpointer
         if (flusher is not None and flusher.is_mine()) or (
             checkpointer is not None and checkpointer.runs_here()
@@ -164,17 +163,13 @@ class Engine:
             flusher, _ = self._check_writable()
             target = self.tree.size
         if self.durable.value < target:
-            self._check_may_wait()
+            self.check_may_wait()
             flusher.flush(target)
-
-    def check_may_flush(self) -> None:
-        """Raise ReentrantError where `flush` would, before anything is inserted for it."""
-        self._check_may_wait()
 
     def wait_durable(self, target: int, timeout: float | None) -> None:
         """Return when ``target`` leaves are durable.  See `DurabilityToken.wait`."""
         self._check_same_process()
-        self._check_may_wait()
+        self.check_may_wait()
         if timeout is None and self._flushes_when_asked():
             self.flush(target)
         self.durable.wait(target, timeout, self._ask)
@@ -204,13 +199,13 @@ class Engine:
     def checkpoint(self) -> None:
         """Write complete nodes to the level files, commit them, cut the log."""
         _, checkpointer = self._check_writable()
-        self._check_may_wait()
+        self.check_may_wait()
         checkpointer.checkpoint()
 
     def wait_for_checkpoint(self, timeout: float | None) -> bool:
         """Wait until no checkpoint is due or running.  See `RotorTree.wait_for_checkpoint`."""
         self.state.check_readable()
-        self._check_may_wait()
+        self.check_may_wait()
         return self._checkpointer is None or self._checkpointer.wait_until_idle(timeout)
 
     # Close.
@@ -222,7 +217,7 @@ class Engine:
         """
         if self.state.is_foreign:
             return
-        self._check_may_wait()
+        self.check_may_wait()
         if self._flusher is None or self._checkpointer is None:
             self._end()
             return

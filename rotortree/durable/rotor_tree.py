@@ -194,7 +194,7 @@ class RotorTree(TreeReads):
         Threads that do so at the same time share one fsync.  Raises what `insert` and `flush` do;
         after FlushFailedError(retryable=True) the leaf is in the tree, and pending.
         """
-        self._engine.check_may_flush()
+        self._engine.check_may_wait()  # before anything is inserted
         size, root = self._engine_add(self._tree_insert, leaf)
         self._engine.flush(size)
         return root

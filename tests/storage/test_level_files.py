@@ -210,7 +210,7 @@ def test_files_are_measured_and_read_in_parts_as_they_are() -> None:
         found: Any = Replaced(
             original,
             open=open_file,
-            directory=lambda name, **how: remembered(original.directory(name)),
+            directory=lambda name, **how: remembered(original.directory(name, **how)),
         )
         return found  # type: ignore[no-any-return]  # it is a directory, but for these methods
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import struct
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,11 @@ from rotortree import DetachedError, FlushFailedError, IoFailedError, RotorTree,
 from rotortree.durable import opening
 from rotortree.errors import SyncFailedError
 from rotortree.storage import recovery
-from rotortree.storage.directory import FileSystem
-from rotortree.storage.log import Log
-from rotortree.storage.os_directory import OsFileSystem
+from rotortree.storage.log import Leaves, Log
 from rotortree_faultinject.disk import Call, SimulatedDisk
 from rotortree_faultinject.disk.faults import Rule
 from tests.storage.disk import disk_of, go_wrong, record
+from tests.storage.names import Machine, RealMachine, SimulatedMachine
 from tests.storage.trees import (
     PATH,
     abandon,
@@ -39,7 +38,7 @@ from tests.storage.trees import (
 FIRST, SECOND = (f"{PATH}/wal/{number:08d}.wal" for number in (1, 2))
 
 
-def log_of(tree: RotorTree) -> Log:
+def open_log(tree: RotorTree) -> Log:
     """The log of an open tree."""
     log = tree._engine._opened.log
     assert log is not None
@@ -49,6 +48,11 @@ def log_of(tree: RotorTree) -> Log:
 def root(size: int) -> bytes:
     """The root of the first so many leaves, as logs store it."""
     return model_root(size, 2) or bytes(32)
+
+
+def pending(tree: RotorTree) -> Leaves:
+    """The leaves of a tree, as logs take them."""
+    return partial(tree._engine.tree.views, 0)
 
 
 def segments(disk: SimulatedDisk) -> list[str]:
@@ -84,13 +88,12 @@ def test_a_log_that_cannot_be_trusted_does_nothing_any_more(
     disk = SimulatedDisk()
     tree = open_tree(disk, 2)
     tree.insert_durable(leaf(0))
-    log = log_of(tree)
+    log = open_log(tree)
     tree.insert(leaf(1))
     code = errno.EIO if kind == "sync" else errno.ENOENT
     disk.faults.rules[:] = [Rule(kind, FIRST, "X", code)]
-    views = tree._engine.tree.views
     calls: tuple[Callable[[], object], ...] = (
-        lambda: log.append(2, lambda start, stop: views(0, start, stop), root),
+        lambda: log.append(2, pending(tree), root),
         lambda: log.switch(root),
         lambda: log.commit(1, root),
     )
@@ -119,7 +122,7 @@ def test_a_failed_sync_says_of_which_file() -> None:
         with pytest.raises(FlushFailedError) as caught:
             tree.checkpoint()
         assert str(caught.value).startswith(f"the tree is failed: {words}: ")
-        tree.close() if tree.durable_size == 1 else abandon(tree)
+        abandon(tree)
 
 
 @pytest.mark.evidence("example", "FORMAT-76")
@@ -151,24 +154,17 @@ def test_a_record_is_written_while_another_thread_appends() -> None:
     disk = SimulatedDisk()
     tree = open_tree(disk, 2)
     tree.insert_durable(leaf(0))
-    log, seen = log_of(tree), list[int]()
-
-    def leaves_of(start: int, stop: int) -> list[memoryview]:
-        return list(tree._engine.tree.views(0, start, stop))
-
-    def root_of(size: int) -> bytes:
-        return root(size)
-
+    log, seen = open_log(tree), list[int]()
     original: Callable[..., object] = log._write
 
     def write(*arguments: object) -> None:
-        log.commit(1, root_of)
+        log.commit(1, root)
         seen.append(record(disk).acknowledged.size)
         original(*arguments)
 
     log._write = write  # type: ignore[method-assign,assignment]  # one moment of an append
     tree.insert(leaf(1))
-    log.append(2, leaves_of, root_of)
+    log.append(2, pending(tree), root)
     assert seen == [1]
     abandon(tree)
 
@@ -239,39 +235,26 @@ def test_what_is_replaced_between_reading_and_opening_is_not_written_to(
 @pytest.mark.parametrize("name", ["wal", "levels", "levels/0"])
 def test_no_directory_is_written_through_a_link(tmp_path: Path, name: str, real: bool) -> None:
     """It may be another tree's: nothing is acknowledged there, and nothing is changed."""
-    disk = SimulatedDisk()
-    files: FileSystem = OsFileSystem() if real else disk
-    path, other = (f"{tmp_path}/tree", f"{tmp_path}/other") if real else ("tree", "other")
-    for place in (path, other):
-        with open_tree(files, 2, path=place, environment=environment(files, 2)) as tree:
+    machine: Machine = RealMachine(tmp_path) if real else SimulatedMachine()
+    world = machine.environment(lambda: None)
+    for place in ("tree", "other"):
+        with open_tree(world.files, 2, path=machine.path(place), environment=world) as tree:
             tree.insert_many(leaves(0, 3))
-            if name == "levels/0" or place == other:
+            if name == "levels/0" or place == "other":
                 tree.checkpoint()
             tree.insert(leaf(3))
-    if real:
-        shutil.rmtree(f"{path}/{name}")
-        os.symlink(f"{other}/{name}", f"{path}/{name}")
-        before: object = {
-            found: found.read_bytes() for found in Path(other).rglob("*") if found.is_file()
-        }
-    else:
-        disk.remove_tree(f"{path}/{name}")
-        disk.symlink(f"/{other}/{name}", f"{path}/{name}")
-        before = {found: data for found, data in disk.files().items() if found.startswith(other)}
+    machine.remove(f"tree/{name}")
+    machine.link(f"{tmp_path if real else ''}/other/{name}", f"tree/{name}")
+    before = machine.files("other")
 
     def write() -> None:
-        with open_tree(files, path=path, environment=environment(files, 2)) as tree:
+        with open_tree(world.files, path=machine.path("tree"), environment=world) as tree:
             tree.insert(leaf(4))
             tree.checkpoint()
 
     with pytest.raises(StorageError):  # at the open, or when it is written to
         write()
-    after: object = (
-        {found: found.read_bytes() for found in Path(other).rglob("*") if found.is_file()}
-        if real
-        else {found: data for found, data in disk.files().items() if found.startswith(other)}
-    )
-    assert after == before
+    assert machine.files("other") == before
 
 
 @pytest.mark.evidence("fault", "DURABLE-54", "FORMAT-4", "FORMAT-80")
@@ -317,7 +300,7 @@ def test_a_segment_that_replaces_another_is_checkpointed_in_its_place() -> None:
         with pytest.raises(KeyboardInterrupt):
             tree.flush()
     tree.flush()
-    stops = [(stop.head.size, stop.first_segment) for stop in log_of(tree).switch(root)]
+    stops = [(stop.head.size, stop.first_segment) for stop in open_log(tree).switch(root)]
     assert stops == [(1, 3), (2, 4)]
     tree.close()
 
@@ -329,7 +312,7 @@ def test_a_record_acknowledges_what_is_checkpointed_and_what_any_record_did() ->
     tree = open_tree(disk, 2)
     tree.insert_many(leaves(0, 2))
     tree.flush()
-    log = log_of(tree)
+    log = open_log(tree)
     (stop,) = log.switch(root)
     log.commit(0, root, to=stop)
     found = record(disk)

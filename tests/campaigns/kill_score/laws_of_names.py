@@ -145,36 +145,34 @@ def _what_is_replaced_while_a_tree_opens_is_left_alone() -> str | None:
         ("open", f"{_LOG}/00000001.wal", ("close",)),
         ("open_directory", _LOG, ("flush", "kill")),
     ):
-        disk = _tree_of_three(end)
-        abandon(open_tree(disk, Options()))
-        times = disk.calls.count(Call(kind, path))
-        again = _tree_of_three(end)
-        again.on_call = partial(_replace_before, again, Call(kind, path), times, path)
+        opened = _tree_of_three(end)
+        abandon(open_tree(opened.disk, Options()))
+        call = Call(kind, path)
+        machine = _tree_of_three(end)
+        times = opened.disk.calls.count(call)
+        machine.disk.on_call = partial(_replace_before, machine, call, times)
         with suppress(DetachedError):
-            abandon(open_tree(again, Options()))
+            abandon(open_tree(machine.disk, Options()))
             return f"{path} was replaced before it was opened to be written, and nobody was told"
-        if any(data != b"other" for name, data in again.files().items() if "other" in name):
+        files = machine.disk.files()
+        moved = {name.removeprefix("away") for name in files if name.startswith("away")}
+        if any(files[path + name] != files[f"away{name}"] for name in moved):
             return f"{path} was replaced, and what took its place was changed"
     return None
 
 
-def _tree_of_three(end: tuple[str, ...]) -> SimulatedDisk:
+def _tree_of_three(end: tuple[str, ...]) -> SimulatedMachine:
     life = Life(Options())
     life.live(["open", "insert 3", *end])
-    return SimulatedDisk(life.disk.image)
+    return SimulatedMachine(life.disk.image)
 
 
-def _replace_before(disk: SimulatedDisk, call: Call, times: int, path: str, _: Call) -> None:
-    """At the last of these calls, move away what is at a path, and put a copy there."""
-    if disk.calls.count(call) < times:
-        return
-    disk.on_call = None
-    disk.move(path, "away")
-    if call.kind == "open_directory":
-        disk.mkdir(path)
-    for name, data in disk.files().items():
-        if name.startswith("away"):
-            disk.open(path + name.removeprefix("away"), "create").pwritev([data], 0)
+def _replace_before(machine: SimulatedMachine, call: Call, times: int, _: Call) -> None:
+    """At the last of these calls, move away what it is about, and put a copy there."""
+    if machine.disk.calls.count(call) == times:
+        machine.disk.on_call = None
+        machine.move(call.path, "away")
+        machine.copy("away", call.path)
 
 
 def _nothing_is_written_through_a_link() -> str | None:
@@ -184,12 +182,14 @@ def _nothing_is_written_through_a_link() -> str | None:
     disk.mkdir("elsewhere")
     disk.rmdir(f"{PATH}/levels")
     disk.symlink("/elsewhere", f"{PATH}/levels")
-    with suppress(StorageError):
-        tree = open_tree(disk.restarted(), Options())
-        tree.insert_many(row(0, 3))
-        tree.checkpoint()
+    tree = open_tree(disk.restarted(), Options())
+    tree.insert_many(row(0, 3))
+    try:
+        with suppress(StorageError):
+            tree.checkpoint()
+            return "level files were written through a link"
+    finally:
         abandon(tree)
-        return "level files were written through a link"
     return None
 
 

@@ -65,7 +65,7 @@ _DETACHED = (
         "a flush that a checkpoint's thread calls, in a finalizer, is not refused",
         (
             Edit(
-                Engine._check_may_wait,
+                Engine.check_may_wait,
                 "checkpointer is not None and checkpointer.runs_here()",
                 "False",
             ),

@@ -44,9 +44,11 @@ def calls_of(steps: Sequence[str], options: Options) -> int:
     return len(whole.calls) - len(first.calls)
 
 
-def _whole_life(steps: Sequence[str], options: Options) -> SimulatedDisk:
-    """The disk after the steps, on which nothing went wrong."""
-    disk = SimulatedDisk()
+def _whole_life(
+    steps: Sequence[str], options: Options, disk: SimulatedDisk | None = None
+) -> SimulatedDisk:
+    """The disk after the steps, by default one that was empty, on which nothing went wrong."""
+    disk = disk or SimulatedDisk()
     life = Life(options, disk)
     life.live(steps)
     life.end()
@@ -58,9 +60,7 @@ def _most_used(steps: Sequence[str], options: Options) -> int:
     disk = SimulatedDisk()
     used = list[int]()
     disk.on_call = lambda call: used.append(disk.used())
-    life = Life(options, disk)
-    life.live(steps)
-    life.end()
+    _whole_life(steps, options, disk)
     return max(used)
 
 
